@@ -1,0 +1,48 @@
+"""How a budget of live connections is shared among layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Literal
+
+from gossamer.errors import check_choice, check_fraction
+
+__all__ = ["Allocation", "allocate_densities"]
+
+Allocation = Literal["uniform", "er", "erk"]
+
+
+def allocate_densities(
+    shapes: Sequence[tuple[int, ...]], density: float, allocate: Allocation = "uniform"
+) -> list[float]:
+    """Densities of layers with weights of the given shapes, whose live connections add up to ``density`` of all.
+
+    ``shapes``: (out, in) for a linear layer, (out, in, *kernel) for a convolution.
+
+    ``"uniform"``  every layer has ``density``.
+    ``"er"``       density ∝ (n_out + n_in) / (n_out · n_in): every unit has about as many connections, whatever the
+                   layer's size (Mocanu et al. 2018, equation 3: ε (n_in + n_out) connections).
+    ``"erk"``      density ∝ (n_out + n_in + Σ kernel) / (n_out · n_in · Π kernel) (Evci et al. 2020); for linear
+                   layers the same as ``"er"``.
+
+    A layer that would have more connections than cells is dense, and the rest of the budget is shared among the others.
+    """
+    density = check_fraction("density", density, open_low=True)
+    check_choice("allocate", allocate, ("uniform", "er", "erk"))
+    if allocate == "uniform":
+        return [density] * len(shapes)
+    sizes = [prod(shape) for shape in shapes]
+    raw = [
+        (sum(shape) if allocate == "erk" else sum(shape[:2])) / (prod(shape) if allocate == "erk" else prod(shape[:2]))
+        for shape in shapes
+    ]
+    dense: set[int] = set()
+    while True:
+        budget = density * sum(sizes) - sum(sizes[i] for i in dense)
+        open_layers = [i for i in range(len(shapes)) if i not in dense]
+        scale = budget / sum(raw[i] * sizes[i] for i in open_layers) if open_layers else 0.0
+        full = {i for i in open_layers if scale * raw[i] > 1.0}
+        if not full:
+            return [1.0 if i in dense else scale * raw[i] for i in range(len(shapes))]
+        dense |= full

@@ -1,0 +1,181 @@
+"""Which connections of a layer are live."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gossamer.errors import InputError, check_count, check_fraction
+from gossamer.kernels import Structure, _cpu, check_csr, rows_of, transpose, trust
+
+__all__ = ["Pattern", "live_count", "random_seed", "sample_cells"]
+
+_MOST = 2**31 - 1  # entries and columns are counted in int32
+
+
+def random_seed(generator: torch.Generator | None) -> int:
+    """A seed for one draw in C++, taken from ``generator`` (default: torch's own)."""
+    return int(torch.randint(0, 2**62, (), generator=generator))
+
+
+def sample_cells(cells: int, count: int, generator: torch.Generator | None = None) -> Tensor:
+    """``count`` distinct numbers of [0, cells), each subset equally likely, ascending; int64, in O(count)."""
+    check_count("count", count, high=cells)
+    out = torch.empty(count, dtype=torch.int64)
+    _cpu.sample_sorted(cells, count, random_seed(generator), out.data_ptr())
+    return out
+
+
+def live_count(rows: int, cols: int, density: float) -> int:
+    """round(density · rows · cols), at least one connection; ``density`` in (0, 1]."""
+    density = check_fraction("density", density, open_low=True)
+    return max(1, round(density * rows * cols))
+
+
+@dataclass(frozen=True, eq=False)
+class Pattern:
+    """The live connections of a layer with ``rows`` outputs and ``cols`` inputs.
+
+    ``structure`` holds five int32 tensors: CSR (rows are outputs) and transposed CSR with the permutation between them
+    (see `gossamer.kernels.Structure`). Columns ascend inside a row and no cell occurs twice. A pattern is immutable;
+    rewiring makes another. Cells are numbered ``row * cols + col``, so the entries of a pattern ascend in cell number.
+
+    Build one with `erdos_renyi`, `fixed_fan_in`, `from_mask`, `from_indices` or `from_cells`: all take time and memory
+    proportional to the live connections (`from_mask`: to its mask), and none draws a dense array.
+    """
+
+    structure: Structure
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, cols) = (out_features, in_features)."""
+        return self.structure.shape
+
+    @property
+    def nnz(self) -> int:
+        """Number of live connections."""
+        return self.structure.nnz
+
+    @property
+    def density(self) -> float:
+        """Live fraction of the connections."""
+        rows, cols = self.shape
+        return self.nnz / (rows * cols) if rows * cols else 0.0
+
+    @property
+    def row_indices(self) -> Tensor:
+        """(nnz) int64: the output of each connection."""
+        return rows_of(self.structure.indptr)
+
+    @property
+    def col_indices(self) -> Tensor:
+        """(nnz) int32: the input of each connection."""
+        return self.structure.indices
+
+    @property
+    def cells(self) -> Tensor:
+        """(nnz) int64, ascending: the cell numbers ``row * cols + col``."""
+        return self.row_indices.mul_(self.shape[1]).add_(self.structure.indices)
+
+    @property
+    def fan_in(self) -> Tensor:
+        """(rows): live connections into each output."""
+        return self.structure.indptr.diff()
+
+    @property
+    def fan_out(self) -> Tensor:
+        """(cols): live connections out of each input."""
+        return self.structure.t_indptr.diff()
+
+    def to(self, device: torch.device | str) -> Pattern:
+        """The same pattern on another device."""
+        structure = Structure(*(t.to(device) for t in self.structure))
+        trust(structure)
+        return Pattern(structure)
+
+    def to_mask(self) -> Tensor:
+        """(rows, cols) bool: True where a connection is live."""
+        rows, cols = self.shape
+        mask = torch.zeros(rows * cols, dtype=torch.bool, device=self.structure.indices.device)
+        mask[self.cells] = True
+        return mask.view(rows, cols)
+
+    # ---- ways to build one -----------------------------------------------------------------------------------------
+
+    @staticmethod
+    def from_csr(indptr: Tensor, indices: Tensor, cols: int) -> Pattern:
+        """From int32 row pointers and column indices; raises `InputError` if they are not a pattern."""
+        check_count("cols", cols, high=_MOST)
+        check_csr(indptr, indices, cols)
+        structure = transpose(indptr, indices, cols)
+        trust(structure)
+        return Pattern(structure)
+
+    @staticmethod
+    def from_cells(cells: Tensor, rows: int, cols: int) -> Pattern:
+        """From distinct ascending cell numbers, (nnz) int64."""
+        check_count("rows", rows, high=_MOST)
+        check_count("cols", cols, high=_MOST)
+        if cells.dim() != 1 or cells.dtype != torch.int64:
+            raise InputError(f"cells must be a vector of int64, got {cells.dtype} of shape {tuple(cells.shape)}")
+        if cells.numel() > _MOST:
+            raise InputError(f"cells must be at most {_MOST}, got {cells.numel()}")
+        if cells.numel() and (int(cells[0]) < 0 or int(cells[-1]) >= rows * cols):
+            raise InputError(
+                f"cells must be in [0, {rows * cols}), got values from {int(cells[0])} to {int(cells[-1])}"
+            )
+        row = cells.div(max(cols, 1), rounding_mode="floor")
+        indices = cells.sub(row, alpha=cols).to(torch.int32)
+        counts = torch.bincount(row, minlength=rows)
+        del row
+        indptr = torch.zeros(rows + 1, dtype=torch.int32, device=cells.device)
+        indptr[1:] = counts.cumsum(0)
+        return Pattern.from_csr(indptr, indices, cols)
+
+    @staticmethod
+    def erdos_renyi(rows: int, cols: int, density: float, generator: torch.Generator | None = None) -> Pattern:
+        """``round(density · rows · cols)`` connections, every such set equally likely (Mocanu et al. 2018 draw each
+        connection on its own instead, which leaves the count to chance)."""
+        rows, cols = check_count("rows", rows, low=1), check_count("cols", cols, low=1)
+        return Pattern.from_cells(sample_cells(rows * cols, live_count(rows, cols, density), generator), rows, cols)
+
+    @staticmethod
+    def fixed_fan_in(rows: int, cols: int, fan_in: int, generator: torch.Generator | None = None) -> Pattern:
+        """Each output reads exactly ``fan_in`` distinct inputs, uniformly."""
+        rows, cols = check_count("rows", rows, low=1), check_count("cols", cols, low=1)
+        fan_in = check_count("fan_in", fan_in, low=1, high=cols)
+        seeds = torch.Generator().manual_seed(random_seed(generator))
+        columns = torch.stack([sample_cells(cols, fan_in, seeds) for _ in range(rows)])
+        indptr = torch.arange(0, rows * fan_in + 1, fan_in, dtype=torch.int32)
+        return Pattern.from_csr(indptr, columns.to(torch.int32).flatten(), cols)
+
+    @staticmethod
+    def from_mask(mask: Tensor) -> Pattern:
+        """From a (rows, cols) matrix: live where it is not zero."""
+        if mask.dim() != 2:
+            raise InputError(f"mask must have shape (rows, cols), got {tuple(mask.shape)}")
+        rows, cols = mask.shape
+        return Pattern.from_cells(mask.flatten().nonzero().flatten(), rows, cols)
+
+    @staticmethod
+    def from_indices(row: Tensor, col: Tensor, rows: int, cols: int) -> Pattern:
+        """From the output and the input of each connection, in any order; no connection twice."""
+        if row.shape != col.shape or row.dim() != 1:
+            raise InputError(
+                f"row and col must be vectors of one length, got {tuple(row.shape)} and {tuple(col.shape)}"
+            )
+        for name, index, size in (("row", row, rows), ("col", col, cols)):
+            if index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
+                raise InputError(f"{name} must be whole numbers, got {index.dtype}")
+            if index.numel() and (int(index.min()) < 0 or int(index.max()) >= size):
+                raise InputError(
+                    f"{name} must be in [0, {size}), got values from {int(index.min())} to {int(index.max())}"
+                )
+        cells = (row.long() * cols + col.long()).sort().values
+        repeated = (cells[1:] == cells[:-1]).nonzero()
+        if repeated.numel():
+            cell = int(cells[repeated[0, 0]])
+            raise InputError(f"row and col must name each connection once: ({cell // cols}, {cell % cols}) is repeated")
+        return Pattern.from_cells(cells, rows, cols)

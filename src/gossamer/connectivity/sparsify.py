@@ -1,0 +1,87 @@
+"""Turning the linear layers of any model sparse, in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from gossamer.connectivity.allocate import Allocation, allocate_densities
+from gossamer.connectivity.linear import SparseLinear
+from gossamer.connectivity.pattern import Pattern, live_count
+from gossamer.errors import InputError, check_choice
+
+__all__ = ["sparsify_"]
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def sparsify_(
+    model: Model,
+    density: float,
+    allocate: Allocation = "uniform",
+    where: Callable[[str, nn.Linear], bool] | None = None,
+    *,
+    keep: str = "random",
+    generator: torch.Generator | None = None,
+) -> Model:
+    """Replace the `torch.nn.Linear` layers of ``model`` by `SparseLinear` layers, in place, and return the model.
+
+    Args:
+        model: any module with `nn.Linear` layers inside.
+        density: live fraction of the connections of all replaced layers together, in (0, 1].
+        allocate: how they are shared among layers; see `allocate_densities`.
+        where: ``where(name, layer)`` tells whether to replace a layer (default: all).
+        keep: ``"random"`` draws the pattern and initialises weights for the live fan-in, to train from scratch;
+            ``"magnitude"`` keeps each layer's largest weights, to prune a trained model.
+        generator: source of patterns and weights (default: torch's own).
+
+    A layer that occurs at several places in the model is replaced by one layer at all of them. A subclass of
+    `nn.Linear` is left alone: what it does may not be what `SparseLinear` does. If the weights of a chosen layer are
+    shared with another module (as in tied embeddings) it is refused, since the tie would be cut silently.
+    """
+    check_choice("keep", keep, ("random", "magnitude"))
+    if type(model) is nn.Linear:
+        raise InputError("model must contain nn.Linear layers, not be one: use SparseLinear.from_dense")
+    places: dict[nn.Linear, list[tuple[nn.Module, str]]] = {}
+    names: dict[nn.Linear, str] = {}
+    for prefix, parent in model.named_modules():
+        for name, child in parent.named_children():
+            full = f"{prefix}.{name}" if prefix else name
+            if type(child) is nn.Linear and (where is None or where(full, child)):
+                places.setdefault(child, []).append((parent, name))
+                names.setdefault(child, full)
+    if not places:
+        raise InputError(
+            "model has no nn.Linear layer to make sparse" + (" at which where(…) is true" if where else "")
+        )
+    _refuse_shared(model, names)
+    densities = allocate_densities([tuple(layer.weight.shape) for layer in places], density, allocate)
+    for (layer, spots), layer_density in zip(places.items(), densities, strict=True):
+        replacement = _sparse_twin(layer, layer_density, keep, generator)
+        for parent, name in spots:
+            setattr(parent, name, replacement)
+    return model
+
+
+def _refuse_shared(model: nn.Module, names: dict[nn.Linear, str]) -> None:
+    owners: dict[int, set[nn.Module]] = {}
+    for module in model.modules():
+        for parameter in module.parameters(recurse=False):
+            owners.setdefault(id(parameter), set()).add(module)
+    for layer, name in names.items():
+        if len(owners[id(layer.weight)]) > 1:
+            raise InputError(f"the weight of {name!r} is shared with another module: leave it out with where(…)")
+
+
+def _sparse_twin(layer: nn.Linear, density: float, keep: str, generator: torch.Generator | None) -> SparseLinear:
+    rows, cols = layer.weight.shape
+    if keep == "magnitude":
+        magnitudes = layer.weight.detach().abs().flatten()
+        kept = magnitudes.topk(live_count(rows, cols, density), sorted=False).indices
+        return SparseLinear.from_dense(layer, Pattern.from_cells(kept.sort().values, rows, cols))
+    twin = SparseLinear.from_dense(layer, Pattern.erdos_renyi(rows, cols, density, generator))
+    twin.reset_parameters(generator)
+    return twin

@@ -1,0 +1,39 @@
+"""How it runs fast: the products of sparse layers, as operators over C++ and a torch reference."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from gossamer.kernels import _cpu
+from gossamer.kernels.ops import linear, sddmm, spmm, spmm_t
+from gossamer.kernels.structure import Structure, check_csr, rows_of, transpose, trust, verify
+
+__all__ = [
+    "Info",
+    "Structure",
+    "check_csr",
+    "info",
+    "linear",
+    "rows_of",
+    "sddmm",
+    "spmm",
+    "spmm_t",
+    "transpose",
+    "trust",
+    "verify",
+]
+
+
+class Info(NamedTuple):
+    """What the CPU kernels run on."""
+
+    instruction_set: str
+    vector_bytes: int
+    threads: int
+
+
+def info() -> Info:
+    """The instruction set that was chosen at import, its vector width, and the threads that the next call will use."""
+    return Info(_cpu.isa(), _cpu.vector_bytes(), torch.get_num_threads())

@@ -1,0 +1,45 @@
+# The C++ extension (cpu/module.cpp): addresses and sizes in, memory of the caller filled.
+
+def gather(
+    dtype: int,
+    threads: int,
+    indptr: int,
+    indices: int,
+    permutation: int,
+    rows: int,
+    gathered: int,
+    values: int,
+    bias: int,
+    x: int,
+    y: int,
+    batch: int,
+    x_stride: int,
+    y_stride: int,
+    relu: bool,
+) -> None: ...
+def fuse(
+    dtype: int,
+    threads: int,
+    indptr: int,
+    indices: int,
+    permutation: int,
+    rows: int,
+    gathered: int,
+    values: int,
+    a: int,
+    b: int,
+    da: int,
+    dvalues: int,
+    batch: int,
+    a_stride: int,
+    b_stride: int,
+    da_stride: int,
+) -> None: ...
+def sample_sorted(cells: int, count: int, seed: int, out: int, /) -> None: ...
+def transpose(
+    indptr: int, indices: int, rows: int, cols: int, t_indptr: int, t_indices: int, permutation: int, /
+) -> None: ...
+def check(indptr: int, indices: int, rows: int, cols: int, nnz: int, /) -> tuple[int, int]: ...
+def isa() -> str: ...
+def vector_bytes() -> int: ...
+def use_isa(wanted: int, /) -> None: ...

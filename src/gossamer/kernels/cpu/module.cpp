@@ -1,0 +1,192 @@
+// Python's door to the kernels: addresses and sizes in, nothing out. Callers own the memory and have checked it.
+
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/tuple.h>
+
+#ifndef _WIN32
+#include <pthread.h>
+#include <unistd.h>
+#endif
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <stdexcept>
+#include <tuple>
+
+#include "dispatch.h"
+#include "pattern.h"
+#include "products.h"
+#include "types.h"
+
+namespace nb = nanobind;
+using nb::literals::operator""_a;
+
+namespace gossamer {
+
+namespace baseline {
+extern const Kernels kernels;
+}
+#ifdef GOSSAMER_HAS_avx2
+namespace avx2 {
+extern const Kernels kernels;
+}
+#endif
+#ifdef GOSSAMER_HAS_avx512
+namespace avx512 {
+extern const Kernels kernels;
+}
+#endif
+
+void bind_hoyer(nb::module_& m);
+
+namespace {
+
+std::atomic<int> isa{0};
+std::atomic<bool> forked{false};
+
+int best_isa() {
+#ifdef GOSSAMER_HAS_avx512
+  __builtin_cpu_init();
+  const bool avx2_there = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                          __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
+  if (avx2_there && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd")) {
+    return 2;
+  }
+  if (avx2_there) return 1;
+#endif
+  return 0;
+}
+
+const Kernels& active() {
+#ifdef GOSSAMER_HAS_avx512
+  if (isa == 2) return avx512::kernels;
+  if (isa == 1) return avx2::kernels;
+#endif
+  return baseline::kernels;
+}
+
+std::int64_t l2_bytes() {
+  static const std::int64_t bytes = [] {
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+    const long found = sysconf(_SC_LEVEL2_CACHE_SIZE);
+    if (found > 0) return std::int64_t(found);
+#endif
+    return std::int64_t(1) << 20;
+  }();
+  return bytes;
+}
+
+// Columns of the batch whose slice of the gathered matrix (gathered rows x columns) stays in the second-level cache.
+int batch_tile(std::int64_t gathered, std::int64_t element) {
+  const std::int64_t fits = l2_bytes() * 3 / 4 / std::max<std::int64_t>(gathered * element, 1);
+  return int(std::clamp<std::int64_t>(fits, 32, 1024));
+}
+
+using Address = std::uintptr_t;
+template <class T>
+T* at(Address address) {
+  return reinterpret_cast<T*>(address);
+}
+
+Compressed compressed(Address indptr, Address indices, Address permutation, std::int64_t rows) {
+  return {at<const std::int32_t>(indptr), at<const std::int32_t>(indices), at<const std::int32_t>(permutation), rows};
+}
+
+// Runs kernel(job, begin, end) on rows balanced by their entries.
+template <class Job>
+void run(void (*kernel)(const Job&, std::int64_t, std::int64_t), const Job& job, int threads) {
+  const auto& pattern = job.pattern;
+  const double work = (double(pattern.indptr[pattern.rows]) + double(pattern.rows)) * double(job.batch);
+  if (work < 20000) threads = 1;  // a few microseconds: waking a thread would cost more
+  parallel(threads, [&](int part, int parts) {
+    const auto begin = balanced_row(pattern.indptr, pattern.rows, part, parts);
+    const auto end = balanced_row(pattern.indptr, pattern.rows, part + 1, parts);
+    kernel(job, begin, end);
+  });
+}
+
+template <class Call>
+void with_dtype(int dtype, const Call& call) {
+  switch (dtype) {
+    case 0: return call(active().f32, float());
+    case 1: return call(active().f64, double());
+    case 2: return call(active().bf16, bfloat16());
+    default: throw std::invalid_argument("dtype must be 0 (float32), 1 (float64) or 2 (bfloat16)");
+  }
+}
+
+void gather(int dtype, int threads, Address indptr, Address indices, Address permutation, std::int64_t rows,
+            std::int64_t gathered, Address values, Address bias, Address x, Address y, std::int64_t batch,
+            std::int64_t x_stride, std::int64_t y_stride, bool relu) {
+  nb::gil_scoped_release release;
+  if (rows == 0 || batch == 0) return;
+  with_dtype(dtype, [&](const auto& products, auto storage) {
+    using S = decltype(storage);
+    const GatherProduct<S, Compute<S>> job{compressed(indptr, indices, permutation, rows), at<const S>(values),
+                                           at<const S>(bias), at<const S>(x), at<S>(y), batch, x_stride, y_stride,
+                                           batch_tile(gathered, sizeof(S)), relu};
+    run(products.gather, job, threads);
+  });
+}
+
+void fuse(int dtype, int threads, Address indptr, Address indices, Address permutation, std::int64_t rows,
+          std::int64_t gathered, Address values, Address a, Address b, Address da, Address dvalues,
+          std::int64_t batch, std::int64_t a_stride, std::int64_t b_stride, std::int64_t da_stride) {
+  nb::gil_scoped_release release;
+  if (rows == 0 || batch == 0) return;
+  with_dtype(dtype, [&](const auto& products, auto storage) {
+    using S = decltype(storage);
+    using C = Compute<S>;
+    const FusedProduct<S, C> job{compressed(indptr, indices, permutation, rows), at<const S>(values), at<const S>(a),
+                                 at<const S>(b), at<S>(da), at<C>(dvalues), batch, a_stride, b_stride, da_stride,
+                                 batch_tile(gathered, sizeof(S))};
+    run(products.fuse, job, threads);
+  });
+}
+
+}  // namespace
+
+int active_isa() { return isa; }
+bool after_fork() { return forked; }
+
+}  // namespace gossamer
+
+NB_MODULE(_cpu, m) {
+  using namespace gossamer;
+  isa = best_isa();
+#ifndef _WIN32
+  pthread_atfork(nullptr, nullptr, [] { forked = true; });
+#endif
+
+  m.def("gather", &gather, "dtype"_a, "threads"_a, "indptr"_a, "indices"_a, "permutation"_a, "rows"_a, "gathered"_a,
+        "values"_a, "bias"_a, "x"_a, "y"_a, "batch"_a, "x_stride"_a, "y_stride"_a, "relu"_a);
+  m.def("fuse", &fuse, "dtype"_a, "threads"_a, "indptr"_a, "indices"_a, "permutation"_a, "rows"_a, "gathered"_a,
+        "values"_a, "a"_a, "b"_a, "da"_a, "dvalues"_a, "batch"_a, "a_stride"_a, "b_stride"_a, "da_stride"_a);
+
+  m.def("sample_sorted", [](std::int64_t cells, std::int64_t count, std::uint64_t seed, Address out) {
+    nb::gil_scoped_release release;
+    sample_sorted(cells, count, seed, at<std::int64_t>(out));
+  });
+  m.def("transpose", [](Address indptr, Address indices, std::int64_t rows, std::int64_t cols, Address t_indptr,
+                        Address t_indices, Address permutation) {
+    nb::gil_scoped_release release;
+    transpose(at<const std::int32_t>(indptr), at<const std::int32_t>(indices), rows, cols, at<std::int32_t>(t_indptr),
+              at<std::int32_t>(t_indices), at<std::int32_t>(permutation));
+  });
+  m.def("check", [](Address indptr, Address indices, std::int64_t rows, std::int64_t cols, std::int64_t nnz) {
+    nb::gil_scoped_release release;
+    std::int64_t where = 0;
+    const int code = check(at<const std::int32_t>(indptr), at<const std::int32_t>(indices), rows, cols, nnz, &where);
+    return std::tuple<int, std::int64_t>(code, where);
+  });
+
+  m.def("isa", [] { return active().name; });
+  m.def("vector_bytes", [] { return active().vector_bytes; });
+  m.def("use_isa", [](int wanted) {
+    if (wanted < 0 || wanted > best_isa()) throw std::invalid_argument("this processor lacks that instruction set");
+    isa = wanted;
+  });
+  bind_hoyer(m);
+}

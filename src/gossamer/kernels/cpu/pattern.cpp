@@ -1,0 +1,150 @@
+#include "pattern.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+namespace gossamer {
+namespace {
+
+class Random {  // xoshiro256++ (Blackman and Vigna 2021), seeded by splitmix64
+ public:
+  explicit Random(std::uint64_t seed) {
+    for (auto& word : state_) {
+      seed += 0x9e3779b97f4a7c15u;
+      std::uint64_t z = seed;
+      z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+      z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+      word = z ^ (z >> 31);
+    }
+  }
+
+  std::uint64_t next() {
+    const std::uint64_t result = rotate(state_[0] + state_[3], 23) + state_[0], shifted = state_[1] << 17;
+    state_[2] ^= state_[0];
+    state_[3] ^= state_[1];
+    state_[1] ^= state_[2];
+    state_[0] ^= state_[3];
+    state_[2] ^= shifted;
+    state_[3] = rotate(state_[3], 45);
+    return result;
+  }
+
+  std::uint64_t below(std::uint64_t bound) {  // uniform on [0, bound): Lemire 2019, without bias
+    unsigned __int128 product = static_cast<unsigned __int128>(next()) * bound;
+    if (std::uint64_t(product) < bound) {
+      const std::uint64_t threshold = (0 - bound) % bound;
+      while (std::uint64_t(product) < threshold) product = static_cast<unsigned __int128>(next()) * bound;
+    }
+    return std::uint64_t(product >> 64);
+  }
+
+ private:
+  static std::uint64_t rotate(std::uint64_t x, int k) { return (x << k) | (x >> (64 - k)); }
+  std::uint64_t state_[4];
+};
+
+// Ascending sort of numbers below `cells`, by radix passes over the digits that they have.
+void sort_below(std::vector<std::int64_t>& keys, std::int64_t cells) {
+  if (keys.size() < 1024) {
+    std::sort(keys.begin(), keys.end());
+    return;
+  }
+  constexpr int digit_bits = 11, buckets = 1 << digit_bits;
+  int bits = 1;
+  while (bits < 63 && (cells - 1) >> bits) ++bits;
+  std::vector<std::int64_t> other(keys.size());
+  for (int shift = 0; shift < bits; shift += digit_bits) {
+    std::int64_t counts[buckets] = {};
+    for (const auto key : keys) ++counts[(key >> shift) & (buckets - 1)];
+    std::int64_t total = 0;
+    for (auto& count : counts) {
+      const auto here = count;
+      count = total;
+      total += here;
+    }
+    for (const auto key : keys) other[counts[(key >> shift) & (buckets - 1)]++] = key;
+    keys.swap(other);
+  }
+}
+
+}  // namespace
+
+// Draws until enough distinct numbers are there, sorting each time; a surplus is thinned at random. By symmetry every
+// subset of the size asked for is equally likely. More than half of the cells: the complement is drawn instead.
+void sample_sorted(std::int64_t cells, std::int64_t count, std::uint64_t seed, std::int64_t* out) {
+  Random random(seed);
+  const bool inverted = count > cells / 2;
+  const std::int64_t wanted = inverted ? cells - count : count;
+  std::vector<std::int64_t> drawn;
+  while (std::int64_t(drawn.size()) < wanted) {
+    const double share = double(wanted) / double(cells);  // at most one half: few draws collide
+    const std::int64_t missing = wanted - std::int64_t(drawn.size());
+    const double tries = double(missing) * (-std::log1p(-share) / std::max(share, 1e-300)) * (drawn.empty() ? 1 : 2);
+    const std::int64_t more = std::int64_t(tries) + 16;
+    drawn.reserve(drawn.size() + more);
+    for (std::int64_t i = 0; i < more; ++i) drawn.push_back(std::int64_t(random.below(std::uint64_t(cells))));
+    sort_below(drawn, cells);
+    drawn.erase(std::unique(drawn.begin(), drawn.end()), drawn.end());
+  }
+  // Selection sampling (Knuth, algorithm 3.4.2 S) of `wanted` out of what was drawn keeps the order.
+  std::int64_t surplus = std::int64_t(drawn.size()) - wanted, kept = 0;
+  for (std::size_t i = 0; i < drawn.size(); ++i) {
+    const std::uint64_t left = drawn.size() - i;
+    if (surplus > 0 && random.below(left) < std::uint64_t(surplus)) {
+      --surplus;
+    } else {
+      drawn[kept++] = drawn[i];
+    }
+  }
+  if (!inverted) {
+    std::copy(drawn.begin(), drawn.begin() + kept, out);
+    return;
+  }
+  std::int64_t next = 0, written = 0;
+  for (std::int64_t cell = 0; cell < cells; ++cell) {
+    if (next < kept && drawn[next] == cell) {
+      ++next;
+    } else {
+      out[written++] = cell;
+    }
+  }
+}
+
+void transpose(const std::int32_t* indptr, const std::int32_t* indices, std::int64_t rows, std::int64_t cols,
+               std::int32_t* t_indptr, std::int32_t* t_indices, std::int32_t* permutation) {
+  const std::int64_t nnz = indptr[rows];
+  std::fill(t_indptr, t_indptr + cols + 1, 0);
+  for (std::int64_t j = 0; j < nnz; ++j) ++t_indptr[indices[j] + 1];
+  for (std::int64_t col = 0; col < cols; ++col) t_indptr[col + 1] += t_indptr[col];
+  std::vector<std::int32_t> next(t_indptr, t_indptr + cols);
+  for (std::int64_t row = 0; row < rows; ++row) {
+    for (std::int32_t j = indptr[row]; j < indptr[row + 1]; ++j) {
+      const std::int32_t to = next[indices[j]]++;
+      t_indices[to] = std::int32_t(row);
+      permutation[to] = j;
+    }
+  }
+}
+
+int check(const std::int32_t* indptr, const std::int32_t* indices, std::int64_t rows, std::int64_t cols,
+          std::int64_t nnz, std::int64_t* where) {
+  *where = 0;
+  if (indptr[0] != 0) return 1;
+  for (std::int64_t row = 0; row < rows; ++row) {
+    if (indptr[row + 1] < indptr[row]) return *where = row, 2;
+  }
+  if (indptr[rows] != nnz) return *where = rows, 3;
+  for (std::int64_t row = 0; row < rows; ++row) {
+    std::int32_t before = -1;
+    for (std::int32_t j = indptr[row]; j < indptr[row + 1]; ++j) {
+      const std::int32_t index = indices[j];
+      if (index < 0 || index >= cols) return *where = j, 4;
+      if (index <= before) return *where = j, 5;
+      before = index;
+    }
+  }
+  return 0;
+}
+
+}  // namespace gossamer

@@ -1,0 +1,21 @@
+// Building and checking patterns: linear time, no dense array. Cells of a (rows x cols) layer are numbered row * cols + col.
+#pragma once
+
+#include <cstdint>
+
+namespace gossamer {
+
+// `count` distinct numbers of [0, cells), uniformly, ascending.
+void sample_sorted(std::int64_t cells, std::int64_t count, std::uint64_t seed, std::int64_t* out);
+
+// Transposed CSR of a CSR pattern: column pointers, the row of each entry, and its position in CSR order.
+void transpose(const std::int32_t* indptr, const std::int32_t* indices, std::int64_t rows, std::int64_t cols,
+               std::int32_t* t_indptr, std::int32_t* t_indices, std::int32_t* permutation);
+
+// 0 if (indptr, indices) is a CSR pattern with sorted rows and no duplicates, else a code: 1 indptr[0] is not zero,
+// 2 indptr decreases, 3 indptr ends elsewhere than at nnz, 4 an index is out of range, 5 a row is not ascending.
+// *where is the row (1 to 3) or the entry (4, 5).
+int check(const std::int32_t* indptr, const std::int32_t* indices, std::int64_t rows, std::int64_t cols,
+          std::int64_t nnz, std::int64_t* where);
+
+}  // namespace gossamer

@@ -1,0 +1,60 @@
+// The three products of a sparse layer, as plain pointers and sizes.
+//
+// W is (rows x cols) with nnz stored entries in CSR; X is feature-major, (cols x batch), row i starts at X + i * x_stride.
+//   gather:   Y = W X (+ bias, ReLU)                     one row of Y in registers, one broadcast per stored entry
+//   fuse:     dA = W B and dv[j] = <A[row j], B[col j]>   both need the same row of B: it is read once, used twice
+#pragma once
+
+#include <cstdint>
+
+#include "types.h"
+
+namespace gossamer {
+
+struct Compressed {  // CSR without values
+  const std::int32_t* indptr;
+  const std::int32_t* indices;
+  const std::int32_t* permutation;  // position of an entry's value; null: the entry's own position
+  std::int64_t rows;
+};
+
+template <class S, class C>
+struct GatherProduct {
+  Compressed pattern;  // W, or W' for a product with the transposed layer
+  const S* values;
+  const S* bias;  // null: none
+  const S* x;
+  S* y;
+  std::int64_t batch, x_stride, y_stride;
+  int batch_tile;  // columns of X worked on at a time
+  bool relu;
+};
+
+template <class S, class C>
+struct FusedProduct {
+  Compressed pattern;  // W' where dA is the gradient of the layer's input
+  const S* values;  // used with da
+  const S* a;       // (rows x batch)
+  const S* b;       // (cols x batch)
+  S* da;            // (rows x batch); null: not wanted
+  C* dvalues;       // nnz
+  std::int64_t batch, a_stride, b_stride, da_stride;
+  int batch_tile;
+};
+
+// What one instruction set offers. Rows [begin, end) of the pattern are worked on by the calling thread.
+template <class S, class C>
+struct Products {
+  void (*gather)(const GatherProduct<S, C>&, std::int64_t begin, std::int64_t end);
+  void (*fuse)(const FusedProduct<S, C>&, std::int64_t begin, std::int64_t end);
+};
+
+struct Kernels {
+  const char* name;
+  int vector_bytes;
+  Products<float, float> f32;
+  Products<double, double> f64;
+  Products<bfloat16, float> bf16;
+};
+
+}  // namespace gossamer

@@ -1,0 +1,108 @@
+"""The same products on the CPU in C++: float32, float64, and bfloat16 with sums in float32.
+
+Matrices are feature-major, (features, batch) with contiguous rows, so that a row's product stays in registers.
+Addresses and sizes go to C++; what they point to is checked here.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gossamer.kernels import _cpu
+from gossamer.kernels.structure import Structure
+
+__all__ = ["DTYPES", "feature_major", "fused_backward", "sddmm", "spmm", "spmm_t"]
+
+DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}
+
+
+def feature_major(x: Tensor) -> Tensor:
+    """``x`` (features, batch) with the batch contiguous inside each row; a copy only if it is laid out otherwise."""
+    batch = x.shape[1]
+    if batch == 1 or (x.stride(1) == 1 and x.stride(0) >= batch):
+        return x
+    return x.contiguous()
+
+
+def _product(
+    values: Tensor,
+    x: Tensor,
+    indptr: Tensor,
+    indices: Tensor,
+    permutation: Tensor | None,
+    bias: Tensor | None = None,
+    relu: bool = False,
+) -> Tensor:
+    x = feature_major(x)
+    rows, (cols, batch) = indptr.numel() - 1, x.shape
+    y = torch.empty(rows, batch, dtype=x.dtype)
+    _cpu.gather(
+        DTYPES[x.dtype],
+        torch.get_num_threads(),
+        indptr.data_ptr(),
+        indices.data_ptr(),
+        0 if permutation is None else permutation.data_ptr(),
+        rows,
+        cols,
+        values.data_ptr(),
+        0 if bias is None else bias.data_ptr(),
+        x.data_ptr(),
+        y.data_ptr(),
+        batch,
+        x.stride(0),
+        batch,
+        relu,
+    )
+    return y
+
+
+def spmm(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None = None, relu: bool = False) -> Tensor:
+    """W X + bias, through a ReLU if asked for."""
+    return _product(values, x, s.indptr, s.indices, None, bias, relu)
+
+
+def spmm_t(values: Tensor, s: Structure, y: Tensor) -> Tensor:
+    """Wᵀ Y."""
+    return _product(values, y, s.t_indptr, s.t_indices, s.permutation)
+
+
+def _inner(
+    values: Tensor | None, a: Tensor, b: Tensor, indptr: Tensor, indices: Tensor, permutation: Tensor | None
+) -> tuple[Tensor | None, Tensor]:
+    a, b = feature_major(a), feature_major(b)
+    rows, batch = a.shape
+    da = None if values is None else torch.empty(rows, batch, dtype=a.dtype)
+    wide = torch.float32 if a.dtype == torch.bfloat16 else a.dtype
+    products = torch.empty(indices.numel(), dtype=wide) if batch else torch.zeros(indices.numel(), dtype=wide)
+    _cpu.fuse(
+        DTYPES[a.dtype],
+        torch.get_num_threads(),
+        indptr.data_ptr(),
+        indices.data_ptr(),
+        0 if permutation is None else permutation.data_ptr(),
+        rows,
+        b.shape[0],
+        0 if values is None else values.data_ptr(),
+        a.data_ptr(),
+        b.data_ptr(),
+        0 if da is None else da.data_ptr(),
+        products.data_ptr(),
+        batch,
+        a.stride(0),
+        b.stride(0),
+        batch,
+    )
+    return da, products.to(a.dtype)
+
+
+def sddmm(a: Tensor, b: Tensor, s: Structure) -> Tensor:
+    """⟨A[r], B[c]⟩ for each live cell (r, c)."""
+    return _inner(None, a, b, s.indptr, s.indices, None)[1]
+
+
+def fused_backward(values: Tensor, s: Structure, x: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
+    """(Wᵀ grad, sddmm(grad, x)): each row of ``grad`` is read once for both."""
+    grad_x, grad_values = _inner(values, x, grad, s.t_indptr, s.t_indices, s.permutation)
+    assert grad_x is not None
+    return grad_x, grad_values

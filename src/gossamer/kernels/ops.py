@@ -1,0 +1,269 @@
+"""The products of a sparse layer as PyTorch operators, with derivatives.
+
+W is the (rows × cols) matrix that has ``values`` (nnz) at the live cells of a `Structure`.
+
+==========================  ==============================================  ========================================
+``gossamer::spmm``          Y = W X                                          X (cols, batch), Y (rows, batch)
+``gossamer::spmm_t``        X = Wᵀ Y                                         the other way round
+``gossamer::sddmm``         v_j = ⟨A[r_j], B[c_j]⟩ at live cell (r_j, c_j)   A (rows, batch), B (cols, batch)
+``gossamer::linear``        Y = X Wᵀ + b, through a ReLU if asked for        X (batch, cols), Y (batch, rows)
+==========================  ==============================================  ========================================
+
+The first three are each other's derivatives, so they can be differentiated any number of times. ``linear`` is one
+kernel call forward and one backward; its second derivative goes through the first three. Its result is the transposed
+view of a feature-major matrix: element-wise layers keep that layout, and the next sparse layer reads it without a copy.
+
+On the CPU, float32, float64 and bfloat16 run in C++; other dtypes and devices run the torch reference.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gossamer.errors import InputError
+from gossamer.kernels import native, reference
+from gossamer.kernels.structure import Structure, verify
+
+__all__ = ["linear", "sddmm", "spmm", "spmm_t"]
+
+_INDEX = "Tensor indptr, Tensor indices, Tensor t_indptr, Tensor t_indices, Tensor permutation"
+_library = torch.library.Library("gossamer", "DEF")
+_library.define(f"spmm(Tensor values, {_INDEX}, Tensor x) -> Tensor")
+_library.define(f"spmm_t(Tensor values, {_INDEX}, Tensor y) -> Tensor")
+_library.define(f"sddmm(Tensor a, Tensor b, {_INDEX}) -> Tensor")
+_library.define(f"linear(Tensor values, {_INDEX}, Tensor x, Tensor? bias, bool relu) -> Tensor")
+_library.define(f"linear_backward(Tensor grad, Tensor values, {_INDEX}, Tensor x) -> (Tensor, Tensor)")
+
+
+# ---- what is computed ----------------------------------------------------------------------------------------------
+
+
+def _compiled(x: Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype in native.DTYPES
+
+
+def _check_matrix(name: str, x: Tensor, features: int, dim: int, values: Tensor) -> None:
+    if x.dim() != 2 or x.shape[dim] != features:
+        wanted = f"({features}, batch)" if dim == 0 else f"(batch, {features})"
+        raise InputError(f"{name} must have shape {wanted}, got {tuple(x.shape)}")
+    if x.dtype != values.dtype:
+        raise InputError(f"{name} must have the dtype of values, {values.dtype}, got {x.dtype}")
+    if x.device != values.device:
+        raise InputError(f"{name} must be on the device of values, {values.device}, got {x.device}")
+
+
+def _check_values(values: Tensor, s: Structure) -> None:
+    if values.dim() != 1 or values.numel() != s.nnz:
+        raise InputError(f"values must be a vector of {s.nnz} numbers, got shape {tuple(values.shape)}")
+    if not values.is_floating_point():
+        raise InputError(f"values must be floating point, got {values.dtype}")
+    verify(s)
+
+
+def _spmm(values: Tensor, *rest: Tensor) -> Tensor:
+    *index, x = rest
+    s = Structure(*index)
+    _check_values(values, s)
+    _check_matrix("x", x, s.shape[1], 0, values)
+    if not _compiled(x):
+        return reference.spmm(values, s, x)
+    return native.spmm(values.contiguous(), s, x)
+
+
+def _spmm_t(values: Tensor, *rest: Tensor) -> Tensor:
+    *index, y = rest
+    s = Structure(*index)
+    _check_values(values, s)
+    _check_matrix("y", y, s.shape[0], 0, values)
+    if not _compiled(y):
+        return reference.spmm_t(values, s, y)
+    return native.spmm_t(values.contiguous(), s, y)
+
+
+def _sddmm(a: Tensor, b: Tensor, *index: Tensor) -> Tensor:
+    s = Structure(*index)
+    verify(s)
+    _check_matrix("a", a, s.shape[0], 0, a)
+    _check_matrix("b", b, s.shape[1], 0, a)
+    if a.shape[1] != b.shape[1]:
+        raise InputError(f"a and b must have the same batch, got {a.shape[1]} and {b.shape[1]}")
+    return native.sddmm(a, b, s) if _compiled(a) else reference.sddmm(a, b, s)
+
+
+def _linear(
+    values: Tensor,
+    indptr: Tensor,
+    indices: Tensor,
+    t_indptr: Tensor,
+    t_indices: Tensor,
+    permutation: Tensor,
+    x: Tensor,
+    bias: Tensor | None,
+    relu: bool,
+) -> Tensor:
+    s = Structure(indptr, indices, t_indptr, t_indices, permutation)
+    _check_values(values, s)
+    _check_matrix("x", x, s.shape[1], 1, values)
+    if bias is not None and (bias.shape != (s.shape[0],) or bias.dtype != values.dtype):
+        raise InputError(
+            f"bias must be a vector of {s.shape[0]} {values.dtype}, got {bias.dtype} of shape {tuple(bias.shape)}"
+        )
+    if _compiled(x):
+        return native.spmm(values.contiguous(), s, x.t(), None if bias is None else bias.contiguous(), relu).t()
+    y = reference.spmm(values, s, x.t())
+    if bias is not None:
+        y = y + bias[:, None]
+    return (y.relu() if relu else y).t()
+
+
+def _linear_backward(grad: Tensor, values: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
+    *index, x = rest
+    s = Structure(*index)
+    _check_values(values, s)
+    _check_matrix("x", x, s.shape[1], 1, values)
+    _check_matrix("grad", grad, s.shape[0], 1, values)
+    if _compiled(x):
+        grad_x, grad_values = native.fused_backward(values.contiguous(), s, x.t(), grad.t())
+        return grad_x.t(), grad_values
+    return reference.spmm_t(values, s, grad.t()).t(), reference.sddmm(grad.t(), x.t(), s)
+
+
+for _name, _function in (
+    ("spmm", _spmm),
+    ("spmm_t", _spmm_t),
+    ("sddmm", _sddmm),
+    ("linear", _linear),
+    ("linear_backward", _linear_backward),
+):
+    _library.impl(_name, _function, "CompositeExplicitAutograd")
+
+
+# ---- shapes only, for compilers ------------------------------------------------------------------------------------
+
+
+def _fake_spmm(values: Tensor, *rest: Tensor) -> Tensor:
+    return rest[-1].new_empty(rest[0].shape[0] - 1, rest[-1].shape[1])
+
+
+def _fake_spmm_t(values: Tensor, *rest: Tensor) -> Tensor:
+    return rest[-1].new_empty(rest[2].shape[0] - 1, rest[-1].shape[1])
+
+
+def _fake_sddmm(a: Tensor, b: Tensor, *index: Tensor) -> Tensor:
+    return a.new_empty(index[1].shape[0])
+
+
+def _fake_linear(values: Tensor, *rest: Any) -> Tensor:
+    x: Tensor = rest[5]
+    return x.new_empty(rest[0].shape[0] - 1, x.shape[0]).t()
+
+
+def _fake_linear_backward(grad: Tensor, values: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
+    x = rest[-1]
+    return x.new_empty(x.shape[1], x.shape[0]).t(), values.new_empty(values.shape)
+
+
+for _name, _fake in (
+    ("spmm", _fake_spmm),
+    ("spmm_t", _fake_spmm_t),
+    ("sddmm", _fake_sddmm),
+    ("linear", _fake_linear),
+    ("linear_backward", _fake_linear_backward),
+):
+    torch.library.register_fake(f"gossamer::{_name}", _fake, lib=_library)
+
+
+# ---- derivatives ---------------------------------------------------------------------------------------------------
+
+
+def spmm(values: Tensor, s: Structure, x: Tensor) -> Tensor:
+    """W X: (cols, batch) -> (rows, batch)."""
+    return torch.ops.gossamer.spmm(values, *s, x)  # type: ignore[no-any-return]
+
+
+def spmm_t(values: Tensor, s: Structure, y: Tensor) -> Tensor:
+    """Wᵀ Y: (rows, batch) -> (cols, batch)."""
+    return torch.ops.gossamer.spmm_t(values, *s, y)  # type: ignore[no-any-return]
+
+
+def sddmm(a: Tensor, b: Tensor, s: Structure) -> Tensor:
+    """⟨a[r], b[c]⟩ at each live cell (r, c): (rows, batch), (cols, batch) -> (nnz)."""
+    return torch.ops.gossamer.sddmm(a, b, *s)  # type: ignore[no-any-return]
+
+
+def _save_product(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _spmm_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    values, *index, x = ctx.saved_tensors
+    s = Structure(*index)
+    grad_values = sddmm(grad, x, s) if ctx.needs_input_grad[0] else None
+    grad_x = spmm_t(values, s, grad) if ctx.needs_input_grad[6] else None
+    return grad_values, None, None, None, None, None, grad_x
+
+
+def _spmm_t_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    values, *index, y = ctx.saved_tensors
+    s = Structure(*index)
+    grad_values = sddmm(y, grad, s) if ctx.needs_input_grad[0] else None
+    grad_y = spmm(values, s, grad) if ctx.needs_input_grad[6] else None
+    return grad_values, None, None, None, None, None, grad_y
+
+
+def _sddmm_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    a, b, *index = ctx.saved_tensors
+    s = Structure(*index)
+    grad_a = spmm(grad, s, b) if ctx.needs_input_grad[0] else None
+    grad_b = spmm_t(grad, s, a) if ctx.needs_input_grad[1] else None
+    return grad_a, grad_b, None, None, None, None, None
+
+
+def _save_linear(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    values, indptr, indices, t_indptr, t_indices, permutation, x, _, relu = inputs
+    ctx.save_for_backward(values, indptr, indices, t_indptr, t_indices, permutation, x, output if relu else None)
+
+
+def _linear_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    values, *index, x, y = ctx.saved_tensors
+    s = Structure(*index)
+    need_values, need_x, need_bias = (ctx.needs_input_grad[i] for i in (0, 6, 7))
+    if y is not None:
+        grad = grad * (y > 0)
+    grad_x = grad_values = None
+    if need_values and need_x and not torch.is_grad_enabled():
+        grad_x, grad_values = torch.ops.gossamer.linear_backward(grad, values, *s, x)
+    else:  # one of the two, or both to be differentiated again
+        grad_values = sddmm(grad.t(), x.t(), s) if need_values else None
+        grad_x = spmm_t(values, s, grad.t()).t() if need_x else None
+    grad_bias = grad.sum(0) if need_bias else None
+    return grad_values, None, None, None, None, None, grad_x, grad_bias, None
+
+
+torch.library.register_autograd("gossamer::spmm", _spmm_gradient, setup_context=_save_product, lib=_library)
+torch.library.register_autograd("gossamer::spmm_t", _spmm_t_gradient, setup_context=_save_product, lib=_library)
+torch.library.register_autograd("gossamer::sddmm", _sddmm_gradient, setup_context=_save_product, lib=_library)
+torch.library.register_autograd("gossamer::linear", _linear_gradient, setup_context=_save_linear, lib=_library)
+
+
+class _Linear(torch.autograd.Function):
+    """``gossamer::linear`` without the dispatcher, which takes longer than the product of a small layer."""
+
+    @staticmethod
+    def forward(*inputs: Any) -> Tensor:
+        return _linear(*inputs)
+
+    setup_context = staticmethod(_save_linear)
+    backward = staticmethod(_linear_gradient)
+
+
+def linear(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None = None, relu: bool = False) -> Tensor:
+    """X Wᵀ + bias, through a ReLU if asked for: (batch, cols) -> (batch, rows), feature-major in memory."""
+    if torch.compiler.is_compiling() or type(x) is not Tensor or torch._C._functorch.peek_interpreter_stack():
+        return torch.ops.gossamer.linear(values, *s, x, bias, relu)  # type: ignore[no-any-return]
+    if torch.is_grad_enabled():
+        return _Linear.apply(values, *s, x, bias, relu)  # type: ignore[no-any-return, no-untyped-call]
+    return _linear(values, *s, x, bias, relu)

@@ -1,0 +1,55 @@
+"""The products of a sparse layer in plain torch: any device, any floating dtype. The oracle of the tests.
+
+With W the (rows × cols) matrix that has ``values`` at the cells of ``s``:
+
+``spmm``     Y = W X          (cols, batch) -> (rows, batch)
+``spmm_t``   X = Wᵀ Y         (rows, batch) -> (cols, batch)
+``sddmm``    v_j = ⟨A[r_j], B[c_j]⟩   A (rows, batch), B (cols, batch) -> (nnz)
+
+No (rows × cols) array is made; temporaries are cut to ``_BLOCK`` numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from gossamer.kernels.structure import Structure, rows_of
+
+__all__ = ["sddmm", "spmm", "spmm_t"]
+
+_BLOCK = 1 << 24
+
+
+def _blocks(nnz: int, batch: int) -> Iterator[slice]:
+    step = max(1, _BLOCK // max(batch, 1))
+    return (slice(start, start + step) for start in range(0, nnz, step))
+
+
+def _scatter_product(values: Tensor, to: Tensor, source: Tensor, x: Tensor, size: int) -> Tensor:
+    """out[to_j] += values_j · x[source_j], summed in float32 at least."""
+    wide = torch.promote_types(x.dtype, torch.float32)
+    out = torch.zeros(size, x.shape[1], dtype=wide, device=x.device)
+    for block in _blocks(values.numel(), x.shape[1]):
+        terms = values[block, None].to(wide) * x[source[block].long()].to(wide)
+        out.index_add_(0, to[block].long(), terms)
+    return out.to(x.dtype)
+
+
+def spmm(values: Tensor, s: Structure, x: Tensor) -> Tensor:
+    return _scatter_product(values, rows_of(s.indptr), s.indices, x, s.shape[0])
+
+
+def spmm_t(values: Tensor, s: Structure, y: Tensor) -> Tensor:
+    return _scatter_product(values, s.indices, rows_of(s.indptr), y, s.shape[1])
+
+
+def sddmm(a: Tensor, b: Tensor, s: Structure) -> Tensor:
+    wide = torch.promote_types(a.dtype, torch.float32)
+    out = torch.empty(s.nnz, dtype=a.dtype, device=a.device)
+    rows = rows_of(s.indptr)
+    for block in _blocks(s.nnz, a.shape[1]):
+        out[block] = (a[rows[block]].to(wide) * b[s.indices[block].long()].to(wide)).sum(1).to(a.dtype)
+    return out

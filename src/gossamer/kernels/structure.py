@@ -1,0 +1,131 @@
+"""Where the live connections of a layer are: CSR and transposed CSR, checked before a kernel reads them.
+
+A pattern of ``rows × cols`` cells with ``nnz`` live ones is five int32 tensors:
+
+==============  ==========  ================================================================================
+``indptr``      (rows + 1)  entries of row r are ``indptr[r] … indptr[r + 1] - 1``
+``indices``     (nnz)       column of each entry, ascending inside a row
+``t_indptr``    (cols + 1)  the same, read by columns
+``t_indices``   (nnz)       row of each entry in that order
+``permutation`` (nnz)       position, in row order, of each entry in column order
+==============  ==========  ================================================================================
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from gossamer.errors import InputError
+from gossamer.kernels import _cpu
+
+__all__ = ["Structure", "check_csr", "rows_of", "transpose", "trust", "verify"]
+
+
+class Structure(NamedTuple):
+    """The five index tensors of a pattern."""
+
+    indptr: Tensor
+    indices: Tensor
+    t_indptr: Tensor
+    t_indices: Tensor
+    permutation: Tensor
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, cols)."""
+        return self.indptr.numel() - 1, self.t_indptr.numel() - 1
+
+    @property
+    def nnz(self) -> int:
+        return self.indices.numel()
+
+
+def rows_of(indptr: Tensor) -> Tensor:
+    """The row of each entry, (nnz) int64, from row pointers."""
+    counts = indptr.diff()
+    return torch.repeat_interleave(torch.arange(counts.numel(), device=indptr.device), counts)
+
+
+_REASONS = {
+    1: "indptr must start at 0",
+    2: "indptr must not decrease: it does at row {where}",
+    3: "indptr must end at the number of indices, {nnz}: it ends at {last}",
+    4: "indices must be in [0, {cols}): entry {where} is {index}",
+    5: "indices must ascend inside a row, without duplicates: entry {where} is {index}, after {before}",
+}
+
+
+def check_csr(indptr: Tensor, indices: Tensor, cols: int) -> None:
+    """Raise `InputError` unless ``(indptr, indices)`` is CSR with ascending, distinct columns below ``cols``."""
+    for name, tensor in (("indptr", indptr), ("indices", indices)):
+        if tensor.dtype != torch.int32 or tensor.dim() != 1:
+            raise InputError(f"{name} must be a vector of int32, got {tensor.dtype} of shape {tuple(tensor.shape)}")
+    if indptr.numel() == 0:
+        raise InputError("indptr must have rows + 1 ≥ 1 elements, got none")
+    p, i = indptr.detach().cpu().contiguous(), indices.detach().cpu().contiguous()
+    nnz = i.numel()
+    code, where = _cpu.check(p.data_ptr(), i.data_ptr(), p.numel() - 1, cols, nnz)
+    if code:
+        index = int(i[where]) if code in (4, 5) else None
+        before = int(i[where - 1]) if code == 5 else None
+        reason = _REASONS[code].format(where=where, nnz=nnz, cols=cols, last=int(p[-1]), index=index, before=before)
+        raise InputError(f"not a valid pattern: {reason}")
+
+
+def transpose(indptr: Tensor, indices: Tensor, cols: int) -> Structure:
+    """Complete a checked CSR pattern with its transposed form; O(nnz) time on the CPU, result on the input's device."""
+    device = indptr.device
+    p, i = indptr.cpu().contiguous(), indices.cpu().contiguous()
+    t_indptr = torch.empty(cols + 1, dtype=torch.int32)
+    t_indices, permutation = torch.empty_like(i), torch.empty_like(i)
+    _cpu.transpose(
+        p.data_ptr(),
+        i.data_ptr(),
+        p.numel() - 1,
+        cols,
+        t_indptr.data_ptr(),
+        t_indices.data_ptr(),
+        permutation.data_ptr(),
+    )
+    return Structure(p.to(device), i.to(device), t_indptr.to(device), t_indices.to(device), permutation.to(device))
+
+
+# Structures that were found sound, with the versions of their tensors: an in-place change is noticed and checked again.
+_sound: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+
+
+def verify(structure: Structure) -> None:
+    """Raise `InputError` if a kernel could read outside its memory; free while nothing changes."""
+    if structure.indices.is_inference():  # such tensors count no versions
+        _verify_now(structure)
+    elif _sound.get(structure.indices) != _state(structure):
+        _verify_now(structure)
+        trust(structure)
+
+
+def trust(structure: Structure) -> None:
+    """Take a structure as sound from now on: for code of ours that has just built it."""
+    if not structure.indices.is_inference():
+        _sound[structure.indices] = _state(structure)
+
+
+def _state(structure: Structure) -> tuple[tuple[int, int], ...]:
+    return tuple((t.data_ptr(), t._version) for t in structure)
+
+
+def _verify_now(structure: Structure) -> None:
+    rows, cols = structure.shape
+    check_csr(structure.indptr, structure.indices, cols)
+    for name, tensor in zip(structure._fields[2:], structure[2:], strict=True):
+        if tensor.dtype != torch.int32 or tensor.device != structure.indptr.device:
+            raise InputError(f"not a valid pattern: {name} must be int32 on {structure.indptr.device}")
+    expected = transpose(structure.indptr, structure.indices, cols)
+    for name, mine, right in zip(structure._fields[2:], structure[2:], expected[2:], strict=True):
+        if mine.shape != right.shape or not torch.equal(mine, right):
+            raise InputError(
+                f"not a valid pattern: {name} is not that of the transpose of this {rows} × {cols} pattern"
+            )
