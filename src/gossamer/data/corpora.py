@@ -1,0 +1,77 @@
+"""Data without classes: running text, and pictures to cut patches from."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gossamer.data.catalogue import find
+from gossamer.data.formats import check_file, reading
+from gossamer.errors import InputError, check_choice
+
+__all__ = ["Text", "load_images", "load_text"]
+
+END = "<eos>"
+RARE = "<unk>"
+
+
+@dataclass(frozen=True, eq=False)
+class Text:
+    """Token ids (n,) int64 of three texts, in reading order; ``vocabulary[i]`` is the word that id ``i`` stands for."""
+
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    test: NDArray[np.int64]
+    vocabulary: tuple[str, ...]
+
+
+def load_text(name: str) -> Text:
+    """The text ``name`` ("wikitext2") from the folder ``GOSSAMER_DATA``.
+
+    Words are what stands between spaces, and every line ends with a token of its own, ``<eos>``. The vocabulary is that
+    of the training text in order of appearance; a word found only in the others reads as ``<unk>``.
+    """
+    check_choice("name", name, ("wikitext2",))
+    train, valid, test = find(tuple(f"wikitext2/wiki.{part}.tokens.zip" for part in ("train", "valid", "test")), name)
+    words = _words(train)
+    place = {word: i for i, word in enumerate(dict.fromkeys([*words, RARE]))}
+
+    def ids(words: list[str]) -> NDArray[np.int64]:
+        return np.array([place.get(word, place[RARE]) for word in words], dtype=np.int64)
+
+    return Text(ids(words), ids(_words(valid)), ids(_words(test)), tuple(place))
+
+
+def _words(path: Path) -> list[str]:
+    check_file(path)
+    with reading(path, "zip"), zipfile.ZipFile(path) as archive:
+        members = archive.namelist()
+        if len(members) != 1:
+            raise ValueError(f"it holds {len(members)} files, not one")
+        lines = archive.read(members[0]).decode("utf-8").split("\n")
+    if not lines[-1]:
+        lines.pop()  # what follows the last line's end
+    return [word for line in lines for word in (*line.split(), END)]
+
+
+def load_images(name: str) -> NDArray[np.uint8]:
+    """The grey pictures ``name`` from the folder ``GOSSAMER_DATA``, by file name: (n, height, width) uint8.
+
+    "natural_images" is (400, 180, 180).
+    """
+    from PIL import Image
+
+    check_choice("name", name, ("natural_images",))
+    (folder,) = find(("natural_images/Train400",), name)
+    pictures = []
+    for path in sorted(folder.glob("*.png")):
+        check_file(path)
+        with reading(path, "PNG"), path.open("rb") as file, Image.open(file) as picture:
+            pictures.append(np.asarray(picture.convert("L")))
+    if not pictures or len({picture.shape for picture in pictures}) > 1:
+        raise InputError(f"{folder} must hold .png pictures of one size, got {len(pictures)} pictures")
+    return np.stack(pictures)
