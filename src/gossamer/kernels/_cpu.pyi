@@ -35,6 +35,9 @@ def fuse(
     b_stride: int,
     da_stride: int,
 ) -> None: ...
+def copy_transposed(
+    bytes: int, threads: int, source: int, target: int, rows: int, cols: int, stride: int
+) -> None: ...
 def sample_sorted(cells: int, count: int, seed: int, out: int, /) -> None: ...
 def transpose(
     indptr: int, indices: int, rows: int, cols: int, t_indptr: int, t_indices: int, permutation: int, /

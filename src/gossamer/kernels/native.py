@@ -22,7 +22,13 @@ def feature_major(x: Tensor) -> Tensor:
     batch = x.shape[1]
     if batch == 1 or (x.stride(1) == 1 and x.stride(0) >= batch):
         return x
-    return x.contiguous()
+    if x.stride(0) != 1 or x.stride(1) < x.shape[0] or x.dtype not in DTYPES:
+        return x.contiguous()
+    copy = torch.empty(x.shape, dtype=x.dtype)
+    _cpu.copy_transposed(
+        x.element_size(), torch.get_num_threads(), x.data_ptr(), copy.data_ptr(), batch, x.shape[0], x.stride(1)
+    )
+    return copy
 
 
 def _product(

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <cstdlib>
 #include <stdexcept>
 #include <tuple>
 
@@ -26,15 +27,18 @@ namespace gossamer {
 
 namespace baseline {
 extern const Kernels kernels;
+extern const Layout layout;
 }
 #ifdef GOSSAMER_HAS_avx2
 namespace avx2 {
 extern const Kernels kernels;
+extern const Layout layout;
 }
 #endif
 #ifdef GOSSAMER_HAS_avx512
 namespace avx512 {
 extern const Kernels kernels;
+extern const Layout layout;
 }
 #endif
 
@@ -67,6 +71,14 @@ const Kernels& active() {
   return baseline::kernels;
 }
 
+const Layout& active_layout() {
+#ifdef GOSSAMER_HAS_avx512
+  if (isa == 2) return avx512::layout;
+  if (isa == 1) return avx2::layout;
+#endif
+  return baseline::layout;
+}
+
 std::int64_t l2_bytes() {
   static const std::int64_t bytes = [] {
 #if defined(_SC_LEVEL2_CACHE_SIZE)
@@ -78,10 +90,9 @@ std::int64_t l2_bytes() {
   return bytes;
 }
 
-// Columns of the batch whose slice of the gathered matrix (gathered rows x columns) stays in the second-level cache.
-int batch_tile(std::int64_t gathered, std::int64_t element) {
-  const std::int64_t fits = l2_bytes() * 3 / 4 / std::max<std::int64_t>(gathered * element, 1);
-  return int(std::clamp<std::int64_t>(fits, 32, 1024));
+// Whether a matrix from which rows are gathered is too large to stay in the cache by itself.
+bool outgrows_cache(std::int64_t rows, std::int64_t batch, std::int64_t element) {
+  return rows * batch * element > l2_bytes() / 2;
 }
 
 using Address = std::uintptr_t;
@@ -94,11 +105,24 @@ Compressed compressed(Address indptr, Address indices, Address permutation, std:
   return {at<const std::int32_t>(indptr), at<const std::int32_t>(indices), at<const std::int32_t>(permutation), rows};
 }
 
+// glibc hands freed memory back to the system above a threshold that grows, up to 64 MiB, once a large block has been
+// freed. A training step frees and asks for the same few megabytes again and again, and would pay for fresh pages every
+// time: free one such block at the first call.
+void keep_freed_pages() {
+  static const bool done = [] {
+    void* volatile block = std::malloc((std::size_t(32) << 20) - (std::size_t(64) << 10));
+    std::free(block);
+    return true;
+  }();
+  (void)done;
+}
+
 // Runs kernel(job, begin, end) on rows balanced by their entries.
 template <class Job>
 void run(void (*kernel)(const Job&, std::int64_t, std::int64_t), const Job& job, int threads) {
   const auto& pattern = job.pattern;
   const double work = (double(pattern.indptr[pattern.rows]) + double(pattern.rows)) * double(job.batch);
+  keep_freed_pages();
   if (work < 20000) threads = 1;  // a few microseconds: waking a thread would cost more
   parallel(threads, [&](int part, int parts) {
     const auto begin = balanced_row(pattern.indptr, pattern.rows, part, parts);
@@ -126,7 +150,7 @@ void gather(int dtype, int threads, Address indptr, Address indices, Address per
     using S = decltype(storage);
     const GatherProduct<S, Compute<S>> job{compressed(indptr, indices, permutation, rows), at<const S>(values),
                                            at<const S>(bias), at<const S>(x), at<S>(y), batch, x_stride, y_stride,
-                                           batch_tile(gathered, sizeof(S)), relu};
+                                           relu, outgrows_cache(gathered, batch, sizeof(S))};
     run(products.gather, job, threads);
   });
 }
@@ -141,9 +165,32 @@ void fuse(int dtype, int threads, Address indptr, Address indices, Address permu
     using C = Compute<S>;
     const FusedProduct<S, C> job{compressed(indptr, indices, permutation, rows), at<const S>(values), at<const S>(a),
                                  at<const S>(b), at<S>(da), at<C>(dvalues), batch, a_stride, b_stride, da_stride,
-                                 batch_tile(gathered, sizeof(S))};
+                                 outgrows_cache(gathered, batch, sizeof(S))};
     run(products.fuse, job, threads);
   });
+}
+
+template <class T>
+void transposed_copy(void (*kernel)(const CopyTransposed<T>&, std::int64_t, std::int64_t), const CopyTransposed<T>& job,
+                     int threads) {
+  parallel(job.rows * job.cols < 32768 ? 1 : threads, [&](int part, int parts) {
+    kernel(job, job.cols * part / parts, job.cols * (part + 1) / parts);
+  });
+}
+
+void copy_transposed(int bytes, int threads, Address from, Address to, std::int64_t rows, std::int64_t cols,
+                     std::int64_t stride) {
+  nb::gil_scoped_release release;
+  const Layout& layout = active_layout();
+  switch (bytes) {
+    case 2:
+      return transposed_copy(layout.two_bytes, {at<const std::uint16_t>(from), at<std::uint16_t>(to), rows, cols, stride}, threads);
+    case 4:
+      return transposed_copy(layout.four_bytes, {at<const std::uint32_t>(from), at<std::uint32_t>(to), rows, cols, stride}, threads);
+    case 8:
+      return transposed_copy(layout.eight_bytes, {at<const std::uint64_t>(from), at<std::uint64_t>(to), rows, cols, stride}, threads);
+    default: throw std::invalid_argument("elements must have 2, 4 or 8 bytes");
+  }
 }
 
 }  // namespace
@@ -165,6 +212,8 @@ NB_MODULE(_cpu, m) {
   m.def("fuse", &fuse, "dtype"_a, "threads"_a, "indptr"_a, "indices"_a, "permutation"_a, "rows"_a, "gathered"_a,
         "values"_a, "a"_a, "b"_a, "da"_a, "dvalues"_a, "batch"_a, "a_stride"_a, "b_stride"_a, "da_stride"_a);
 
+  m.def("copy_transposed", &copy_transposed, "bytes"_a, "threads"_a, "source"_a, "target"_a, "rows"_a, "cols"_a,
+        "stride"_a);
   m.def("sample_sorted", [](std::int64_t cells, std::int64_t count, std::uint64_t seed, Address out) {
     nb::gil_scoped_release release;
     sample_sorted(cells, count, seed, at<std::int64_t>(out));

@@ -26,9 +26,8 @@ constexpr int kVectorBytes = 16, kGatherVectors = 8, kFuseVectors = 8;
 #else
 constexpr int kVectorBytes = 16, kGatherVectors = 8, kFuseVectors = 4;
 #endif
-constexpr std::int32_t kAhead = 8;  // entries between a prefetch and its use
-
-inline void prefetch(const void* p) { __builtin_prefetch(p, 0, 3); }
+// Entries between a prefetch and its use: a few rows of the batch, many single numbers.
+constexpr std::int32_t kRowsAhead = 8, kValuesAhead = 32;
 
 // The batch from `start` on, V vectors of it; the last one may be shifted left so as to end with the batch.
 struct Tile {
@@ -45,6 +44,7 @@ void gather_tile(const GatherProduct<S, Compute<S>>& job, std::int64_t begin, st
   constexpr int U = V >= 6 ? 1 : V >= 3 ? 2 : V == 2 ? 4 : 8;  // entries in flight: hides the latency of the sums
   const Compressed& pattern = job.pattern;
   const S* x = job.x + tile.start;
+  const std::int32_t entries = pattern.indptr[pattern.rows];
   const Vector zero{};
 
   for (std::int64_t row = begin; row < end; ++row) {
@@ -56,7 +56,15 @@ void gather_tile(const GatherProduct<S, Compute<S>>& job, std::int64_t begin, st
       for (int i = 0; i < V; ++i) sum[u][i] = u == 0 ? broadcast<C, W>(bias) : zero;
 
     auto add = [&](std::int32_t entry, Vector* into) {
-      const std::int32_t where = pattern.permutation ? pattern.permutation[entry] : entry;
+      std::int32_t where = entry;
+      if (pattern.permutation) {
+        where = pattern.permutation[entry];
+        if (entry + kValuesAhead < entries) __builtin_prefetch(job.values + pattern.permutation[entry + kValuesAhead]);
+      }
+      if (job.prefetch && entry + kRowsAhead < entries) {
+        const S* coming = x + std::int64_t(pattern.indices[entry + kRowsAhead]) * job.x_stride;
+        for (int i = 0; i < V; ++i) __builtin_prefetch(coming + i * W);
+      }
       const Vector value = broadcast<C, W>(widen(job.values[where]));
       const S* source = x + std::int64_t(pattern.indices[entry]) * job.x_stride;
       for (int i = 0; i < V - 1; ++i) into[i] += value * load<S, W>(source + i * W);
@@ -84,6 +92,8 @@ void fuse_tile(const FusedProduct<S, Compute<S>>& job, std::int64_t begin, std::
   using Vector = Vec<C, W>;
   const Compressed& pattern = job.pattern;
   const S* b = job.b + tile.start;
+  const std::int32_t entries = pattern.indptr[pattern.rows];
+  auto where = [&](std::int32_t entry) { return pattern.permutation ? pattern.permutation[entry] : entry; };
   // Lanes that the vector before the last one covers already count only once in the inner products.
   const std::int64_t overlap = (V - 1) * W - tile.last;
 
@@ -99,46 +109,48 @@ void fuse_tile(const FusedProduct<S, Compute<S>>& job, std::int64_t begin, std::
       for (std::int64_t lane = 0; lane < overlap; ++lane) a[V - 1][lane] = 0;
     }
 
-    auto visit = [&](std::int32_t entry, Vector& dot) {
-      const S* other = b + std::int64_t(pattern.indices[entry]) * job.b_stride;
-      Vector value{};
-      if constexpr (WithDa) {
-        const std::int32_t where = pattern.permutation ? pattern.permutation[entry] : entry;
-        value = broadcast<C, W>(widen(job.values[where]));
+    // Four entries at a time: their sums are independent, which hides latency, and are reduced together.
+    auto visit = [&](std::int32_t entry, auto count) {
+      constexpr int N = decltype(count)::value;
+      const S* other[N];
+      Vector value[N], dot[4] = {};
+      for (int u = 0; u < N; ++u) {
+        other[u] = b + std::int64_t(pattern.indices[entry + u]) * job.b_stride;
+        if constexpr (WithDa) value[u] = broadcast<C, W>(widen(job.values[where(entry + u)]));
       }
       for (int i = 0; i < V; ++i) {
-        const Vector y = load<S, W>(other + (i == V - 1 ? tile.last : i * W));
-        if constexpr (WithDa) da[i] += value * y;
-        dot += a[i] * y;
+        for (int u = 0; u < N; ++u) {
+          const Vector y = load<S, W>(other[u] + (i == V - 1 ? tile.last : i * W));
+          if constexpr (WithDa) da[i] += value[u] * y;
+          dot[u] += a[i] * y;
+        }
       }
-    };
-    auto keep = [&](std::int32_t entry, C product) {
-      C& target = job.dvalues[pattern.permutation ? pattern.permutation[entry] : entry];
-      target = first ? product : target + product;
+      C products[4];
+      sum_of_four<C, W>(dot, products);
+      for (int u = 0; u < N; ++u) {
+        C& target = job.dvalues[where(entry + u)];
+        target = first ? products[u] : target + products[u];
+      }
     };
 
     std::int32_t j = start;
     for (; j + 4 <= stop; j += 4) {
-      if (pattern.permutation && j + 4 + kAhead <= stop) {
+      if (pattern.permutation && j + 4 + kValuesAhead <= entries) {
         for (int u = 0; u < 4; ++u) {
-          const std::int32_t where = pattern.permutation[j + kAhead + u];
-          if constexpr (WithDa) prefetch(job.values + where);
-          __builtin_prefetch(job.dvalues + where, 1, 3);
+          const std::int32_t coming = pattern.permutation[j + kValuesAhead + u];
+          if constexpr (WithDa) __builtin_prefetch(job.values + coming);
+          __builtin_prefetch(job.dvalues + coming, 1);
         }
       }
-      Vector dot[4] = {};
-      for (int u = 0; u < 4; ++u) visit(j + u, dot[u]);
-      C products[4];
-      sum_of_four<C, W>(dot, products);
-      for (int u = 0; u < 4; ++u) keep(j + u, products[u]);
+      if (job.prefetch && j + 4 + kRowsAhead <= entries) {
+        for (int u = 0; u < 4; ++u) {
+          const S* coming = b + std::int64_t(pattern.indices[j + kRowsAhead + u]) * job.b_stride;
+          for (int i = 0; i < V; ++i) __builtin_prefetch(coming + i * W);
+        }
+      }
+      visit(j, std::integral_constant<int, 4>());
     }
-    for (; j < stop; ++j) {
-      Vector dot[4] = {};
-      visit(j, dot[0]);
-      C products[4];
-      sum_of_four<C, W>(dot, products);
-      keep(j, products[0]);
-    }
+    for (; j < stop; ++j) visit(j, std::integral_constant<int, 1>());
 
     if constexpr (WithDa) {
       S* target = job.da + row * job.da_stride + tile.start;
@@ -162,8 +174,7 @@ void over_tiles(std::int64_t batch, int most, const Call& call) {
 
 template <class S, int W>
 void gather_width(const GatherProduct<S, Compute<S>>& job, std::int64_t begin, std::int64_t end) {
-  const int most = std::clamp(job.batch_tile / W, 1, kGatherVectors);
-  over_tiles<W>(job.batch, most, [&](int vectors, Tile tile, bool) {
+  over_tiles<W>(job.batch, kGatherVectors, [&](int vectors, Tile tile, bool) {
     switch (vectors) {
       case 1: return gather_tile<S, W, 1>(job, begin, end, tile);
       case 2: return gather_tile<S, W, 2>(job, begin, end, tile);
@@ -179,8 +190,7 @@ void gather_width(const GatherProduct<S, Compute<S>>& job, std::int64_t begin, s
 
 template <class S, int W, bool WithDa>
 void fuse_width(const FusedProduct<S, Compute<S>>& job, std::int64_t begin, std::int64_t end) {
-  const int most = std::clamp(job.batch_tile / W, 1, kFuseVectors);
-  over_tiles<W>(job.batch, most, [&](int vectors, Tile tile, bool first) {
+  over_tiles<W>(job.batch, kFuseVectors, [&](int vectors, Tile tile, bool first) {
     switch (vectors) {
       case 1: return fuse_tile<S, W, 1, WithDa>(job, begin, end, tile, first);
       case 2: return fuse_tile<S, W, 2, WithDa>(job, begin, end, tile, first);

@@ -26,8 +26,8 @@ struct GatherProduct {
   const S* x;
   S* y;
   std::int64_t batch, x_stride, y_stride;
-  int batch_tile;  // columns of X worked on at a time
   bool relu;
+  bool prefetch;  // X is larger than the cache
 };
 
 template <class S, class C>
@@ -39,7 +39,7 @@ struct FusedProduct {
   S* da;            // (rows x batch); null: not wanted
   C* dvalues;       // nnz
   std::int64_t batch, a_stride, b_stride, da_stride;
-  int batch_tile;
+  bool prefetch;  // B is larger than the cache
 };
 
 // What one instruction set offers. Rows [begin, end) of the pattern are worked on by the calling thread.
@@ -47,6 +47,19 @@ template <class S, class C>
 struct Products {
   void (*gather)(const GatherProduct<S, C>&, std::int64_t begin, std::int64_t end);
   void (*fuse)(const FusedProduct<S, C>&, std::int64_t begin, std::int64_t end);
+};
+
+template <class T>
+struct CopyTransposed {  // to (cols x rows) = transpose of from (rows x cols, row r at from + r * stride)
+  const T* from;
+  T* to;
+  std::int64_t rows, cols, stride;
+};
+
+struct Layout {  // columns [begin, end) of the source
+  void (*two_bytes)(const CopyTransposed<std::uint16_t>&, std::int64_t begin, std::int64_t end);
+  void (*four_bytes)(const CopyTransposed<std::uint32_t>&, std::int64_t begin, std::int64_t end);
+  void (*eight_bytes)(const CopyTransposed<std::uint64_t>&, std::int64_t begin, std::int64_t end);
 };
 
 struct Kernels {

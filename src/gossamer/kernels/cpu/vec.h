@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
+#include <utility>
 
 #include "types.h"
 
@@ -95,7 +96,36 @@ inline Vec<T, W> max0(Vec<T, W> value) {  // ReLU; NaN passes through
   }
 }
 
-// Sums of four vectors: out[i] = sum of the lanes of v[i].
+// Lanes of two vectors, chosen by constants: lane i of the result is lane pick(i) of a, or lane pick(i) - W of b.
+template <class T, int W, class Pick, std::size_t... I>
+inline Vec<T, W> shuffle(Vec<T, W> a, Vec<T, W> b, Pick, std::index_sequence<I...>) {
+  return __builtin_shufflevector(a, b, Pick::lane(int(I))...);
+}
+
+template <int W, int half>
+struct HalvesOfTwo {  // the lower (or upper) half of a, then that of b
+  static constexpr int lane(int i) { return (i < W / 2 ? i : W + i - W / 2) + half * (W / 2); }
+};
+template <int W, int half>
+struct QuartersOfFour {  // a and b hold two segments each: the first (or second) half of every segment
+  static constexpr int lane(int i) { return (i / (W / 4)) * (W / 2) + half * (W / 4) + i % (W / 4); }
+};
+template <int W, int step>
+struct RotateQuarters {
+  static constexpr int lane(int i) { return (i / (W / 4)) * (W / 4) + (i % (W / 4) + step) % (W / 4); }
+};
+
+template <class T, int W, int step>
+inline Vec<T, W> sum_quarters(Vec<T, W> v) {
+  if constexpr (step == 0) {
+    return v;
+  } else {
+    return sum_quarters<T, W, step / 2>(
+        v + shuffle<T, W>(v, v, RotateQuarters<W, step>(), std::make_index_sequence<W>()));
+  }
+}
+
+// Sums of the lanes of four vectors: out[i] = sum of v[i]. Halves are added and packed until four lanes-to-be are left.
 template <class T, int W>
 inline void sum_of_four(const Vec<T, W>* v, T* out) {
   if constexpr (W == 1) {
@@ -107,27 +137,15 @@ inline void sum_of_four(const Vec<T, W>* v, T* out) {
       out[i] = sum;
     }
   } else {
-    using I = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
-    using Mask = Vec<I, W>;
-    constexpr int H = W / 2, Q = W / 4;
-    Mask low, high, first, second;
-    for (int i = 0; i < W; ++i) {
-      low[i] = i < H ? i : W + i - H;                   // lower halves of a and b
-      high[i] = i < H ? H + i : W + i;                  // upper halves
-      const int segment = i / Q, within = i % Q;        // quarters a, b, c, d
-      const int base = (segment / 2) * W + (segment % 2) * H;
-      first[i] = base + within;
-      second[i] = base + Q + within;
-    }
-    const Vec<T, W> ab = __builtin_shuffle(v[0], v[1], low) + __builtin_shuffle(v[0], v[1], high);
-    const Vec<T, W> cd = __builtin_shuffle(v[2], v[3], low) + __builtin_shuffle(v[2], v[3], high);
-    Vec<T, W> sum = __builtin_shuffle(ab, cd, first) + __builtin_shuffle(ab, cd, second);
-    for (int step = Q / 2; step >= 1; step /= 2) {
-      Mask rotate;
-      for (int i = 0; i < W; ++i) rotate[i] = (i / Q) * Q + (i % Q + step) % Q;
-      sum = sum + __builtin_shuffle(sum, rotate);
-    }
-    for (int i = 0; i < 4; ++i) out[i] = sum[i * Q];
+    constexpr auto lanes = std::make_index_sequence<W>();
+    const auto add = [&](Vec<T, W> a, Vec<T, W> b, auto first, auto second) {
+      return shuffle<T, W>(a, b, first, lanes) + shuffle<T, W>(a, b, second, lanes);
+    };
+    const Vec<T, W> ab = add(v[0], v[1], HalvesOfTwo<W, 0>(), HalvesOfTwo<W, 1>());
+    const Vec<T, W> cd = add(v[2], v[3], HalvesOfTwo<W, 0>(), HalvesOfTwo<W, 1>());
+    const Vec<T, W> sums = add(ab, cd, QuartersOfFour<W, 0>(), QuartersOfFour<W, 1>());
+    const Vec<T, W> total = sum_quarters<T, W, W / 8>(sums);
+    for (int i = 0; i < 4; ++i) out[i] = total[i * (W / 4)];
   }
 }
 
