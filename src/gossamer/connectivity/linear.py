@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from gossamer import kernels
 from gossamer.connectivity.pattern import Pattern
 from gossamer.errors import InputError, check_count
-from gossamer.kernels import Structure
+from gossamer.kernels import Code, Structure
 
 __all__ = ["SparseLinear", "sparse_linear"]
+
+_COMPILED = (torch.float32, torch.float64, torch.bfloat16)
 
 
 def sparse_linear(
@@ -87,6 +89,7 @@ class SparseLinear(nn.Module):
         if pattern is None:
             assert density is not None
             pattern = Pattern.erdos_renyi(self.out_features, self.in_features, density, generator)
+        self._ordered: tuple[tuple[int, ...], Tensor] | None = None
         self.values = nn.Parameter(torch.empty(pattern.nnz, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(self.out_features, dtype=dtype)) if bias else None
         for name in Structure._fields:
@@ -107,8 +110,47 @@ class SparseLinear(nn.Module):
             draws = torch.rand(self.bias.shape, generator=generator, dtype=self.bias.dtype) * 2 - 1
             self.bias.copy_(draws / math.sqrt(max(1.0, self.values.numel() / self.out_features)))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor | Code) -> Tensor:
+        if isinstance(x, Code):
+            ordered = None if self.training else self._column_values()
+            return kernels.joint(self.values, self._structure, x, self.bias, column_values=ordered)
+        if not (self.training or torch.is_grad_enabled()) and self._may_read_less(x):
+            y = kernels.joint_if_sparse(self._column_values(), self._structure, x, self.bias)
+            if y is not None:
+                return y
         return sparse_linear(x, self.values, self._structure, self.bias)
+
+    def _may_read_less(self, x: Tensor) -> bool:
+        """Whether live inputs alone could be read: on the CPU, outside compilers and autocast."""
+        return (
+            x.dim() == 2
+            and x.device.type == "cpu"
+            and self.values.dtype in _COMPILED
+            and not torch.compiler.is_compiling()
+            and not torch.is_autocast_enabled("cpu")
+            and type(x) is Tensor
+        )
+
+    def _column_values(self) -> Tensor:
+        """The weights in column order, kept in evaluation mode until the weights or the pattern change."""
+        structure = self._structure
+        state = (
+            self.values.data_ptr(),
+            self.values._version,
+            structure.permutation.data_ptr(),
+            structure.permutation._version,
+        )
+        if self._ordered is None or self._ordered[0] != state:
+            kernels.verify(structure)
+            self._ordered = (state, kernels.column_order(self.values, structure))
+        return self._ordered[1]
+
+    def train(self, mode: bool = True) -> SparseLinear:
+        self._ordered = None
+        return super().train(mode)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_ordered": None}
 
     @property
     def _structure(self) -> Structure:

@@ -7,14 +7,20 @@ from typing import NamedTuple
 import torch
 
 from gossamer.kernels import _cpu
+from gossamer.kernels.code import Code
+from gossamer.kernels.joint import column_order, joint, joint_if_sparse
 from gossamer.kernels.ops import linear, sddmm, spmm, spmm_t
 from gossamer.kernels.structure import Structure, check_csr, rows_of, transpose, trust, verify
 
 __all__ = [
+    "Code",
     "Info",
     "Structure",
     "check_csr",
+    "column_order",
     "info",
+    "joint",
+    "joint_if_sparse",
     "linear",
     "rows_of",
     "sddmm",

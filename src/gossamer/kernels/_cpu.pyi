@@ -38,6 +38,60 @@ def fuse(
 def copy_transposed(
     bytes: int, threads: int, source: int, target: int, rows: int, cols: int, stride: int
 ) -> None: ...
+def joint(
+    dtype: int,
+    threads: int,
+    t_indptr: int,
+    t_indices: int,
+    permutation: int,
+    values: int,
+    indices: int,
+    code: int,
+    batch: int,
+    slots: int,
+    bias: int,
+    relu: bool,
+    y: int,
+    inputs: int,
+    outputs: int,
+    /,
+) -> bool: ...
+def joint_backward(
+    dtype: int,
+    threads: int,
+    t_indptr: int,
+    t_indices: int,
+    permutation: int,
+    values: int,
+    indices: int,
+    code: int,
+    batch: int,
+    slots: int,
+    dy: int,
+    dcode: int,
+    dvalues: int,
+    inputs: int,
+    outputs: int,
+    /,
+) -> bool: ...
+def joint_if_sparse(
+    dtype: int,
+    threads: int,
+    t_indptr: int,
+    t_indices: int,
+    values: int,
+    x: int,
+    batch: int,
+    inputs: int,
+    b_stride: int,
+    f_stride: int,
+    most_active: float,
+    bias: int,
+    relu: bool,
+    y: int,
+    outputs: int,
+    /,
+) -> bool: ...
 def sample_sorted(cells: int, count: int, seed: int, out: int, /) -> None: ...
 def transpose(
     indptr: int, indices: int, rows: int, cols: int, t_indptr: int, t_indices: int, permutation: int, /

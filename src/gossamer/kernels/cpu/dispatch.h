@@ -2,6 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <stdexcept>
+
+#include "types.h"
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -13,6 +16,48 @@ namespace gossamer {
 
 int active_isa();   // the one in use: 0 baseline, 1 avx2, 2 avx512
 bool after_fork();  // true in a child of fork(): its copy of the thread pool is dead, so stay on one thread
+
+// Every instruction set defines a table of its own; function() gives the one in use.
+#ifdef GOSSAMER_HAS_avx512
+#define GOSSAMER_TABLE(Type, table, function)                          \
+  namespace baseline {                                                 \
+  extern const Type table;                                             \
+  }                                                                    \
+  namespace avx2 {                                                     \
+  extern const Type table;                                             \
+  }                                                                    \
+  namespace avx512 {                                                   \
+  extern const Type table;                                             \
+  }                                                                    \
+  inline const Type& function() {                                      \
+    const int isa = active_isa();                                      \
+    return isa == 2 ? avx512::table : isa == 1 ? avx2::table : baseline::table; \
+  }
+#else
+#define GOSSAMER_TABLE(Type, table, function) \
+  namespace baseline {                        \
+  extern const Type table;                    \
+  }                                           \
+  inline const Type& function() { return baseline::table; }
+#endif
+
+// Addresses come from Python as integers.
+using Address = std::uintptr_t;
+template <class T>
+T* at(Address address) {
+  return reinterpret_cast<T*>(address);
+}
+
+// Calls call(products of the storage type, a value of that type): 0 float32, 1 float64, 2 bfloat16.
+template <class Table, class Call>
+void with_dtype(int dtype, const Table& table, const Call& call) {
+  switch (dtype) {
+    case 0: return call(table.f32, float());
+    case 1: return call(table.f64, double());
+    case 2: return call(table.bf16, bfloat16());
+    default: throw std::invalid_argument("dtype must be 0 (float32), 1 (float64) or 2 (bfloat16)");
+  }
+}
 
 // Calls work(part, parts) on up to `threads` threads of the pool that PyTorch uses.
 template <class Work>

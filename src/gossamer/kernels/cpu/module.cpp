@@ -25,24 +25,11 @@ using nb::literals::operator""_a;
 
 namespace gossamer {
 
-namespace baseline {
-extern const Kernels kernels;
-extern const Layout layout;
-}
-#ifdef GOSSAMER_HAS_avx2
-namespace avx2 {
-extern const Kernels kernels;
-extern const Layout layout;
-}
-#endif
-#ifdef GOSSAMER_HAS_avx512
-namespace avx512 {
-extern const Kernels kernels;
-extern const Layout layout;
-}
-#endif
+GOSSAMER_TABLE(Kernels, kernels, active)
+GOSSAMER_TABLE(Layout, layout, active_layout)
 
 void bind_hoyer(nb::module_& m);
+void bind_joint(nb::module_& m);
 
 namespace {
 
@@ -63,22 +50,6 @@ int best_isa() {
   return 0;
 }
 
-const Kernels& active() {
-#ifdef GOSSAMER_HAS_avx512
-  if (isa == 2) return avx512::kernels;
-  if (isa == 1) return avx2::kernels;
-#endif
-  return baseline::kernels;
-}
-
-const Layout& active_layout() {
-#ifdef GOSSAMER_HAS_avx512
-  if (isa == 2) return avx512::layout;
-  if (isa == 1) return avx2::layout;
-#endif
-  return baseline::layout;
-}
-
 std::int64_t l2_bytes() {
   static const std::int64_t bytes = [] {
 #if defined(_SC_LEVEL2_CACHE_SIZE)
@@ -93,12 +64,6 @@ std::int64_t l2_bytes() {
 // Whether a matrix from which rows are gathered is too large to stay in the cache by itself.
 bool outgrows_cache(std::int64_t rows, std::int64_t batch, std::int64_t element) {
   return rows * batch * element > l2_bytes() / 2;
-}
-
-using Address = std::uintptr_t;
-template <class T>
-T* at(Address address) {
-  return reinterpret_cast<T*>(address);
 }
 
 Compressed compressed(Address indptr, Address indices, Address permutation, std::int64_t rows) {
@@ -121,9 +86,10 @@ void keep_freed_pages() {
 template <class Job>
 void run(void (*kernel)(const Job&, std::int64_t, std::int64_t), const Job& job, int threads) {
   const auto& pattern = job.pattern;
-  const double work = (double(pattern.indptr[pattern.rows]) + double(pattern.rows)) * double(job.batch);
+  // An entry costs about as much as 40 samples at batch 1, where a number has to be fetched for each.
+  const double work = (double(pattern.indptr[pattern.rows]) + double(pattern.rows)) * double(job.batch + 40);
   keep_freed_pages();
-  if (work < 20000) threads = 1;  // a few microseconds: waking a thread would cost more
+  if (work < 1.2e6) threads = 1;  // some 10 microseconds: waking another thread would not pay
   parallel(threads, [&](int part, int parts) {
     const auto begin = balanced_row(pattern.indptr, pattern.rows, part, parts);
     const auto end = balanced_row(pattern.indptr, pattern.rows, part + 1, parts);
@@ -131,22 +97,12 @@ void run(void (*kernel)(const Job&, std::int64_t, std::int64_t), const Job& job,
   });
 }
 
-template <class Call>
-void with_dtype(int dtype, const Call& call) {
-  switch (dtype) {
-    case 0: return call(active().f32, float());
-    case 1: return call(active().f64, double());
-    case 2: return call(active().bf16, bfloat16());
-    default: throw std::invalid_argument("dtype must be 0 (float32), 1 (float64) or 2 (bfloat16)");
-  }
-}
-
 void gather(int dtype, int threads, Address indptr, Address indices, Address permutation, std::int64_t rows,
             std::int64_t gathered, Address values, Address bias, Address x, Address y, std::int64_t batch,
             std::int64_t x_stride, std::int64_t y_stride, bool relu) {
   nb::gil_scoped_release release;
   if (rows == 0 || batch == 0) return;
-  with_dtype(dtype, [&](const auto& products, auto storage) {
+  with_dtype(dtype, active(), [&](const auto& products, auto storage) {
     using S = decltype(storage);
     const GatherProduct<S, Compute<S>> job{compressed(indptr, indices, permutation, rows), at<const S>(values),
                                            at<const S>(bias), at<const S>(x), at<S>(y), batch, x_stride, y_stride,
@@ -160,7 +116,7 @@ void fuse(int dtype, int threads, Address indptr, Address indices, Address permu
           std::int64_t batch, std::int64_t a_stride, std::int64_t b_stride, std::int64_t da_stride) {
   nb::gil_scoped_release release;
   if (rows == 0 || batch == 0) return;
-  with_dtype(dtype, [&](const auto& products, auto storage) {
+  with_dtype(dtype, active(), [&](const auto& products, auto storage) {
     using S = decltype(storage);
     using C = Compute<S>;
     const FusedProduct<S, C> job{compressed(indptr, indices, permutation, rows), at<const S>(values), at<const S>(a),
@@ -238,4 +194,5 @@ NB_MODULE(_cpu, m) {
     isa = wanted;
   });
   bind_hoyer(m);
+  bind_joint(m);
 }

@@ -1,0 +1,50 @@
+"""A sparse code: the live units of each sample and their activities."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gossamer.errors import InputError
+
+__all__ = ["Code"]
+
+
+class Code(NamedTuple):
+    """Activities of which only the live ones are stored: unit ``indices[b, s]`` of sample b fires with ``values[b, s]``.
+
+    ``values`` (batch, slots) floating point, ``indices`` (batch, slots) int32 in [0, ``features``). A slot whose value
+    is zero is empty, so samples with different numbers of live units fit into one code; a unit that occurs twice in a
+    sample fires with the sum. Layers of gossamer take a code in place of a dense (batch, features) input.
+    """
+
+    values: Tensor
+    indices: Tensor
+    features: int
+
+    @staticmethod
+    def pack(x: Tensor) -> Code:
+        """The non-zero entries of a dense (batch, features) ``x``; as many slots as the busiest sample needs."""
+        if x.dim() != 2:
+            raise InputError(f"x must have shape (batch, features), got {tuple(x.shape)}")
+        live = x != 0
+        slots = int(live.sum(1).max()) if x.numel() else 0
+        indices = live.to(torch.uint8).topk(slots, dim=1).indices.sort(1).values
+        return Code(x.gather(1, indices), indices.to(torch.int32), x.shape[1])
+
+    def to_dense(self) -> Tensor:
+        """(batch, features), zeros where no unit is live."""
+        dense = self.values.new_zeros(self.values.shape[0], self.features)
+        return dense.scatter_add(1, self.indices.long(), self.values)
+
+    def check(self, features: int) -> None:
+        """Raise `InputError` unless this is a code of ``features`` units (its indices are checked where they are read)."""
+        if self.features != features:
+            raise InputError(f"x must be a code of {features} units, got one of {self.features}")
+        if self.values.dim() != 2 or self.values.shape != self.indices.shape or self.indices.dtype != torch.int32:
+            raise InputError(
+                f"a code needs values and int32 indices of one shape (batch, slots), got {tuple(self.values.shape)} "
+                f"and {self.indices.dtype} of shape {tuple(self.indices.shape)}"
+            )

@@ -1,0 +1,105 @@
+// The joint product, for one instruction set. See joint.h.
+
+#include "joint.h"
+
+#include <algorithm>
+
+#include "vec.h"
+
+#ifndef GOSSAMER_ISA
+#define GOSSAMER_ISA baseline
+#endif
+
+namespace gossamer {
+namespace GOSSAMER_ISA {
+namespace {
+
+// The outputs of one input are distinct, so the additions of a group do not depend on each other.
+template <class S, bool permuted>
+void scatter(const JointProduct<S, Compute<S>>& job, std::int64_t b, std::int64_t begin, std::int64_t end,
+             Compute<S>* y) {
+  using C = Compute<S>;
+  const std::int32_t* index = job.code.indices + b * job.code.slots;
+  const S* code = job.code_values + b * job.code.slots;
+  constexpr int group = 8;
+  constexpr int line = 64 / int(sizeof(std::int32_t));  // entries in a cache line
+  for (std::int64_t slot = begin; slot < end; ++slot) {
+    const C value = widen(code[slot]);
+    if (value == C(0)) continue;
+    std::int32_t j = job.t_indptr[index[slot]];
+    const std::int32_t stop = job.t_indptr[index[slot] + 1];
+    // The next input's entries lie elsewhere in memory: ask for them while this one's are added.
+    const std::int32_t ahead = slot + 1 < end ? job.t_indptr[index[slot + 1]] - j : 0;
+    for (; j + group <= stop; j += group) {
+      if (j % line < group) {
+        __builtin_prefetch(job.t_indices + j + ahead);
+        if constexpr (!permuted) __builtin_prefetch(job.values + j + ahead);
+      }
+      C product[group];
+      for (int u = 0; u < group; ++u) product[u] = value * widen(job.values[permuted ? job.permutation[j + u] : j + u]);
+      for (int u = 0; u < group; ++u) y[job.t_indices[j + u]] += product[u];
+    }
+    for (; j < stop; ++j) y[job.t_indices[j]] += value * widen(job.values[permuted ? job.permutation[j] : j]);
+  }
+}
+
+template <class S>
+void scatter_any(const JointProduct<S, Compute<S>>& job, std::int64_t b, std::int64_t begin, std::int64_t end,
+                 Compute<S>* y) {
+  job.permutation ? scatter<S, true>(job, b, begin, end, y) : scatter<S, false>(job, b, begin, end, y);
+}
+
+template <class S>
+void backward(const JointProduct<S, Compute<S>>& job, const S* dy, std::int32_t first, std::int32_t last, S* dcode,
+              Compute<S>* dvalues) {
+  using C = Compute<S>;
+  for (std::int64_t b = 0; b < job.code.batch; ++b) {
+    const S* gradient = dy + b * job.outputs;
+    for (std::int64_t slot = 0; slot < job.code.slots; ++slot) {
+      const std::int64_t at = b * job.code.slots + slot;
+      const std::int32_t index = job.code.indices[at];
+      if (index < first || index >= last) continue;
+      const C value = widen(job.code_values[at]);
+      C sum = 0;
+      for (std::int32_t j = job.t_indptr[index]; j < job.t_indptr[index + 1]; ++j) {
+        const std::int32_t where = job.permutation ? job.permutation[j] : j;
+        const C g = widen(gradient[job.t_indices[j]]);
+        sum += widen(job.values[where]) * g;
+        if (dvalues) dvalues[where] += value * g;
+      }
+      if (dcode) dcode[at] = narrow<S>(sum);
+    }
+  }
+}
+
+template <class S>
+void finish(const Compute<S>* sum, const S* bias, bool relu, S* y, std::int64_t outputs) {
+  using C = Compute<S>;
+  for (std::int64_t o = 0; o < outputs; ++o) {
+    const C value = sum[o] + (bias ? widen(bias[o]) : C(0));
+    y[o] = narrow<S>(relu && value < C(0) ? C(0) : value);
+  }
+}
+
+template <class S>
+std::int64_t pack(const S* x, std::int64_t features, std::int64_t stride, std::int32_t* indices, S* values) {
+  std::int64_t count = 0;
+  for (std::int64_t i = 0; i < features; ++i) {  // branch-free: which inputs are live can't be predicted
+    const S value = x[i * stride];
+    indices[count] = std::int32_t(i);
+    values[count] = value;
+    count += widen(value) != Compute<S>(0);
+  }
+  return count;
+}
+
+}  // namespace
+
+extern const JointKernels joint_kernels;
+const JointKernels joint_kernels{
+    {scatter_any<float>, backward<float>, finish<float>, pack<float>},
+    {scatter_any<double>, backward<double>, finish<double>, pack<double>},
+    {scatter_any<bfloat16>, backward<bfloat16>, finish<bfloat16>, pack<bfloat16>}};
+
+}  // namespace GOSSAMER_ISA
+}  // namespace gossamer

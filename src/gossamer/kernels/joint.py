@@ -1,0 +1,209 @@
+"""The joint product of a sparse code and a sparse layer: work falls with the product of the two densities.
+
+Y = C Wᵀ + b for a code C (batch, slots of cols units) and W (rows × cols) with ``values`` at the cells of a
+`Structure`. Only the live connections that leave live units are read. The transposed structure lists them; with
+``column_values`` (the values in its order, kept by layers in evaluation mode) they are read one after the other.
+
+``gossamer::joint`` is differentiable in the values of the code, the weights and the bias. Where the C++ kernel does not
+reach (other devices and dtypes, second derivatives), the code is made dense and `gossamer::linear` takes over.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gossamer.errors import InputError
+from gossamer.kernels import _cpu, native, ops
+from gossamer.kernels.code import Code
+from gossamer.kernels.structure import Structure, verify
+
+__all__ = ["column_order", "joint", "joint_if_sparse"]
+
+_INDEX = "Tensor indptr, Tensor indices, Tensor t_indptr, Tensor t_indices, Tensor permutation"
+_library = torch.library.Library("gossamer", "FRAGMENT")
+_library.define(
+    f"joint(Tensor values, {_INDEX}, Tensor code, Tensor units, Tensor? bias, bool relu, Tensor? column_values)"
+    " -> Tensor"
+)
+_library.define(f"joint_backward(Tensor grad, Tensor values, {_INDEX}, Tensor code, Tensor units) -> (Tensor, Tensor)")
+
+
+def column_order(values: Tensor, s: Structure) -> Tensor:
+    """The values in the order of the transposed structure."""
+    return values.detach()[s.permutation.long()]
+
+
+def _pointer(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def _refuse(units: Tensor, cols: int) -> InputError:
+    low, high = int(units.min()), int(units.max())
+    return InputError(f"indices of a code must be in [0, {cols}), got values from {low} to {high}")
+
+
+def _runs_native(code: Tensor, values: Tensor) -> bool:
+    return code.device.type == "cpu" and code.dtype in native.DTYPES and code.dtype == values.dtype
+
+
+def _joint(values: Tensor, *rest: Any) -> Tensor:
+    *index, code, units, bias, relu, column_values = rest
+    s = Structure(*index)
+    rows, cols = s.shape
+    if not _runs_native(code, values):
+        return ops.linear(values, s, Code(code, units, cols).to_dense(), bias, relu)
+    verify(s)
+    if values.shape != (s.nnz,) or (column_values is not None and column_values.shape != (s.nnz,)):
+        raise InputError(f"values must be a vector of {s.nnz} numbers, got shape {tuple(values.shape)}")
+    if bias is not None and (bias.shape != (rows,) or bias.dtype != code.dtype):
+        raise InputError(f"bias must be a vector of {rows} {code.dtype}, got {bias.dtype} of {tuple(bias.shape)}")
+    code, units = code.contiguous(), units.contiguous()
+    ordered = values.contiguous() if column_values is None else column_values
+    y = code.new_empty(code.shape[0], rows)
+    if not _cpu.joint(
+        native.DTYPES[code.dtype],
+        torch.get_num_threads(),
+        s.t_indptr.data_ptr(),
+        s.t_indices.data_ptr(),
+        0 if column_values is not None else s.permutation.data_ptr(),
+        ordered.data_ptr(),
+        units.data_ptr(),
+        code.data_ptr(),
+        *code.shape,
+        _pointer(bias),
+        relu,
+        y.data_ptr(),
+        cols,
+        rows,
+    ):
+        raise _refuse(units, cols)
+    return y
+
+
+def _joint_backward(grad: Tensor, values: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
+    *index, code, units = rest
+    s = Structure(*index)
+    rows, cols = s.shape
+    if not _runs_native(code, values):
+        return _dense_backward(grad, values, s, code, units)
+    verify(s)
+    code, units, grad, values = code.contiguous(), units.contiguous(), grad.contiguous(), values.contiguous()
+    grad_code = torch.empty_like(code)
+    wide = torch.float32 if code.dtype == torch.bfloat16 else code.dtype
+    grad_values = torch.zeros(s.nnz, dtype=wide)
+    if not _cpu.joint_backward(
+        native.DTYPES[code.dtype],
+        torch.get_num_threads(),
+        s.t_indptr.data_ptr(),
+        s.t_indices.data_ptr(),
+        s.permutation.data_ptr(),
+        values.data_ptr(),
+        units.data_ptr(),
+        code.data_ptr(),
+        *code.shape,
+        grad.data_ptr(),
+        grad_code.data_ptr(),
+        grad_values.data_ptr(),
+        cols,
+        rows,
+    ):
+        raise _refuse(units, cols)
+    return grad_code, grad_values.to(code.dtype)
+
+
+def _dense_backward(grad: Tensor, values: Tensor, s: Structure, code: Tensor, units: Tensor) -> tuple[Tensor, Tensor]:
+    x = Code(code, units, s.shape[1]).to_dense()
+    grad_code = ops.spmm_t(values, s, grad.t()).t().gather(1, units.long())
+    return grad_code.contiguous(), ops.sddmm(grad.t(), x.t(), s)
+
+
+def _fake_joint(values: Tensor, *rest: Any) -> Tensor:
+    code: Tensor = rest[5]
+    return code.new_empty(code.shape[0], rest[0].shape[0] - 1)
+
+
+def _fake_joint_backward(grad: Tensor, values: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
+    return rest[5].new_empty(rest[5].shape), values.new_empty(values.shape)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    values, indptr, indices, t_indptr, t_indices, permutation, code, units, _, relu, _ = inputs
+    ctx.save_for_backward(
+        values, indptr, indices, t_indptr, t_indices, permutation, code, units, output if relu else None
+    )
+
+
+def _gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    values, *index, code, units, y = ctx.saved_tensors
+    if y is not None:
+        grad = grad * (y > 0)
+    if torch.is_grad_enabled():
+        grad_code, grad_values = _dense_backward(grad, values, Structure(*index), code, units)
+    else:
+        grad_code, grad_values = torch.ops.gossamer.joint_backward(grad, values, *index, code, units)
+    grad_bias = grad.sum(0) if ctx.needs_input_grad[8] else None
+    return grad_values, None, None, None, None, None, grad_code, None, grad_bias, None, None
+
+
+_library.impl("joint", _joint, "CompositeExplicitAutograd")
+_library.impl("joint_backward", _joint_backward, "CompositeExplicitAutograd")
+torch.library.register_fake("gossamer::joint", _fake_joint, lib=_library)
+torch.library.register_fake("gossamer::joint_backward", _fake_joint_backward, lib=_library)
+torch.library.register_autograd("gossamer::joint", _gradient, setup_context=_save, lib=_library)
+
+
+def joint(
+    values: Tensor,
+    s: Structure,
+    code: Code,
+    bias: Tensor | None = None,
+    relu: bool = False,
+    column_values: Tensor | None = None,
+) -> Tensor:
+    """C Wᵀ + bias, through a ReLU if asked for: a code of ``cols`` units -> (batch, rows)."""
+    code.check(s.shape[1])
+    arguments = (values, *s, code.values, code.indices, bias, relu, column_values)
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return torch.ops.gossamer.joint(*arguments)  # type: ignore[no-any-return]
+    return _joint(*arguments)
+
+
+# Nanoseconds per live connection, measured: a joint product pays for each one that a live unit of a sample reaches, the
+# plain product once for all samples and a little for each.
+_JOINT, _PLAIN, _PLAIN_SAMPLE = 0.4, 0.6, 0.03
+_LARGEST_BATCH = 32
+
+
+def joint_if_sparse(
+    column_values: Tensor, s: Structure, x: Tensor, bias: Tensor | None = None, relu: bool = False
+) -> Tensor | None:
+    """The product of a dense x (batch, cols) by its non-zero entries alone, or None where the plain one is faster.
+
+    No derivative; for a CPU, a dtype with C++ kernels, and ``column_values`` from `column_order`.
+    """
+    rows, cols = s.shape
+    batch = x.shape[0]
+    if not 0 < batch <= _LARGEST_BATCH or x.shape[1] != cols or x.dtype != column_values.dtype or s.nnz < 8 * cols:
+        return None
+    y = x.new_empty(batch, rows)
+    done = _cpu.joint_if_sparse(
+        native.DTYPES[x.dtype],
+        torch.get_num_threads(),
+        s.t_indptr.data_ptr(),
+        s.t_indices.data_ptr(),
+        column_values.data_ptr(),
+        x.data_ptr(),
+        batch,
+        cols,
+        x.stride(0),
+        x.stride(1),
+        (_PLAIN + _PLAIN_SAMPLE * batch) / (_JOINT * batch),
+        _pointer(bias),
+        relu,
+        y.data_ptr(),
+        rows,
+    )
+    return y if done else None
