@@ -1,0 +1,9 @@
+"""From a run folder to one self-contained page that sets the sparse network beside its dense twin."""
+
+from gossamer.errors import InputError
+
+from .compare import Row, rows
+from .page import table, write
+from .read import Run, read
+
+__all__ = ["InputError", "Row", "Run", "read", "rows", "table", "write"]

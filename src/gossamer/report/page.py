@@ -1,0 +1,169 @@
+"""The page itself: one file that opens without a network, with style, script and data inside.
+
+A content security policy forbids every request and every script but the page's own, so nothing that a user's data
+set or folder is called can act; the templates escape it besides.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import os
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from gossamer.errors import InputError
+
+from . import compare, text
+from .read import Layer, NetworkName, Run, read
+from .series import comparison_series, run_series
+
+__all__ = ["render", "render_comparison", "table", "write"]
+
+
+def _resource(name: str) -> str:
+    return files(__package__).joinpath(name).read_text("utf-8")
+
+
+def _embed(values: dict[str, Any]) -> Markup:
+    """JSON that can't end its script element: <, > and & occur only inside strings, where escapes stand for them."""
+    code = json.dumps(values, allow_nan=False, separators=(",", ":"))
+    for character in "<>&":
+        code = code.replace(character, f"\\u{ord(character):04x}")
+    return Markup(code)
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_resource),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["text"] = text
+    environment.filters["log2"] = math.log2
+    return environment
+
+
+def _render(template: str, data: dict[str, Any], **context: Any) -> str:
+    script = _resource("charts.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            style=Markup(_resource("style.css")),
+            script=Markup(script),
+            script_digest=digest,
+            data=_embed(data),
+            **context,
+        )
+    )
+
+
+def _layers(run: Run) -> list[dict[str, Any]]:
+    """The layers of both networks side by side, averaged over the seeds; a dense twin's layer is found by name."""
+
+    def mean(layers: Sequence[Layer], field: str) -> float | None:
+        values = [getattr(layer, field) for layer in layers]
+        return float(np.mean(values)) if values and None not in values else None
+
+    def side(name: NetworkName, layer: str) -> dict[str, float | None]:
+        layers = [found for network in run.networks(name) for found in network.layers if found.name == layer]
+        fields = ("density", "connections", "active_fraction", "dead_units", "unwired_units")
+        return {field: mean(layers, field) for field in fields}
+
+    return [
+        {"name": layer.name, "shape": (layer.in_features, layer.out_features)}
+        | {"sparse": side("sparse", layer.name), "dense": side("dense", layer.name)}
+        for layer in run.sparse[0].layers
+    ]
+
+
+def render(run: Run) -> str:
+    """The page of one run."""
+    values, rows = run_series(run), compare.rows(run)
+    sure = compare.accuracy(run, "sparse")
+    return _render(
+        "run.html.j2",
+        values,
+        run=run,
+        title=f"{run.data.name}: sparse against dense",
+        headline=compare.headline(run),
+        summary=compare.summary(run),
+        rows=rows,
+        scale=max([3.0, *(abs(math.log2(row.factor)) for row in rows if row.factor)]),
+        method=sure.method if sure else "",
+        layers=_layers(run),
+        values=values,
+        rewired=any(values["rewired"]["born"]) or any(values["rewired"]["died"]),
+    )
+
+
+def _differing(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
+    """The options in which the runs differ, with each run's value."""
+    keys = dict.fromkeys(key for run in runs for key in run.config)
+    table = [(key, [run.config.get(key, "–") for run in runs]) for key in keys]
+    return [(key, values) for key, values in table if len(set(values)) > 1]
+
+
+def render_comparison(runs: Sequence[Run]) -> str:
+    """The page of several runs."""
+    return _render(
+        "comparison.html.j2",
+        comparison_series(runs),
+        runs=[
+            (run, {row.label: row for row in compare.rows(run)}, compare.connection_share(run), compare.headline(run))
+            for run in runs
+        ],
+        title=f"{len(runs)} runs compared",
+        labels=["Test accuracy", "Connections", "Memory to train", "Multiply-adds per sample", "Training time"],
+        differing=_differing(runs),
+        datasets=sorted({run.data.name for run in runs}),
+    )
+
+
+def _replace(path: Path, content: str) -> None:
+    """Write all of ``content`` or nothing: a reader never sees half a page."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        temporary.write_bytes(content.encode("utf-8", errors="replace"))  # a folder's name may hold stray bytes
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write(run: Path | str | Sequence[Path | str], destination: Path | str | None = None) -> Path:
+    """Write the page of the run in folder ``run``, or the comparison of several, and return its path.
+
+    ``destination`` is ``report.html`` in the run's folder, or ``comparison.html`` in the first run's, unless given.
+    Raises `InputError` if a run is missing, unfinished, damaged or of a newer format, or the page can't be written.
+    """
+    folders = [Path(run)] if isinstance(run, (str, Path)) else [Path(folder) for folder in run]
+    if not folders:
+        raise InputError("run must name at least one run folder, got none")
+    runs = [read(folder) for folder in folders]
+    path = Path(destination) if destination else folders[0] / ("report.html" if len(runs) == 1 else "comparison.html")
+    content = render(runs[0]) if len(runs) == 1 else render_comparison(runs)
+    try:
+        _replace(path, content)
+    except OSError as error:
+        raise InputError(f"destination must be a file that can be written, got {str(path)!r}: {error}") from None
+    return path
+
+
+def table(run: Path | str) -> list[tuple[str, str, str, str]]:
+    """The comparison as rows (label, sparse, dense, ratio) for a terminal; parts of the row above are indented."""
+    return [
+        (f"{'  ' if row.part else ''}{row.label}", row.sparse, row.dense, row.ratio)
+        for row in compare.rows(read(Path(run)))
+    ]
