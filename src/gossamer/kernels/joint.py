@@ -50,19 +50,24 @@ def _runs_native(code: Tensor, values: Tensor) -> bool:
 
 
 def _joint(values: Tensor, *rest: Any) -> Tensor:
+    verify(Structure(*rest[:5]))
+    return _verified_joint(values, *rest)
+
+
+def _verified_joint(values: Tensor, *rest: Any) -> Tensor:
     *index, code, units, bias, relu, column_values = rest
     s = Structure(*index)
     rows, cols = s.shape
     if not _runs_native(code, values):
-        return ops.linear(values, s, Code(code, units, cols).to_dense(), bias, relu)
-    verify(s)
+        return ops.linear(values, s, Code(code, units, cols).to_dense(), bias, bool(relu))
     if values.shape != (s.nnz,) or (column_values is not None and column_values.shape != (s.nnz,)):
         raise InputError(f"values must be a vector of {s.nnz} numbers, got shape {tuple(values.shape)}")
     if bias is not None and (bias.shape != (rows,) or bias.dtype != code.dtype):
         raise InputError(f"bias must be a vector of {rows} {code.dtype}, got {bias.dtype} of {tuple(bias.shape)}")
     code, units = code.contiguous(), units.contiguous()
+    batch, slots = code.shape
     ordered = values.contiguous() if column_values is None else column_values
-    y = code.new_empty(code.shape[0], rows)
+    y: Tensor = code.new_empty(batch, rows)
     if not _cpu.joint(
         native.DTYPES[code.dtype],
         torch.get_num_threads(),
@@ -72,7 +77,8 @@ def _joint(values: Tensor, *rest: Any) -> Tensor:
         ordered.data_ptr(),
         units.data_ptr(),
         code.data_ptr(),
-        *code.shape,
+        batch,
+        slots,
         _pointer(bias),
         relu,
         y.data_ptr(),
@@ -91,6 +97,7 @@ def _joint_backward(grad: Tensor, values: Tensor, *rest: Tensor) -> tuple[Tensor
         return _dense_backward(grad, values, s, code, units)
     verify(s)
     code, units, grad, values = code.contiguous(), units.contiguous(), grad.contiguous(), values.contiguous()
+    batch, slots = code.shape
     grad_code = torch.empty_like(code)
     wide = torch.float32 if code.dtype == torch.bfloat16 else code.dtype
     grad_values = torch.zeros(s.nnz, dtype=wide)
@@ -103,7 +110,8 @@ def _joint_backward(grad: Tensor, values: Tensor, *rest: Tensor) -> tuple[Tensor
         values.data_ptr(),
         units.data_ptr(),
         code.data_ptr(),
-        *code.shape,
+        batch,
+        slots,
         grad.data_ptr(),
         grad_code.data_ptr(),
         grad_values.data_ptr(),
@@ -168,7 +176,9 @@ def joint(
     arguments = (values, *s, code.values, code.indices, bias, relu, column_values)
     if torch.is_grad_enabled() or torch.compiler.is_compiling():
         return torch.ops.gossamer.joint(*arguments)  # type: ignore[no-any-return]
-    return _joint(*arguments)
+    if column_values is None:  # whoever has ordered the values has checked the structure
+        verify(s)
+    return _verified_joint(*arguments)
 
 
 # Nanoseconds per live connection, measured: a joint product pays for each one that a live unit of a sample reaches, the
