@@ -111,14 +111,16 @@ class SparseLinear(nn.Module):
             self.bias.copy_(draws / math.sqrt(max(1.0, self.values.numel() / self.out_features)))
 
     def forward(self, x: Tensor | Code) -> Tensor:
+        structure = self._structure
+        reading = not (self.training or torch.is_grad_enabled())
         if isinstance(x, Code):
-            ordered = None if self.training else self._column_values()
-            return kernels.joint(self.values, self._structure, x, self.bias, column_values=ordered)
-        if not (self.training or torch.is_grad_enabled()) and self._may_read_less(x):
-            y = kernels.joint_if_sparse(self._column_values(), self._structure, x, self.bias)
+            ordered = self._column_values(structure) if reading else None
+            return kernels.joint(self.values, structure, x, self.bias, column_values=ordered)
+        if reading and self._may_read_less(x):
+            y = kernels.joint_if_sparse(self._column_values(structure), structure, x, self.bias)
             if y is not None:
                 return y
-        return sparse_linear(x, self.values, self._structure, self.bias)
+        return sparse_linear(x, self.values, structure, self.bias)
 
     def _may_read_less(self, x: Tensor) -> bool:
         """Whether live inputs alone could be read: on the CPU, outside compilers and autocast."""
@@ -131,18 +133,13 @@ class SparseLinear(nn.Module):
             and type(x) is Tensor
         )
 
-    def _column_values(self) -> Tensor:
+    def _column_values(self, structure: Structure) -> Tensor:
         """The weights in column order, kept in evaluation mode until the weights or the pattern change."""
-        structure = self._structure
-        state = (
-            self.values.data_ptr(),
-            self.values._version,
-            structure.permutation.data_ptr(),
-            structure.permutation._version,
-        )
+        values, permutation = self.values, structure.permutation
+        state = (values.data_ptr(), values._version, permutation._version)
         if self._ordered is None or self._ordered[0] != state:
             kernels.verify(structure)
-            self._ordered = (state, kernels.column_order(self.values, structure))
+            self._ordered = (state, kernels.column_order(values, structure))
         return self._ordered[1]
 
     def train(self, mode: bool = True) -> SparseLinear:
@@ -196,6 +193,7 @@ class SparseLinear(nn.Module):
             )
         for name, tensor in zip(Structure._fields, pattern.structure, strict=True):
             self._buffers[name] = tensor
+        self._ordered = None
 
     def to_dense(self) -> nn.Linear:
         """The same function as a `torch.nn.Linear`, zeros where no connection is live."""

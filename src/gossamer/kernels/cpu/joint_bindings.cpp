@@ -18,7 +18,7 @@ GOSSAMER_TABLE(JointKernels, joint_kernels, active_joint)
 namespace {
 
 // One sample: its pairs are shared among threads, each adding into an array of its own. Several: samples are shared.
-constexpr double kWorthThreads = 60000;  // live connections, some 20 microseconds of one thread
+constexpr double kWorthThreads = 30000;  // live connections, some 10 microseconds of one thread
 
 template <class S, class Kernels>
 void forward(const Kernels& kernels, const JointProduct<S, Compute<S>>& job, const S* bias, bool relu, S* y,
