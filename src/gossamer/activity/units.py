@@ -1,0 +1,151 @@
+"""Activation functions of evolving sparse networks: S-shaped with learned pieces, and one of alternating slope.
+
+**SReLU** (Jin et al., arXiv 1512.07030). Each unit learns t_l, a_l, t_r, a_r; its right knee is T = t_l + |t_r|:
+
+    f(x) = t_l + a_l (x − t_l)   for x ≤ t_l
+           x                     for t_l < x < T
+           T + a_r (x − T)       for x ≥ T
+
+With d = ∂L/∂f and the masks lo = [x ≤ t_l], hi = [x ≥ T], summed over all samples of a unit:
+
+    ∂L/∂t_l = d ((1 − a_l) lo + (1 − a_r) hi)      ∂L/∂a_l = d (x − t_l) lo
+    ∂L/∂t_r = d sign(t_r) (1 − a_r) hi             ∂L/∂a_r = d (x − T) hi
+    ∂L/∂x   = d (a_l lo + a_r hi + [neither])
+
+Where the knees meet (t_r = 0), x = t_l belongs to lo alone.
+
+**All-ReLU** (Curci et al., arXiv 2102.01732). Nothing is learned; below zero the slope changes its sign from layer to
+layer:
+
+    f(x) = x for x ≥ 0,   slope · x for x < 0;   slope = −α in the 1st, 3rd, … layer and +α in the 2nd, 4th, …
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gossamer.errors import InputError, check_count
+
+__all__ = ["AllReLU", "SReLU", "all_relu", "srelu"]
+
+
+class _SReLU(torch.autograd.Function):
+    """Keeps x and the parameters alone, where `torch.where` would keep a dozen arrays of the size of x."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, t_l: Tensor, a_l: Tensor, t_r: Tensor, a_r: Tensor) -> Tensor:
+        knee = t_l + t_r.abs()
+        right = torch.where(x >= knee, knee + a_r * (x - knee), x)
+        return torch.where(x <= t_l, t_l + a_l * (x - t_l), right)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, d: Tensor) -> tuple[Tensor, ...]:
+        x, t_l, a_l, t_r, a_r = ctx.saved_tensors
+        knee = t_l + t_r.abs()
+        lo = x <= t_l
+        hi = (x >= knee) & ~lo
+        left, right = torch.where(lo, d, 0), torch.where(hi, d, 0)
+        sum_left, sum_right = _per_unit(left), _per_unit(right)
+        return (
+            torch.where(lo, d * a_l, torch.where(hi, d * a_r, d)),
+            (1 - a_l) * sum_left + (1 - a_r) * sum_right,
+            _per_unit(torch.where(lo, d * (x - t_l), 0)),
+            t_r.sign() * (1 - a_r) * sum_right,
+            _per_unit(torch.where(hi, d * (x - knee), 0)),
+        )
+
+
+def _per_unit(x: Tensor) -> Tensor:
+    return x.sum(dim=tuple(range(x.dim() - 1)))
+
+
+def srelu(x: Tensor, t_l: Tensor, a_l: Tensor, t_r: Tensor, a_r: Tensor) -> Tensor:
+    """f of this page: ``x`` (…, units) and four vectors (units) -> (…, units), in the layout of ``x``."""
+    for name, parameter in (("t_l", t_l), ("a_l", a_l), ("t_r", t_r), ("a_r", a_r)):
+        if parameter.shape != x.shape[-1:]:
+            raise InputError(
+                f"{name} must be a vector with a number for each unit of x, {tuple(x.shape[-1:])}, "
+                f"got shape {tuple(parameter.shape)}"
+            )
+    return _SReLU.apply(x, t_l, a_l, t_r, a_r)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class SReLU(nn.Module):
+    """`srelu` with learned pieces: t_l starts at 0, a_l uniform on (0, 1), t_r uniform on (0, 5), a_r at 1.
+
+    Args:
+        features: units, the last dimension of the input.
+        generator: source of the first parameters (default: torch's own).
+    """
+
+    def __init__(
+        self,
+        features: int,
+        *,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.features = check_count("features", features, low=1)
+        for name in ("t_l", "a_l", "t_r", "a_r"):
+            setattr(self, name, nn.Parameter(torch.empty(features, dtype=dtype)))
+        self.reset_parameters(generator)
+        if device is not None:
+            self.to(device)
+
+    t_l: Tensor
+    a_l: Tensor
+    t_r: Tensor
+    a_r: Tensor
+
+    @torch.no_grad()
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw the parameters anew."""
+        for parameter, start in ((self.t_l, 0.0), (self.a_r, 1.0)):
+            parameter.fill_(start)
+        for parameter, most in ((self.a_l, 1.0), (self.t_r, 5.0)):
+            parameter.copy_(torch.rand(self.features, generator=generator, dtype=parameter.dtype) * most)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return srelu(x, self.t_l, self.a_l, self.t_r, self.a_r)
+
+    def extra_repr(self) -> str:
+        return f"features={self.features}"
+
+
+def all_relu(x: Tensor, slope: float) -> Tensor:
+    """x where x ≥ 0, ``slope`` · x elsewhere, for any finite slope, also a negative one."""
+    if not math.isfinite(slope):
+        raise InputError(f"slope must be a finite number, got {slope!r}")
+    return F.leaky_relu(x, slope)
+
+
+class AllReLU(nn.Module):
+    """`all_relu` after the hidden layer number ``position`` = 1, 2, …: slope −alpha in odd ones, +alpha in even ones.
+
+    Published with alpha 0.6 (MNIST, Fashion-MNIST) and 0.75 (CIFAR-10).
+    """
+
+    def __init__(self, alpha: float = 0.6, position: int = 1) -> None:
+        super().__init__()
+        if not (math.isfinite(alpha) and alpha >= 0):
+            raise InputError(f"alpha must be a finite number of at least 0, got {alpha!r}")
+        self.alpha, self.position = alpha, check_count("position", position, low=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return all_relu(x, -self.alpha if self.position % 2 else self.alpha)
+
+    def extra_repr(self) -> str:
+        return f"alpha={self.alpha:g}, position={self.position}"

@@ -1,0 +1,202 @@
+// The kernels against plain loops, on random shapes and patterns, with several threads: made to run under sanitizers.
+// Every array is exactly as long as it has to be, so that a read or write past its end is caught.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "joint.h"
+#include "pattern.h"
+#include "products.h"
+
+using namespace gossamer;
+namespace gossamer::baseline {
+extern const Kernels kernels;
+extern const Layout layout;
+extern const JointKernels joint_kernels;
+}  // namespace gossamer::baseline
+
+namespace {
+
+std::mt19937_64 source(7);
+int failures = 0;
+
+std::int64_t below(std::int64_t n) { return std::int64_t(source() % std::uint64_t(n)); }
+template <class T>
+std::vector<T> numbers(std::int64_t n) {
+  std::normal_distribution<double> normal;
+  std::vector<T> result(n);
+  for (auto& x : result) x = T(normal(source));
+  return result;
+}
+
+void expect(bool right, const char* what) {
+  if (!right) {
+    ++failures;
+    std::printf("wrong: %s\n", what);
+  }
+}
+template <class T>
+void expect_near(const std::vector<T>& got, const std::vector<double>& wanted, const char* what) {
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    const double tolerance = (sizeof(T) == 4 ? 1e-4 : 1e-11) * (1 + std::fabs(wanted[i]));
+    if (!(std::fabs(double(got[i]) - wanted[i]) <= tolerance)) return expect(false, what);
+  }
+}
+
+struct Pattern {
+  std::int64_t rows, cols;
+  std::vector<std::int32_t> indptr, indices, t_indptr, t_indices, permutation;
+  std::int64_t nnz() const { return std::int64_t(indices.size()); }
+};
+
+Pattern random_pattern(std::int64_t rows, std::int64_t cols) {
+  Pattern p{rows, cols, {}, {}, {}, {}, {}};
+  const std::int64_t count = below(rows * cols + 1);
+  std::vector<std::int64_t> cells(count);
+  sample_sorted(rows * cols, count, source(), cells.data());
+  for (std::int64_t i = 1; i < count; ++i) expect(cells[i - 1] < cells[i], "cells ascend");
+  p.indptr.assign(rows + 1, 0);
+  for (const auto cell : cells) {
+    ++p.indptr[cell / cols + 1];
+    p.indices.push_back(std::int32_t(cell % cols));
+  }
+  for (std::int64_t r = 0; r < rows; ++r) p.indptr[r + 1] += p.indptr[r];
+  p.t_indptr.resize(cols + 1);
+  p.t_indices.resize(count);
+  p.permutation.resize(count);
+  transpose(p.indptr.data(), p.indices.data(), rows, cols, p.t_indptr.data(), p.t_indices.data(), p.permutation.data());
+  std::int64_t where = 0;
+  expect(check(p.indptr.data(), p.indices.data(), rows, cols, count, &where) == 0, "a sound pattern is accepted");
+  return p;
+}
+
+// Runs work(begin, end) on the rows in three parts, each on a thread of its own.
+template <class Work>
+void threaded(std::int64_t rows, const Work& work) {
+  std::vector<std::thread> threads;
+  for (int part = 0; part < 3; ++part) threads.emplace_back([&, part] { work(rows * part / 3, rows * (part + 1) / 3); });
+  for (auto& thread : threads) thread.join();
+}
+
+template <class T>
+void test_products(const Products<T, T>& kernel) {
+  const auto p = random_pattern(1 + below(20), 1 + below(20));
+  const std::int64_t batch = 1 + below(below(2) ? 200 : 20);
+  const bool relu = below(2), prefetch = below(2);
+  const auto values = numbers<T>(p.nnz()), bias = numbers<T>(p.rows), x = numbers<T>(p.cols * batch);
+  const auto grad = numbers<T>(p.rows * batch);
+
+  std::vector<double> y_wanted(p.rows * batch), dx_wanted(p.cols * batch, 0.0), dv_wanted(p.nnz(), 0.0);
+  for (std::int64_t r = 0; r < p.rows; ++r) {
+    for (std::int64_t b = 0; b < batch; ++b) {
+      double sum = bias[r];
+      for (auto j = p.indptr[r]; j < p.indptr[r + 1]; ++j) {
+        sum += double(values[j]) * x[p.indices[j] * batch + b];
+        dx_wanted[p.indices[j] * batch + b] += double(values[j]) * grad[r * batch + b];
+        dv_wanted[j] += double(grad[r * batch + b]) * x[p.indices[j] * batch + b];
+      }
+      y_wanted[r * batch + b] = relu ? std::max(sum, 0.0) : sum;
+    }
+  }
+  std::vector<T> y(p.rows * batch), dx(p.cols * batch), dv(p.nnz()), dv_only(p.nnz()), dx_only(p.cols * batch);
+  const Compressed forward{p.indptr.data(), p.indices.data(), nullptr, p.rows};
+  const Compressed backward{p.t_indptr.data(), p.t_indices.data(), p.permutation.data(), p.cols};
+  const GatherProduct<T, T> product{forward,  values.data(), bias.data(), x.data(), y.data(),
+                                    batch,    batch,         batch,       relu,     prefetch};
+  const GatherProduct<T, T> transposed{backward, values.data(), nullptr, grad.data(), dx_only.data(),
+                                       batch,    batch,         batch,   false,       prefetch};
+  const FusedProduct<T, T> both{backward, values.data(), x.data(), grad.data(), dx.data(), dv.data(),
+                                batch,    batch,         batch,    batch,       prefetch};
+  const FusedProduct<T, T> one{forward, nullptr, grad.data(), x.data(), nullptr, dv_only.data(),
+                               batch,   batch,   batch,       batch,    prefetch};
+  threaded(p.rows, [&](auto begin, auto end) { kernel.gather(product, begin, end); });
+  threaded(p.cols, [&](auto begin, auto end) { kernel.gather(transposed, begin, end); });
+  threaded(p.cols, [&](auto begin, auto end) { kernel.fuse(both, begin, end); });
+  threaded(p.rows, [&](auto begin, auto end) { kernel.fuse(one, begin, end); });
+  expect_near(y, y_wanted, "product");
+  expect_near(dx_only, dx_wanted, "transposed product");
+  expect_near(dx, dx_wanted, "fused: input gradient");
+  expect_near(dv, dv_wanted, "fused: weight gradient");
+  expect_near(dv_only, dv_wanted, "weight gradient");
+}
+
+template <class T>
+void test_joint(const Joint<T, T>& kernel) {
+  const auto p = random_pattern(1 + below(30), 1 + below(30));
+  const std::int64_t batch = 1 + below(4), slots = below(p.cols + 1);
+  const auto values = numbers<T>(p.nnz()), code = numbers<T>(batch * slots), grad = numbers<T>(batch * p.rows);
+  std::vector<std::int32_t> units(batch * slots);
+  for (auto& unit : units) unit = std::int32_t(below(p.cols));
+  const JointProduct<T, T> job{p.t_indptr.data(), p.t_indices.data(), p.permutation.data(), values.data(),
+                               {units.data(), batch, slots}, code.data(), p.rows};
+  std::vector<double> y_wanted(batch * p.rows, 0.0), dc_wanted(batch * slots, 0.0), dv_wanted(p.nnz(), 0.0);
+  for (std::int64_t b = 0; b < batch; ++b) {
+    for (std::int64_t s = 0; s < slots; ++s) {
+      const auto unit = units[b * slots + s];
+      for (auto j = p.t_indptr[unit]; j < p.t_indptr[unit + 1]; ++j) {
+        const double weight = values[p.permutation[j]], g = grad[b * p.rows + p.t_indices[j]];
+        y_wanted[b * p.rows + p.t_indices[j]] += weight * code[b * slots + s];
+        dc_wanted[b * slots + s] += weight * g;
+        dv_wanted[p.permutation[j]] += double(code[b * slots + s]) * g;
+      }
+    }
+  }
+  std::vector<T> y(batch * p.rows, T(0)), dc(batch * slots), dv(p.nnz(), T(0));
+  threaded(batch, [&](auto begin, auto end) {
+    for (auto b = begin; b < end; ++b) kernel.scatter(job, b, 0, slots, y.data() + b * p.rows);
+  });
+  threaded(p.cols, [&](auto begin, auto end) {
+    kernel.backward(job, grad.data(), std::int32_t(begin), std::int32_t(end), dc.data(), dv.data());
+  });
+  expect_near(y, y_wanted, "joint product");
+  expect_near(dc, dc_wanted, "joint: code gradient");
+  expect_near(dv, dv_wanted, "joint: weight gradient");
+}
+
+void test_layout(const Layout& layout) {
+  const std::int64_t rows = 1 + below(50), cols = 1 + below(50), stride = cols + below(3);
+  std::vector<std::uint32_t> from(rows * stride - (stride - cols)), to(rows * cols);
+  for (auto& x : from) x = std::uint32_t(source());
+  const CopyTransposed<std::uint32_t> job{from.data(), to.data(), rows, cols, stride};
+  threaded(cols, [&](auto begin, auto end) { layout.four_bytes(job, begin, end); });
+  for (std::int64_t r = 0; r < rows; ++r) {
+    for (std::int64_t c = 0; c < cols; ++c) expect(to[c * rows + r] == from[r * stride + c], "transposed copy");
+  }
+}
+
+void test_check() {
+  const auto code = [](std::vector<std::int32_t> indptr, std::vector<std::int32_t> indices) {
+    std::int64_t where = 0;
+    return check(indptr.data(), indices.data(), std::int64_t(indptr.size()) - 1, 5, std::int64_t(indices.size()), &where);
+  };
+  expect(code({0, 2, 3}, {0, 4, 1}) == 0, "sound");
+  expect(code({1, 2, 3}, {0, 4, 1}) == 1, "starts at one");
+  expect(code({0, 3, 2}, {0, 4}) == 2, "decreases");
+  expect(code({0, 2, 9}, {0, 4, 1}) == 3, "ends elsewhere");
+  expect(code({0, 2, 3}, {0, 5, 1}) == 4, "out of range");
+  expect(code({0, 2, 3}, {0, -1, 1}) == 4, "negative");
+  expect(code({0, 2, 3}, {4, 0, 1}) == 5, "descends");
+  expect(code({0, 2, 3}, {4, 4, 1}) == 5, "repeated");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int rounds = argc > 1 ? std::atoi(argv[1]) : 100;
+  test_check();
+  for (int round = 0; round < rounds; ++round) {
+    test_products<float>(baseline::kernels.f32);
+    test_products<double>(baseline::kernels.f64);
+    test_joint<float>(baseline::joint_kernels.f32);
+    test_joint<double>(baseline::joint_kernels.f64);
+    test_layout(baseline::layout);
+  }
+  std::printf("%d rounds, %d failures\n", rounds, failures);
+  return failures != 0;
+}
