@@ -1,0 +1,91 @@
+"""Choosing among links and among empty cells in time linear in the links.
+
+Cell (row, col) of a layer has the number row · cols + col = out · n_in + in, the row order of `Pattern`, so the live
+cells of a pattern are an ascending vector of int64. (The papers write W as n_in × n_out; a rule that breaks ties by
+"the lowest cell" means this order here.)
+
+The r-th empty cell, r = 0, 1, …, is found without a list of the empty ones. Of the occupied cells c_0 < c_1 < … the
+i-th has a_i = c_i − i empty cells below it, and a is ascending; so the r-th empty cell is r + |{i : a_i ≤ r}|, one
+binary search.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from gossamer.connectivity.pattern import sample_cells
+
+__all__ = ["EmptyCells", "contained", "merge", "share", "smallest", "smallest_of_each_sign"]
+
+
+def share(fraction: float, count: int) -> int:
+    """⌊fraction · count⌋ of the exact product: 0.29 · 100 is 29, not the 28 that ⌊28.999…⌋ gives."""
+    return min(count, math.floor(fraction * count + 1e-9))
+
+
+def smallest(scores: Tensor, count: int) -> Tensor:
+    """(n) bool: the ``count`` smallest of ``scores`` (n); among equal ones the earliest. Linear time, no sort."""
+    if count <= 0:
+        return torch.zeros_like(scores, dtype=torch.bool)
+    if count >= scores.numel():
+        return torch.ones_like(scores, dtype=torch.bool)
+    threshold = scores.kthvalue(count).values
+    chosen = scores < threshold
+    ties = (scores == threshold).nonzero().flatten()[: count - int(chosen.sum())]
+    chosen[ties] = True
+    return chosen
+
+
+def smallest_of_each_sign(importance: Tensor, fraction: float) -> Tensor:
+    """(n) bool: of the n₊ positive entries the ⌊fraction · n₊⌋ smallest, of the n₋ negative entries the ⌊fraction · n₋⌋
+    nearest zero, and every exact zero; among equal ones the earliest (Mocanu et al. 2018, with exact counts)."""
+    chosen = importance == 0
+    for side, distance in ((importance > 0, importance), (importance < 0, -importance)):
+        candidates = distance[side]
+        chosen.masked_scatter_(side, smallest(candidates, share(fraction, candidates.numel())))
+    return chosen
+
+
+def contained(cells: Tensor, among: Tensor) -> Tensor:
+    """Which of ``cells`` occur in ``among``; both ascending."""
+    if among.numel() == 0:
+        return torch.zeros_like(cells, dtype=torch.bool)
+    place = torch.searchsorted(among, cells).clamp_(max=among.numel() - 1)
+    return among[place] == cells
+
+
+def merge(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Two disjoint ascending vectors as one, and a mask that is True where an entry comes from ``a``."""
+    from_a = torch.ones(a.numel() + b.numel(), dtype=torch.bool, device=a.device)
+    from_a[torch.searchsorted(a, b) + torch.arange(b.numel(), device=b.device)] = False
+    both = torch.empty(from_a.shape, dtype=a.dtype, device=a.device)
+    both.masked_scatter_(from_a, a).masked_scatter_(~from_a, b)
+    return both, from_a
+
+
+class EmptyCells:
+    """The cells of [0, total) that are not in ``occupied``, an ascending vector of int64."""
+
+    def __init__(self, occupied: Tensor, total: int) -> None:
+        self.occupied, self.total = occupied, total
+        self.count = total - occupied.numel()
+
+    @cached_property
+    def _empty_below(self) -> Tensor:
+        return self.occupied - torch.arange(self.occupied.numel(), device=self.occupied.device)
+
+    def at(self, ranks: Tensor) -> Tensor:
+        """The empty cells of these ranks, each in [0, count), in the order given."""
+        return ranks + torch.searchsorted(self._empty_below, ranks, right=True)
+
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+        """``count`` distinct empty cells, every such set equally likely, ascending."""
+        return self.at(sample_cells(self.count, count, generator).to(self.occupied.device))
+
+    def without(self, cells: Tensor) -> EmptyCells:
+        """The same but for ``cells``, which are ascending and empty until now."""
+        return EmptyCells(merge(self.occupied, cells)[0], self.total)

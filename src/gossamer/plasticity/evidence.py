@@ -1,0 +1,73 @@
+"""What a drop or a grow rule may look at when it decides about one layer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from gossamer.connectivity import SparseLinear
+from gossamer.errors import InputError
+from gossamer.kernels import Structure
+
+__all__ = ["Evidence", "PairScores", "Statistic", "generator_for"]
+
+
+class PairScores(Protocol):
+    """A number ≥ 0 for each pair (output, input) of a layer, summed over ranks; their matrix is never made whole."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(outputs, inputs)."""
+
+    def links(self, structure: Structure) -> Tensor:
+        """(nnz): the scores of the live connections."""
+
+    def at(self, cells: Tensor) -> Tensor:
+        """(n): the scores of the cells with these numbers, (n) int64."""
+
+    def blocks(self) -> Iterator[tuple[int, Tensor]]:
+        """Each cell once: number of the first cell of a block, and the scores of it and those that follow."""
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """What a rule asks to be measured before it decides: `similarity.Cosine` or `gradient.LossGradient`."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One layer at one rewiring step."""
+
+    name: str
+    layer: SparseLinear
+    cells: Tensor  # (nnz) int64 ascending: the live cells before the step
+    generator: torch.Generator  # its own for each (seed, layer, step)
+    statistics: Mapping[Statistic, PairScores]
+
+    @property
+    def values(self) -> Tensor:
+        """(nnz): the weights."""
+        return self.layer.values.detach()
+
+    @property
+    def gradient(self) -> Tensor:
+        """(nnz): the derivative of the loss by the weights, from the last backward pass."""
+        if self.layer.values.grad is None:
+            raise InputError(f"layer {self.name!r} has no gradient: step after backward() and before zero_grad()")
+        return self.layer.values.grad
+
+    @property
+    def structure(self) -> Structure:
+        """The live connections before the step."""
+        return self.layer.pattern.structure
+
+
+def generator_for(seed: int, layer: int, step: int) -> torch.Generator:
+    """A generator that depends on these three numbers alone, so that every rank and every resumed run has the same."""
+    digest = hashlib.sha256(f"{seed} {layer} {step}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)

@@ -1,0 +1,107 @@
+"""The gradient of the loss by every weight that could exist, live or not.
+
+With δ = ∂L/∂y of a layer y = W x + b, ∂L/∂W[j, i] = Σ_b δ[b, j] x[b, i] over the samples b of a batch: an outer product
+of what the layer has read and what came back to it, so both are kept and the matrix is made only in blocks of rows.
+Weighted by decay^age over the last passes it is a momentum, truncated after ``window`` of them:
+
+    M[j, i] = Σ_{t < window} decayᵗ Σ_b δ_t[b, j] x_t[b, i]        (t = 0 the last pass)
+
+RigL grows where |M| of one pass is largest (Evci et al. 2020, equation 1); sparse momentum where that of many is
+(Dettmers & Zettlemoyer 2019).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from gossamer.connectivity import SparseLinear
+from gossamer.errors import InputError, check_count, check_fraction
+from gossamer.plasticity.evidence import PairScores, Statistic
+from gossamer.plasticity.layers import bare
+from gossamer.plasticity.pairs import Factored, Score
+
+__all__ = ["GradientMemory", "LossGradient"]
+
+
+@dataclass(frozen=True)
+class LossGradient(Statistic):
+    """|M| of this page over the last ``window`` passes."""
+
+    window: int = 1
+    decay: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_count("window", self.window, low=1)
+        check_fraction("decay", self.decay, open_low=True)
+
+
+class GradientMemory:
+    """Keeps x and δ of each layer from the last ``window`` training passes, by hooks; batches are not copied."""
+
+    def __init__(self, net: nn.Module, layers: Mapping[str, SparseLinear], window: int) -> None:
+        self.inner, self.window = bare(net), window
+        self.passes = 0
+        self.kept: dict[str, deque[tuple[int, Tensor, Tensor]]] = {name: deque() for name in layers}
+        self.handles: list[RemovableHandle] = [net.register_forward_pre_hook(self._begin)]
+        for name, layer in layers.items():
+            self.handles.append(layer.register_forward_hook(partial(self._watch, name)))
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _begin(self, net: nn.Module, args: Any) -> None:
+        self.passes += self.inner.training and torch.is_grad_enabled()
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _watch(self, name: str, layer: nn.Module, args: tuple[Tensor, ...], y: Tensor) -> None:
+        if layer.training and y.requires_grad:
+            y.register_hook(partial(self._keep, name, self.passes, args[0].detach()))
+
+    def _keep(self, name: str, number: int, x: Tensor, delta: Tensor) -> None:
+        kept = self.kept[name]
+        kept.append((number, x.reshape(-1, x.shape[-1]), delta.detach().reshape(-1, delta.shape[-1])))
+        while kept[0][0] <= self.passes - self.window:
+            kept.popleft()
+
+    def measure(
+        self, layers: Iterable[str], wanted: LossGradient, group: dist.ProcessGroup | None = None
+    ) -> dict[str, PairScores]:
+        """|M| of these layers, summed over ranks."""
+        out: dict[str, PairScores] = {}
+        for name in layers:
+            recent = [entry for entry in self.kept[name] if entry[0] > self.passes - wanted.window]
+            if not recent:
+                raise InputError(f"layer {name!r} has no gradient yet: train a batch between two steps")
+            x = torch.cat([x for _, x, _ in recent]).t()
+            delta = torch.cat([d * wanted.decay ** (self.passes - number) for number, _, d in recent]).t()
+            dtype = torch.promote_types(delta.dtype, torch.float32)
+            out[name] = Factored(delta.to(dtype).contiguous(), x.to(dtype).contiguous(), Score(), group)
+            if not bool(delta.isfinite().all() and x.isfinite().all()):
+                raise InputError(f"inputs and gradients of layer {name!r} must be finite numbers")
+        return out
+
+    def forget(self) -> None:
+        """Begin anew: what is kept belongs to weights of the past."""
+        for kept in self.kept.values():
+            kept.clear()
+
+    def remove(self) -> None:
+        """Take the hooks off."""
+        for handle in self.handles:
+            handle.remove()
+
+    def state(self) -> dict[str, Any]:
+        """What is kept, as numbers and tensors."""
+        return {"passes": self.passes, "kept": {name: list(kept) for name, kept in self.kept.items()}}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Put back what `state` gave."""
+        self.passes = int(state["passes"])
+        self.kept = {name: deque(tuple(entry) for entry in state["kept"].get(name, ())) for name in self.kept}

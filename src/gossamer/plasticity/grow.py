@@ -1,0 +1,213 @@
+"""Which empty cells a rewiring step fills.
+
+============================  ======================================================  ==================================
+rule                          empty cells to fill                                     source
+============================  ======================================================  ==================================
+`uniform`                     by chance, all alike                                    SET, Mocanu et al. 2018
+`cosine`                      largest similarity C of the two units                   CoDASET, arXiv 1903.07138v1
+`cosine_proportional`         by chance, weight C, without replacement                CoPASET, arXiv 1903.07138v1
+`gradient`                    largest |∂L/∂W|                                         RigL, Evci et al. 2020
+`momentum`                    largest momentum of ∂L/∂W                               Dettmers & Zettlemoyer 2019
+`sequential`                  one rule until validation stands still, then another    CTRE, Atashgahi et al. 2022
+============================  ======================================================  ==================================
+
+C and ∂L/∂W are read in blocks (see `pairs`), and a running best is kept: memory is linear in the new links and one
+block. A rule proposes cells of positive score; where they are too few, the rest are drawn uniformly from the other
+empty cells, so the number of live links never changes. Of equal scores the lowest cell, out · n_in + in, comes first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from gossamer.errors import InputError, check_count
+from gossamer.plasticity.cells import EmptyCells, merge, smallest
+from gossamer.plasticity.evidence import Evidence, PairScores, Statistic
+from gossamer.plasticity.gradient import LossGradient
+from gossamer.plasticity.similarity import Activity, Cosine
+
+__all__ = ["Grow", "cosine", "cosine_proportional", "gradient", "momentum", "sequential", "uniform"]
+
+_DRAWS = 1 << 20  # at a time
+
+
+@dataclass(frozen=True)
+class Grow:
+    """A rule of growth: ``propose(evidence, empty, count)`` are at most ``count`` distinct empty cells, ascending.
+
+    With ``exclude_removed``, cells that the same step has emptied are taken only if there are not enough others.
+    """
+
+    name: str
+    propose: Callable[[Evidence, EmptyCells, int], Tensor]
+    needs: tuple[Statistic, ...] = ()
+    exclude_removed: bool = False
+
+    def at(self, scores: Sequence[float]) -> Grow:
+        """The rule in force after validation has scored ``scores``: this one."""
+        return self
+
+    def __call__(self, evidence: Evidence, kept: Tensor, died: Tensor, count: int) -> Tensor:
+        """(count) ascending: the cells to fill, given the cells that stay live and those that have just died."""
+        everywhere = EmptyCells(kept, evidence.layer.out_features * evidence.layer.in_features)
+        elsewhere = everywhere.without(died) if self.exclude_removed else everywhere
+        born = self.propose(evidence, elsewhere, min(count, elsewhere.count))
+        for empty in (elsewhere, everywhere):
+            if born.numel() < count:
+                left = empty.without(born)
+                more = left.sample(min(count - born.numel(), left.count), evidence.generator)
+                born = merge(born, more)[0]
+        return born
+
+
+@dataclass(frozen=True)
+class Sequential:
+    """``first`` until ``patience`` validations in a row were no better than the best before them; then ``then``."""
+
+    first: Grow
+    then: Grow
+    patience: int
+
+    @property
+    def name(self) -> str:
+        """Of both rules."""
+        return f"sequential({self.first.name}, {self.then.name})"
+
+    @property
+    def needs(self) -> tuple[Statistic, ...]:
+        """What either rule needs."""
+        return self.first.needs + self.then.needs
+
+    def at(self, scores: Sequence[float]) -> Grow:
+        """The rule in force after validation has scored ``scores``."""
+        if not scores:
+            raise InputError("sequential growth must be told how validation went: step(score=…)")
+        best, waited = -math.inf, 0
+        for score in scores:
+            best, waited = (score, 0) if score > best else (best, waited + 1)
+            if waited >= self.patience:
+                return self.then
+        return self.first
+
+
+# ---- the rules -----------------------------------------------------------------------------------------------------
+
+
+def uniform(*, exclude_removed: bool = False) -> Grow:
+    """SET: every set of empty cells is equally likely. O(nnz) time and memory."""
+    return Grow("uniform", _by_chance, (), exclude_removed)
+
+
+def cosine(activity: Activity = "pre", *, absolute: bool = True, exclude_removed: bool = False) -> Grow:
+    """CoDASET: between the units that respond most alike; see `similarity` for C and ``activity``."""
+    statistic = Cosine(activity, absolute)
+    return Grow("cosine", partial(_best, statistic=statistic), (statistic,), exclude_removed)
+
+
+def cosine_proportional(
+    activity: Activity = "pre", *, absolute: bool = True, exclude_removed: bool = False, tries: int = 20
+) -> Grow:
+    """CoPASET: drawn one after the other without replacement, each with probability proportional to C.
+
+    Uniform empty cells are accepted with probability C. If ``tries`` of them for each new link don't suffice, all cells
+    get a key E / C, with E from the unit exponential distribution, and the smallest keys win: the same law.
+    """
+    statistic = Cosine(activity, absolute)
+    propose = partial(_in_proportion, statistic=statistic, tries=check_count("tries", tries))
+    return Grow("cosine_proportional", propose, (statistic,), exclude_removed)
+
+
+def gradient(*, exclude_removed: bool = False) -> Grow:
+    """RigL: where the loss would fall fastest, by the gradient of the last training pass (all ranks together).
+
+    Call ``step()`` after ``backward()``; Evci et al. do it instead of the optimizer's step.
+    """
+    statistic = LossGradient()
+    return Grow("gradient", partial(_best, statistic=statistic), (statistic,), exclude_removed)
+
+
+def momentum(decay: float = 0.9, window: int = 32, *, exclude_removed: bool = False) -> Grow:
+    """As `gradient`, with gradients of the last ``window`` training passes, each ``decay`` times the one after it."""
+    statistic = LossGradient(window, decay)
+    return Grow("momentum", partial(_best, statistic=statistic), (statistic,), exclude_removed)
+
+
+def sequential(first: Grow, then: Grow | None = None, *, patience: int = 40) -> Sequential:
+    """CTRE: ``first`` until ``step(score=…)`` has had ``patience`` scores in a row without a new best, then for good
+    ``then`` (default `uniform`)."""
+    return Sequential(first, uniform() if then is None else then, check_count("patience", patience, low=1))
+
+
+# ---- how they choose -----------------------------------------------------------------------------------------------
+
+
+def _by_chance(e: Evidence, empty: EmptyCells, count: int) -> Tensor:
+    return empty.sample(count, e.generator)
+
+
+def _best(e: Evidence, empty: EmptyCells, count: int, statistic: Statistic) -> Tensor:
+    return _largest(_empty_blocks(e.statistics[statistic], empty), empty, count)
+
+
+def _empty_blocks(pairs: PairScores, empty: EmptyCells) -> Iterator[tuple[int, Tensor]]:
+    """The blocks of ``pairs`` with the scores of occupied cells set to 0."""
+    for start, scores in pairs.blocks():
+        ends = torch.tensor([start, start + scores.numel()], device=scores.device)
+        low, high = torch.searchsorted(empty.occupied, ends).tolist()
+        scores[empty.occupied[low:high] - start] = 0
+        yield start, scores
+
+
+def _largest(blocks: Iterator[tuple[int, Tensor]], empty: EmptyCells, count: int) -> Tensor:
+    """The ``count`` cells of largest positive score, or fewer; ascending."""
+    cells, best = empty.occupied[:0], torch.empty(0, device=empty.occupied.device)
+    floor = 0.0
+    for start, scores in blocks:
+        better = (scores > floor).nonzero().flatten()  # an equal score loses: its cell is higher
+        cells = torch.cat([cells, better + start])
+        best = torch.cat([best.to(scores), scores[better]])
+        if 0 < 2 * count < best.numel():  # not at every block: selecting costs more than keeping
+            chosen = smallest(-best, count)
+            cells, best = cells[chosen], best[chosen]
+            floor = float(best.min())
+    return cells[smallest(-best, count)]
+
+
+def _in_proportion(e: Evidence, empty: EmptyCells, count: int, statistic: Statistic, tries: int) -> Tensor:
+    pairs = e.statistics[statistic]
+    chosen = empty.occupied[:0]  # in the order in which they were accepted
+    made, budget = 0, tries * count
+    while chosen.numel() < count and made < budget:
+        rate = max(chosen.numel(), 1) / made if made else 1.0
+        now = min(math.ceil(1.1 * (count - chosen.numel()) / rate), budget - made, max(count, _DRAWS))
+        cells = empty.at(torch.randint(empty.count, (now,), generator=e.generator).to(chosen.device))
+        u = torch.rand(now, generator=e.generator, dtype=torch.float64).to(chosen.device)
+        chosen = _distinct(torch.cat([chosen, cells[u < pairs.at(cells)]]))[:count]
+        made += now
+    chosen = chosen.sort().values
+    if chosen.numel() < count:  # go on from here by keys
+        rest = empty.without(chosen)
+        blocks = _keyed(_empty_blocks(pairs, rest), e.generator)
+        chosen = merge(chosen, _largest(blocks, rest, count - chosen.numel()))[0]
+    return chosen
+
+
+def _keyed(blocks: Iterator[tuple[int, Tensor]], generator: torch.Generator) -> Iterator[tuple[int, Tensor]]:
+    """Scores C replaced by C / E, E exponential: the n largest are n draws in proportion to C without replacement."""
+    for start, scores in blocks:
+        e = torch.empty(scores.shape, dtype=torch.float64).exponential_(generator=generator)
+        yield start, scores / e.to(scores.device)
+
+
+def _distinct(cells: Tensor) -> Tensor:
+    """The first occurrence of each number, in order."""
+    ordered, place = cells.sort(stable=True)
+    first = torch.ones_like(ordered, dtype=torch.bool)
+    first[1:] = ordered[1:] != ordered[:-1]
+    return cells[place[first].sort().values]

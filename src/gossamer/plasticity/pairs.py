@@ -1,0 +1,108 @@
+"""A score for each pair (output, input) of a layer, of which there are far more than live links.
+
+The score of cell (j, i) is f(Σ_s a[j, s] b[i, s]): |cos| of two activations, or the magnitude of a loss gradient. The
+sum is over the samples of all ranks. There are two forms, for memory that is small whatever the layer and the samples:
+
+`Factored`   holds a (outputs, samples) and b (inputs, samples), and makes products where they are asked for, in blocks
+             of rows: less than the matrix when samples are few beside the width of the layer.
+`Summed`     holds the sums (outputs × inputs): less than the factors when samples are many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from gossamer import kernels
+from gossamer.kernels import Structure, rows_of
+from gossamer.plasticity.ranks import sum_over_ranks_
+
+__all__ = ["BLOCK", "Factored", "Score", "Summed"]
+
+BLOCK = 1 << 22  # numbers in a temporary
+
+
+@dataclass(frozen=True)
+class Score:
+    """f: |x|, or the positive part of x; at most ``most``, which rounding may have overstepped."""
+
+    absolute: bool = True
+    most: float = float("inf")
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return (x.abs() if self.absolute else x.clamp(min=0)).clamp_(max=self.most)
+
+
+@dataclass(frozen=True)
+class Summed:
+    """f of a matrix (outputs, inputs) that is already summed over ranks."""
+
+    matrix: Tensor
+    score: Score = Score()
+    block: int = BLOCK
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(outputs, inputs)."""
+        return self.matrix.shape[0], self.matrix.shape[1]
+
+    def links(self, structure: Structure) -> Tensor:
+        """(nnz): the scores of the live connections."""
+        return self.score(self.matrix[rows_of(structure.indptr), structure.indices.long()])
+
+    def at(self, cells: Tensor) -> Tensor:
+        """(n): the scores of the cells with these numbers."""
+        return self.score(self.matrix.flatten()[cells])
+
+    def blocks(self) -> Iterator[tuple[int, Tensor]]:
+        """Blocks of about ``block`` cells."""
+        flat = self.matrix.flatten()
+        for start in range(0, flat.numel(), self.block):
+            yield start, self.score(flat[start : start + self.block])
+
+
+@dataclass(frozen=True)
+class Factored:
+    """f(Σ_ranks a bᵀ), where a (outputs, samples) and b (inputs, samples) are this rank's share of the samples.
+
+    Every rank must call each method with the same arguments, and gets the same result.
+    """
+
+    a: Tensor
+    b: Tensor
+    score: Score = Score()
+    group: dist.ProcessGroup | None = None
+    block: int = BLOCK
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(outputs, inputs)."""
+        return self.a.shape[0], self.b.shape[0]
+
+    def _finish(self, products: Tensor) -> Tensor:
+        return self.score(sum_over_ranks_(products, self.group))
+
+    def links(self, structure: Structure) -> Tensor:
+        """(nnz): the scores of the live connections, by the kernel of the weight gradient."""
+        return self._finish(kernels.sddmm(self.a, self.b, structure))
+
+    def at(self, cells: Tensor) -> Tensor:
+        """(n): the scores of the cells with these numbers."""
+        out = torch.empty(cells.shape, dtype=self.a.dtype, device=self.a.device)
+        step = max(1, self.block // max(1, self.a.shape[1]))
+        for start in range(0, cells.numel(), step):
+            some = cells[start : start + step]
+            row = some.div(self.shape[1], rounding_mode="floor")
+            out[start : start + step] = (self.a[row] * self.b[some - row * self.shape[1]]).sum(1)
+        return self._finish(out)
+
+    def blocks(self) -> Iterator[tuple[int, Tensor]]:
+        """Blocks of whole rows, about ``block`` cells each."""
+        rows, cols = self.shape
+        step = max(1, self.block // max(1, cols))
+        for start in range(0, rows, step):
+            yield start * cols, self._finish(self.a[start : start + step] @ self.b.t()).flatten()

@@ -1,0 +1,179 @@
+"""Removing links for good: the count shrinks, and weights, optimizer state and patterns with it.
+
+These change the length of ``values``, which wrappers that have sized their buffers (DistributedDataParallel) can't
+follow: prune first, wrap then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from gossamer.connectivity import SparseLinear
+from gossamer.connectivity.pattern import live_count
+from gossamer.errors import InputError, check_choice, check_count, check_fraction
+from gossamer.plasticity.carry import LayerChange, carry_, check_held, core_degrees
+from gossamer.plasticity.cells import smallest
+from gossamer.plasticity.layers import Where, sparse_layers
+from gossamer.plasticity.schedule import cubic
+
+__all__ = ["GradualMagnitudePruning", "importance_prune_", "magnitude_prune_"]
+
+Scope = Literal["layer", "net"]
+
+
+@torch.no_grad()
+def magnitude_prune_(
+    net: nn.Module,
+    density: float,
+    optimizer: torch.optim.Optimizer | None = None,
+    *,
+    scope: Scope = "layer",
+    where: Where | None = None,
+    step: int = 0,
+) -> list[LayerChange]:
+    """Remove the links of smallest |weight| until the live fraction is ``density``; ties: the lowest cell goes first.
+
+    Args:
+        net: changed in place.
+        density: of each layer (a layer that is sparser already stays as it is), or, with ``scope="net"``, of all layers
+            together, one threshold for all.
+        optimizer: its state follows.
+        scope: ``"layer"`` or ``"net"``.
+        where: which layers (default: all).
+        step: a number for the records that are returned.
+    """
+    layers = _layers(net, where, optimizer)
+    cells = [layer.in_features * layer.out_features for layer in layers.values()]
+    magnitudes = {name: _weights(name, layer).abs() for name, layer in layers.items()}
+    if check_choice("scope", scope, ("layer", "net")) == "net":
+        target = live_count(1, sum(cells), density)
+        everything = torch.cat(list(magnitudes.values()))
+        doomed = smallest(everything, everything.numel() - target)
+        masks = list(doomed.split([layer.nnz for layer in layers.values()]))
+    else:
+        masks = [_weakest(magnitudes[name], layer, density) for name, layer in layers.items()]
+    return [
+        _remove(name, layer, mask, optimizer, step) for (name, layer), mask in zip(layers.items(), masks, strict=True)
+    ]
+
+
+@torch.no_grad()
+def importance_prune_(
+    net: nn.Module,
+    fraction: float = 0.2,
+    optimizer: torch.optim.Optimizer | None = None,
+    *,
+    where: Where | None = None,
+    step: int = 0,
+) -> list[LayerChange]:
+    """Remove all incoming links of the least important units (Curci et al., arXiv 2102.01732).
+
+    The importance of unit j is Σ_i |W[j, i]|. Units at or below the ``fraction`` quantile of their layer's importances
+    (linear between order statistics, unconnected units counted too) lose their links; the most important never do.
+
+    Args:
+        net: changed in place.
+        fraction: of the units, in [0, 1].
+        optimizer: its state follows.
+        where: which layers (default: all but the last, whose units are the network's answers).
+        step: a number for the records that are returned.
+
+    Rewiring that follows keeps the smaller count, and may wire a pruned unit again.
+    """
+    fraction = check_fraction("fraction", fraction)
+    layers = _layers(net, where, optimizer)
+    if where is None:
+        if len(layers) == 1:
+            raise InputError("net has one SparseLinear layer only, its last: choose it by where(…) to prune its units")
+        layers.popitem()
+    changes = []
+    for name, layer in layers.items():
+        rows = layer.pattern.row_indices
+        strength = torch.zeros(layer.out_features, dtype=torch.float64, device=rows.device)
+        strength.index_add_(0, rows, _weights(name, layer).abs().double())
+        ordered = strength.sort().values
+        place = fraction * (len(ordered) - 1)
+        below, above = ordered[int(place)], ordered[min(int(place) + 1, len(ordered) - 1)]
+        weak = (strength <= below + (place - int(place)) * (above - below)) & (strength < ordered[-1])
+        changes.append(_remove(name, layer, weak[rows], optimizer, step))
+    return changes
+
+
+class GradualMagnitudePruning:
+    """`magnitude_prune_` along a cubic curve (Zhu & Gupta 2017, equation 1).
+
+    From the densities d₀ that the layers have at the first `step`, after t of ``steps`` steps each layer has
+    d(t) = d + (d₀ − d)(1 − t / steps)³, which is ``density`` at the end and ever after.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        optimizer: torch.optim.Optimizer | None = None,
+        *,
+        density: float,
+        steps: int,
+        where: Where | None = None,
+    ) -> None:
+        self.optimizer = optimizer
+        self.density = check_fraction("density", density, open_low=True)
+        self.horizon = check_count("steps", steps, low=1)
+        self.layers = _layers(net, where, optimizer)
+        self.start = {name: layer.density for name, layer in self.layers.items()}
+        self.steps = 0
+
+    @torch.no_grad()
+    def step(self) -> list[LayerChange]:
+        """Prune once; call it between updates of the weights, as often as ``steps`` says, or more."""
+        self.steps += 1
+        changes = []
+        for name, layer in self.layers.items():
+            start = max(self.start[name], self.density)
+            density = cubic(start, self.horizon, end=self.density)(self.steps)
+            doomed = _weakest(_weights(name, layer).abs(), layer, density)
+            changes.append(_remove(name, layer, doomed, self.optimizer, self.steps))
+        return changes
+
+    def state_dict(self) -> dict[str, Any]:
+        """The step and the densities at the start."""
+        return {"steps": self.steps, "start": dict(self.start)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state_dict` was taken; load network and optimizer too."""
+        self.steps = int(state["steps"])
+        self.start = {name: float(density) for name, density in state["start"].items()}
+
+
+def _layers(net: nn.Module, where: Where | None, optimizer: torch.optim.Optimizer | None) -> dict[str, SparseLinear]:
+    if isinstance(net, nn.parallel.DistributedDataParallel):
+        raise InputError("net must be pruned before it is wrapped in DistributedDataParallel, got a wrapped one")
+    layers = sparse_layers(net, where)
+    if optimizer is not None:
+        check_held(optimizer, layers.items())
+    return layers
+
+
+def _weights(name: str, layer: SparseLinear) -> Tensor:
+    weights = layer.values.detach()
+    if bool(weights.isnan().any()):
+        raise InputError(f"weights of layer {name!r} must be numbers, got NaN")
+    return weights
+
+
+def _weakest(magnitudes: Tensor, layer: SparseLinear, density: float) -> Tensor:
+    """(nnz) bool: the links to remove from ``layer`` to leave it with ``density``."""
+    return smallest(magnitudes, layer.nnz - live_count(layer.out_features, layer.in_features, density))
+
+
+def _remove(
+    name: str, layer: SparseLinear, doomed: Tensor, optimizer: torch.optim.Optimizer | None, step: int
+) -> LayerChange:
+    cells = layer.pattern.cells
+    kept, died = cells[~doomed], cells[doomed]
+    if died.numel():
+        carry_(layer, kept, ~doomed, died[:0], layer.values.new_empty(0), optimizer)
+    return LayerChange(name, step, layer.nnz, died, died[:0], core_degrees(kept, layer))

@@ -1,0 +1,54 @@
+"""Several processes that train one network: sums over them, and proof that all of them are wired alike.
+
+Each rank decides for itself, from the same seed and from statistics that are summed over ranks, so no pattern is ever
+sent; `check_agreement` compares SHA-256 digests of all patterns afterwards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from gossamer.connectivity import SparseLinear
+
+__all__ = ["check_agreement", "pattern_digest", "sum_over_ranks_"]
+
+
+def _several(group: dist.ProcessGroup | None) -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size(group) > 1
+
+
+def sum_over_ranks_(tensor: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
+    """``tensor``, in place the sum of what every rank has; every rank must call it. Alone, it does nothing."""
+    if _several(group):
+        dist.all_reduce(tensor, group=group)
+    return tensor
+
+
+def pattern_digest(layers: Mapping[str, SparseLinear]) -> bytes:
+    """SHA-256 of the names, shapes and live connections of these layers."""
+    digest = hashlib.sha256()
+    for name, layer in layers.items():
+        digest.update(f"{name} {layer.out_features} {layer.in_features} {layer.nnz};".encode())
+        for tensor in (layer.indptr, layer.indices):
+            digest.update(tensor.cpu().contiguous().numpy().data)
+    return digest.digest()
+
+
+def check_agreement(layers: Mapping[str, SparseLinear], group: dist.ProcessGroup | None = None) -> None:
+    """Raise `RuntimeError` on every rank unless all ranks have the same patterns."""
+    if not _several(group):
+        return
+    device = next(iter(layers.values())).values.device
+    mine = torch.tensor(list(pattern_digest(layers)), dtype=torch.uint8, device=device)
+    every = [torch.empty_like(mine) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(every, mine, group=group)
+    different = [rank for rank, digest in enumerate(every) if not torch.equal(digest, every[0])]
+    if different:
+        raise RuntimeError(
+            f"ranks {different} are wired differently from rank 0: do all ranks have the same weights, seed and step?"
+        )

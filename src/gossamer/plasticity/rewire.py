@@ -1,0 +1,250 @@
+"""Rewiring: drop links, grow as many elsewhere, and leave everything else as it was."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from gossamer.connectivity import SparseLinear
+from gossamer.errors import InputError, check_choice, check_count
+from gossamer.plasticity import drop as drops
+from gossamer.plasticity import grow as grows
+from gossamer.plasticity.carry import LayerChange, carry_, check_held, core_degrees
+from gossamer.plasticity.cells import contained
+from gossamer.plasticity.drop import Drop
+from gossamer.plasticity.evidence import Evidence, PairScores, Statistic, generator_for
+from gossamer.plasticity.gradient import GradientMemory, LossGradient
+from gossamer.plasticity.grow import Grow, Sequential
+from gossamer.plasticity.inputs import InputMemory, Inputs, calls_of, take
+from gossamer.plasticity.layers import Where, bare, sparse_layers
+from gossamer.plasticity.ranks import check_agreement
+from gossamer.plasticity.similarity import Cosine, measure_cosines
+
+__all__ = ["NewLinks", "Record", "Regrown", "Rewire"]
+
+NewLinks = Literal["zero", "he", "xavier", "normal"]
+Regrown = Literal["new", "keeps"]
+Record = Literal["counts", "degrees", "cells"]
+
+
+class Rewire:
+    """Change which connections of a network are live, their number staying what it is.
+
+    One `step`: in each `SparseLinear` layer, ``drop`` names the links to remove and ``grow`` as many empty cells to
+    fill. Surviving links keep their weights and their optimizer state to the bit; new links start with weight 0 and
+    state 0. Call it once an epoch, after validation and not after the last epoch (Mocanu et al. 2018), or as often as
+    the rule in use asks for.
+
+    Args:
+        net: the model; layers of density 1, frozen layers and those at which ``where(name, layer)`` is false are left
+            alone.
+        optimizer: whatever trains ``net``; None if nothing does.
+        drop: a rule of `gossamer.drop`, with the fraction of links to move; default ``signed_magnitude(0.3)``.
+        grow: a rule of `gossamer.grow`; default ``uniform()``.
+        where: which layers to rewire (default: all).
+        inputs: samples on which similarities are measured, as ``net`` reads them: a tensor, or an iterable of batches
+            that can be gone through at every step (a DataLoader, whose first element counts). Without them, the last
+            training batches are kept for it. Either way they pass through the network as it is at the step, in
+            evaluation mode.
+        samples: at most so many of them (default: all of ``inputs``, or the last 1024 rows of training).
+        seed: decisions depend on (seed, layer, step) and on what the rules measure, and on no other generator.
+        new_links: first weights of new links: ``"zero"``; ``"he"``, uniform on ±√(6 / n_in); ``"xavier"``, uniform on
+            ±√(6 / (n_in + n_out)); ``"normal"``, N(0, 1) / 10.
+        regrown: a link that dies and is born in one step is a ``"new"`` link, or ``"keeps"`` weight and state.
+        reset_state: forget the optimizer's whole state at each step, as if it were made anew.
+        record: what is kept of each step and layer: ``"counts"``, in `log`; also the ``"degrees"``, for
+            `core_degrees`; or also the ``"cells"`` that died and were born, in `log`.
+        group: the ranks that train together, if torch.distributed is in use. Statistics are summed over them, and after
+            each step they prove to each other that they are wired alike.
+
+    Time and memory of a step are linear in the live links with uniform growth.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        optimizer: torch.optim.Optimizer | None = None,
+        drop: Drop | None = None,
+        grow: Grow | Sequential | None = None,
+        *,
+        where: Where | None = None,
+        inputs: Inputs | None = None,
+        samples: int | None = None,
+        seed: int = 0,
+        new_links: NewLinks = "zero",
+        regrown: Regrown = "new",
+        reset_state: bool = False,
+        record: Record = "counts",
+        group: dist.ProcessGroup | None = None,
+    ) -> None:
+        self.net, self.optimizer, self.inputs, self.group = bare(net), optimizer, inputs, group
+        self.drop = drops.signed_magnitude(0.3) if drop is None else drop
+        self.grow = grows.uniform() if grow is None else grow
+        self.samples = None if samples is None else check_count("samples", samples, low=1)
+        self.seed = check_count("seed", seed)
+        self.new_links = check_choice("new_links", new_links, ("zero", "he", "xavier", "normal"))
+        self.regrown = check_choice("regrown", regrown, ("new", "keeps"))
+        self.reset_state = reset_state
+        self.record = check_choice("record", record, ("counts", "degrees", "cells"))
+        self.layers = sparse_layers(self.net, where)
+        if optimizer is not None:
+            check_held(optimizer, ((n, layer) for n, layer in self.layers.items() if layer.values.requires_grad))
+        self.log: list[dict[str, Any]] = []
+        self.steps = 0
+        self._scores: list[float] = []
+        self._degrees: dict[str, list[Tensor]] = {}
+        needs = (*self.drop.needs, *self.grow.needs)
+        similarity = any(isinstance(need, Cosine) for need in needs)
+        window = max((need.window for need in needs if isinstance(need, LossGradient)), default=0)
+        self._seen = InputMemory(net, self.samples or 1024) if similarity and inputs is None else None
+        self._gradients = GradientMemory(net, self.layers, window) if window else None
+
+    @torch.no_grad()
+    def step(self, score: float | None = None) -> list[LayerChange]:
+        """Rewire every layer once, and tell what changed; ``score``, the higher the better, is the last validation's.
+
+        If a rule can't decide (NaN weights, no gradient), it raises `InputError` and nothing has changed.
+        """
+        scores = self._scores if score is None else [*self._scores, float(score)]
+        changes = self._step(self.grow.at(scores))
+        self._scores = scores
+        return changes
+
+    @torch.no_grad()
+    def final_prune(self) -> list[LayerChange]:
+        """Drop once more and grow nothing: how the network of Mocanu et al. 2018 is delivered after training."""
+        return self._step(None)
+
+    def _step(self, grow: Grow | None) -> list[LayerChange]:
+        evidence = self._evidence(self.drop.needs if grow is None else (*self.drop.needs, *grow.needs))
+        doomed = [self.drop(e, self.steps) for e in evidence]
+        changes = [self._change(e, mask, grow) for e, mask in zip(evidence, doomed, strict=True)]
+        if self.reset_state and self.optimizer is not None:
+            self.optimizer.state.clear()
+        if self._gradients is not None:
+            self._gradients.forget()
+        self._keep(changes)
+        self.steps += 1
+        check_agreement(self.layers, self.group)
+        return changes
+
+    # ---- what the rules look at --------------------------------------------------------------------------------------
+
+    def _evidence(self, needs: Iterable[Statistic]) -> list[Evidence]:
+        chosen = {
+            name: layer
+            for name, layer in self.layers.items()
+            if layer.values.requires_grad and 0 < layer.nnz < layer.in_features * layer.out_features
+        }
+        statistics = self._measure(chosen, tuple(dict.fromkeys(needs))) if chosen else {}
+        return [
+            Evidence(name, layer, layer.pattern.cells, generator_for(self.seed, index, self.steps), statistics[name])
+            for index, (name, layer) in enumerate(self.layers.items())
+            if name in chosen
+        ]
+
+    def _measure(
+        self, layers: Mapping[str, SparseLinear], needs: tuple[Statistic, ...]
+    ) -> dict[str, dict[Statistic, PairScores]]:
+        out: dict[str, dict[Statistic, PairScores]] = {name: {} for name in layers}
+        if cosines := [need for need in needs if isinstance(need, Cosine)]:
+            device = next(iter(layers.values())).values.device
+            if self.inputs is not None:
+                calls = calls_of(self.inputs, device, self.samples, generator_for(self.seed, -1, self.steps))
+            else:
+                assert self._seen is not None
+                calls = iter(self._seen.calls)
+            out |= measure_cosines(self.net, layers, cosines, take(calls, self.samples), group=self.group)
+        for need in needs:
+            if isinstance(need, LossGradient):
+                assert self._gradients is not None
+                for name, pairs in self._gradients.measure(layers, need, self.group).items():
+                    out[name][need] = pairs
+        return out
+
+    # ---- one layer ---------------------------------------------------------------------------------------------------
+
+    def _change(self, e: Evidence, doomed: Tensor, grow: Grow | None) -> LayerChange:
+        survives = ~doomed
+        kept, died = e.cells[survives], e.cells[doomed]
+        degrees = core_degrees(kept, e.layer)
+        born = died[:0] if grow is None else grow(e, kept, died, died.numel())
+        if self.regrown == "keeps" and born.numel():
+            survives.masked_scatter_(doomed, contained(died, born))
+            born = born[~contained(born, died)]
+            kept, died = e.cells[survives], e.cells[~survives]
+        weights = first_weights(self.new_links, born.numel(), e.layer, e.generator)
+        carry_(e.layer, kept, survives, born, weights, self.optimizer)
+        return LayerChange(e.name, self.steps, e.layer.nnz, died, born, degrees)
+
+    # ---- what it remembers -------------------------------------------------------------------------------------------
+
+    def _keep(self, changes: Iterable[LayerChange]) -> None:
+        for change in changes:
+            entry: dict[str, Any] = {"step": change.step, "layer": change.layer, "nnz": change.nnz}
+            entry |= {"died": change.died.numel(), "born": change.born.numel()}
+            if self.record == "cells":
+                entry |= {"died_cells": change.died, "born_cells": change.born}
+            self.log.append(entry)
+            before = [] if self.record == "counts" else self._degrees.get(change.layer, [])
+            self._degrees[change.layer] = [*before, change.core_degrees]
+
+    def core_degrees(self, layer: str) -> Tensor:
+        """(steps, in_features) int32: the surviving links of each input of ``layer`` after each removal.
+
+        Of the last step only, unless they are recorded (``record="degrees"`` or ``"cells"``).
+        """
+        if layer not in self._degrees:
+            raise InputError(f"layer must be one that has been rewired, got {layer!r}")
+        return torch.stack(self._degrees[layer])
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `step` depends on beside network, optimizer and arguments: numbers, strings and tensors."""
+        return {
+            "seed": self.seed,
+            "steps": self.steps,
+            "scores": list(self._scores),
+            "log": [dict(entry) for entry in self.log],
+            "degrees": {layer: list(rows) for layer, rows in self._degrees.items()},
+            "inputs": [] if self._seen is None else list(self._seen.calls),
+            "gradients": None if self._gradients is None else self._gradients.state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state_dict` was taken; load network and optimizer too."""
+        if missing := {"seed", "steps", "scores", "log", "degrees", "inputs", "gradients"} - set(state):
+            raise InputError(f"state must be a state_dict of Rewire, and lacks {', '.join(sorted(missing))}")
+        self.seed, self.steps = int(state["seed"]), int(state["steps"])
+        self._scores = [float(score) for score in state["scores"]]
+        self.log = [dict(entry) for entry in state["log"]]
+        self._degrees = {layer: list(rows) for layer, rows in state["degrees"].items()}
+        if self._seen is not None:
+            self._seen.calls.clear()
+            self._seen.calls.extend((tuple(args), dict(kwargs)) for args, kwargs in state["inputs"])
+        if self._gradients is not None and state["gradients"] is not None:
+            self._gradients.load(state["gradients"])
+
+    def remove_hooks(self) -> None:
+        """Stop watching training; only rules that measure something without ``inputs`` do."""
+        for memory in (self._seen, self._gradients):
+            if memory is not None:
+                memory.remove()
+
+    def __repr__(self) -> str:
+        return f"Rewire(drop={self.drop.name}, grow={self.grow.name}, layers={list(self.layers)}, steps={self.steps})"
+
+
+def first_weights(new_links: str, count: int, layer: SparseLinear, generator: torch.Generator) -> Tensor:
+    """(count): the weights that new links of ``layer`` start with."""
+    n_in, n_out = layer.in_features, layer.out_features
+    if new_links == "zero":
+        return torch.zeros(count, dtype=layer.values.dtype, device=layer.values.device)
+    if new_links == "normal":
+        return (torch.randn(count, generator=generator) / 10).to(layer.values)
+    bound = math.sqrt(6 / (n_in if new_links == "he" else n_in + n_out))
+    return ((torch.rand(count, generator=generator) * 2 - 1) * bound).to(layer.values)

@@ -1,0 +1,242 @@
+"""How alike two units respond: the cosine statistics of evolving connectivity.
+
+    C[j, i] = |⟨u_i, z_j⟩| / (‖u_i‖ ‖z_j‖)     vectors over all samples, not centred; 0 if one of them is zero
+
+for output j and input i of a layer (Pieterse & Mocanu, arXiv 1903.07138v1). What u and z are depends on ``activity``:
+
+``"pre"``    z: what the layer returns, bias included, before any activation function. u: what the layer before it
+             returns, likewise; for a layer with none before it, its input. What that paper's program does.
+``"post"``   z: what the next layer reads (for the last one, what the network returns). u: what the layer itself reads.
+             As in CTRE (Atashgahi et al. 2022).
+
+"Before" and "next" are found by following the first batch through the autograd graph, so branches are told apart; a
+layer that reads a mixture of several layers' outputs (a residual sum) falls back to its own input, and one that nothing
+of its own width reads to its own output.
+
+What is kept of a layer is the smaller of two things: activations, (inputs + outputs) · samples numbers, or sums of
+their products, inputs · outputs numbers (see `pairs`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from gossamer.connectivity import SparseLinear
+from gossamer.errors import InputError, check_choice
+from gossamer.plasticity.evidence import PairScores, Statistic
+from gossamer.plasticity.pairs import Factored, Score, Summed
+from gossamer.plasticity.ranks import sum_over_ranks_
+
+__all__ = ["Activity", "Cosine", "CosineSums", "measure_cosines"]
+
+Activity = Literal["pre", "post"]
+Call = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Cosine(Statistic):
+    """C of this page; with ``absolute=False`` its positive part, so that opposite units count as unlike."""
+
+    activity: Activity = "pre"
+    absolute: bool = True
+
+    def __post_init__(self) -> None:
+        check_choice("activity", self.activity, ("pre", "post"))
+
+
+class CosineSums:
+    """Gathers z (batch, outputs) and u (batch, inputs) by batches, then gives C."""
+
+    def __init__(self, outputs: int, inputs: int, like: Tensor) -> None:
+        dtype = torch.promote_types(like.dtype, torch.float32)
+        self.z = [torch.empty(outputs, 0, dtype=dtype, device=like.device)]
+        self.u = [torch.empty(inputs, 0, dtype=dtype, device=like.device)]
+        self.squares = torch.zeros(outputs + inputs, dtype=torch.float64, device=like.device)
+        self.sums: Tensor | None = None
+
+    def add(self, z: Tensor, u: Tensor) -> None:
+        """Take in one batch."""
+        z, u = z.t().to(self.z[0]), u.t().to(self.u[0])
+        self.squares += torch.cat([(x.double() ** 2).sum(1) for x in (z, u)])
+        self.z.append(z.clone(memory_format=torch.contiguous_format))
+        self.u.append(u.clone(memory_format=torch.contiguous_format))
+        samples = sum(part.shape[1] for part in self.z)
+        if self.sums is not None or samples * (len(z) + len(u)) > len(z) * len(u):
+            self._collapse()
+
+    def _collapse(self) -> None:
+        """Turn activations into sums of products."""
+        if self.sums is None:
+            self.sums = self.z[0].new_zeros(len(self.z[0]), len(self.u[0]))
+        for z, u in zip(self.z[1:], self.u[1:], strict=True):
+            self.sums.addmm_(z, u.t())
+        del self.z[1:], self.u[1:]
+
+    def finish(self, name: str, group: dist.ProcessGroup | None = None) -> Callable[[bool], PairScores]:
+        """C over the samples of all ranks, as a function of ``absolute``; nothing can be added afterwards."""
+        collapsed = float(self.sums is not None)  # if one rank has only sums, all turn to sums
+        totals = sum_over_ranks_(torch.cat([self.squares, self.squares.new_tensor([collapsed])]), group)
+        scale, dtype = totals[:-1], self.z[0].dtype
+        if not bool(scale.to(dtype).isfinite().all()):
+            raise InputError(f"activations around layer {name!r} must be finite, and their squares too")
+        scale = torch.where(scale > 0, scale.rsqrt(), 0.0).to(dtype)[:, None]
+        z_scale, u_scale = scale[: len(self.z[0])], scale[len(self.z[0]) :]
+        if totals[-1] > 0:
+            self._collapse()
+            assert self.sums is not None
+            matrix = sum_over_ranks_(self.sums, group).mul_(z_scale).mul_(u_scale.t())
+            return lambda absolute: Summed(matrix, Score(absolute, 1.0))
+        z = torch.cat(self.z, 1).mul_(z_scale)
+        self.z.clear()
+        u = torch.cat(self.u, 1).mul_(u_scale)
+        self.u.clear()
+        return lambda absolute: Factored(z, u, Score(absolute, 1.0), group)
+
+
+# ---- from a network ------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Call:
+    """One use of a linear layer in a pass."""
+
+    layer: nn.Module
+    x: Tensor  # (samples, inputs)
+    y: Tensor  # (samples, outputs)
+    reads: Any  # nodes of the autograd graph, in the first pass
+    returns: Any
+
+
+@dataclass
+class _Flow:
+    """Which call of a pass feeds which: found in the first pass, the same in all."""
+
+    layers: list[nn.Module]
+    before: list[int | None]  # the call whose output, maybe through element-wise functions, this one reads
+    after: list[int | None]  # the call, or -1 for the network's end, that reads this one's output
+
+    @classmethod
+    def of(cls, calls: Sequence[_Call], end: Any) -> _Flow:
+        origins = {call.returns: index for index, call in enumerate(calls) if call.returns is not None}
+        before = [_sole_origin(call.reads, origins) for call in calls]
+        after: list[int | None] = [None] * len(calls)
+        last = _sole_origin(end, origins)
+        if last is not None:
+            after[last] = -1
+        for index in reversed(range(len(calls))):  # of several readers the first counts
+            source = before[index]
+            if source is not None:
+                after[source] = index
+        return cls([call.layer for call in calls], before, after)
+
+
+def _sole_origin(node: Any, origins: Mapping[Any, int]) -> int | None:
+    """The one call that ``node`` of the autograd graph descends from with no other call in between; None if not one."""
+    found: set[int] = set()
+    seen, stack = set(), [node]
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if node in origins:
+            found.add(origins[node])
+        else:
+            stack.extend(source for source, _ in node.next_functions)
+    return found.pop() if len(found) == 1 else None
+
+
+def measure_cosines(
+    net: nn.Module,
+    layers: Mapping[str, SparseLinear],
+    wanted: Iterable[Cosine],
+    batches: Iterable[Call],
+    *,
+    group: dist.ProcessGroup | None = None,
+) -> dict[str, dict[Statistic, PairScores]]:
+    """C of each of ``layers`` over the samples of ``batches``, the arguments of calls of ``net``.
+
+    The passes run in evaluation mode (dropout off); modes of all modules are put back, parameters, buffers and random
+    generators are left as they are. Layers that the passes don't reach are an `InputError`.
+    """
+    wanted = tuple(dict.fromkeys(wanted))
+    activities = tuple(dict.fromkeys(cosine.activity for cosine in wanted))
+    sums = {
+        (name, activity): CosineSums(layer.out_features, layer.in_features, layer.values)
+        for name, layer in layers.items()
+        for activity in activities
+    }
+    names: dict[nn.Module, str] = {layer: name for name, layer in layers.items()}
+    reached: set[str] = set()
+    flow, batch_count = None, 0
+    for calls, y, end in _passes(net, batches):
+        flow, batch_count = flow or _Flow.of(calls, end), batch_count + 1
+        if flow.layers != [call.layer for call in calls]:
+            raise InputError("net must call the same layers in the same order for every batch of inputs")
+        for index, call in enumerate(calls):
+            name = names.get(call.layer)
+            if name is not None:
+                reached.add(name)
+                for activity in activities:
+                    sums[name, activity].add(*_pair(calls, index, flow, y, activity))
+    device = next(iter(layers.values())).values.device
+    if not sum_over_ranks_(torch.tensor(batch_count, device=device), group):
+        raise InputError("inputs must give at least one batch, got none")
+    if batch_count and (missed := [name for name in layers if name not in reached]):
+        raise InputError(f"net must use every layer that is rewired, and did not use {', '.join(map(repr, missed))}")
+    out: dict[str, dict[Statistic, PairScores]] = {name: {} for name in layers}
+    for (name, activity), gathered in sums.items():
+        finished = gathered.finish(name, group)
+        out[name] |= {cosine: finished(cosine.absolute) for cosine in wanted if cosine.activity == activity}
+    return out
+
+
+def _pair(
+    calls: Sequence[_Call], index: int, flow: _Flow, end: Tensor | None, activity: Activity
+) -> tuple[Tensor, Tensor]:
+    """(z, u) of one call."""
+    call, before, after = calls[index], flow.before[index], flow.after[index]
+    if activity == "pre":
+        return call.y, call.x if before is None or calls[before].y.shape != call.x.shape else calls[before].y
+    z = end if after == -1 else None if after is None else calls[after].x
+    return call.y if z is None or z.shape != call.y.shape else z, call.x
+
+
+def _passes(net: nn.Module, batches: Iterable[Call]) -> Iterable[tuple[list[_Call], Tensor | None, Any]]:
+    """For each batch the calls of linear layers in order, what the network returned, and its node in the graph."""
+    calls: list[_Call] = []
+
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], y: Tensor) -> Tensor:
+        x = args[0] if args else next(iter(kwargs.values()))
+        passed_on = y.detach().requires_grad_(torch.is_grad_enabled()).clone()  # whose graph starts here
+        calls.append(_Call(module, _rows(x).clone(), _rows(y), x.grad_fn, passed_on.grad_fn))
+        return passed_on  # what follows may change it in place
+
+    linear = [module for module in net.modules() if isinstance(module, (SparseLinear, nn.Linear))]
+    modes = {module: module.training for module in net.modules()}
+    handles = [module.register_forward_hook(hook, with_kwargs=True) for module in linear]
+    try:
+        net.eval()
+        first = True
+        for args, kwargs in batches:
+            with torch.set_grad_enabled(first):  # a graph, to see what feeds what
+                y = net(*args, **kwargs)
+            single = isinstance(y, Tensor)
+            yield list(calls), _rows(y) if single else None, y.grad_fn if single else None
+            calls.clear()
+            first = False
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def _rows(x: Tensor) -> Tensor:
+    return x.detach().reshape(-1, x.shape[-1])

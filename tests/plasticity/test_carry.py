@@ -1,0 +1,74 @@
+"""What belongs to a surviving link follows it, to the bit."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from gossamer import InputError, Pattern, SparseLinear
+from gossamer.plasticity.carry import carry_, check_held
+
+
+def layer_2x3() -> tuple[SparseLinear, torch.optim.Optimizer]:
+    layer = SparseLinear(3, 2, pattern=Pattern.from_cells(torch.tensor([0, 2, 4, 5]), 2, 3))
+    with torch.no_grad():
+        layer.values.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    optimizer = torch.optim.Adam(layer.parameters())
+    state = optimizer.state[layer.values]
+    state["step"] = torch.tensor(7.0)
+    state["anything"] = torch.tensor([10.0, 20.0, 30.0, 40.0])
+    state["counter"] = torch.tensor([1, 2, 3, 4])
+    state["of_another_shape"] = torch.tensor([9.0, 9.0])
+    state["text"] = "kept"
+    return layer, optimizer
+
+
+def cells(*numbers: int) -> Tensor:
+    return torch.tensor(sorted(numbers), dtype=torch.int64)
+
+
+def test_state_of_any_name_follows_the_links() -> None:
+    layer, optimizer = layer_2x3()
+    parameter, state = layer.values, optimizer.state[layer.values]
+    reference = state["anything"]
+    survives = torch.tensor([False, True, False, True])
+    carry_(layer, cells(2, 5), survives, cells(1, 3), torch.tensor([0.5, -0.5]), optimizer)
+    assert layer.pattern.cells.tolist() == [1, 2, 3, 5]
+    assert layer.values is parameter
+    assert layer.values.tolist() == [0.5, 2.0, -0.5, 4.0]
+    assert state["anything"] is reference
+    assert reference.tolist() == [0.0, 20.0, 0.0, 40.0]
+    assert state["counter"].tolist() == [0, 2, 0, 4]
+    assert state["of_another_shape"].tolist() == [9.0, 9.0]
+    assert (float(state["step"]), state["text"]) == (7.0, "kept")
+
+
+def test_fewer_links_shorten_weights_and_state() -> None:
+    layer, optimizer = layer_2x3()
+    carry_(layer, cells(0, 5), torch.tensor([True, False, False, True]), cells(), torch.empty(0), optimizer)
+    assert layer.values.tolist() == [1.0, 4.0]
+    assert optimizer.state[layer.values]["anything"].tolist() == [10.0, 40.0]
+    layer(torch.ones(1, 3)).sum().backward()
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.sets(st.integers(0, 29), min_size=1), st.data())
+def test_survivors_are_bit_identical(live: set[int], data: st.DataObject) -> None:
+    kept = data.draw(st.sets(st.sampled_from(sorted(live))))
+    free = sorted(set(range(30)) - kept)
+    born = set(data.draw(st.permutations(free))[: len(live) - len(kept)])
+    pattern = Pattern.from_cells(cells(*live), 5, 6)
+    layer = SparseLinear(6, 5, pattern=pattern, generator=torch.Generator().manual_seed(0))
+    before = dict(zip(sorted(live), layer.values.tolist(), strict=True))
+    survives = torch.tensor([c in kept for c in sorted(live)])
+    carry_(layer, cells(*kept), survives, cells(*born), torch.full((len(born),), 9.0), None)
+    assert layer.values.tolist() == [before[c] if c in kept else 9.0 for c in sorted(kept | born)]
+
+
+def test_an_optimizer_without_the_values_is_refused() -> None:
+    layer, _ = layer_2x3()
+    with pytest.raises(InputError, match="lacks 'body'"):
+        check_held(torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1), [("body", layer)])

@@ -1,0 +1,49 @@
+"""The published rules run, keep the count, and are what their names say."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from gossamer import InputError, SparseLinear
+from gossamer.plasticity import PRESETS, Rewire, preset, schedule
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_trains_a_network(name: str) -> None:
+    g = torch.Generator().manual_seed(0)
+    net = nn.Sequential(
+        SparseLinear(20, 30, density=0.2, generator=g), nn.ReLU(), nn.Dropout(0.3), SparseLinear(30, 4, density=0.5)
+    )
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
+    rewire = Rewire(net, optimizer, **preset(name))
+    x, y = torch.randn(64, 20, generator=g), torch.randint(4, (64,), generator=g)
+    counts = [layer.nnz for layer in rewire.layers.values()]
+    for epoch in range(4):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(net(x), y).backward()
+        optimizer.step()
+        changes = rewire.step(score=float(epoch))
+        assert [layer.nnz for layer in rewire.layers.values()] == counts
+        assert all(change.died.numel() == change.born.numel() for change in changes)
+        assert all(bool(layer.values.isfinite().all()) for layer in rewire.layers.values())
+    assert any(entry["born"] for entry in rewire.log)
+
+
+def test_cosine_algorithms_differ_from_set_in_drop_and_grow_alone() -> None:
+    names = {name: (preset(name)["drop"].name, preset(name)["grow"].name) for name in PRESETS}
+    assert names["SET"] == ("signed_magnitude", "uniform")
+    assert names["CoDASET"] == ("signed_magnitude", "cosine")
+    assert names["CoPASET"] == ("signed_magnitude", "cosine_proportional")
+    assert names["CoRSET"] == ("magnitude_cosine", "uniform")
+    assert names["CoDACoRSET"] == ("magnitude_cosine", "cosine")
+    assert names["CoPACoRSET"] == ("magnitude_cosine", "cosine_proportional")
+
+
+def test_published_fractions_and_others() -> None:
+    assert (preset("SET")["drop"].fraction, preset("CTRE")["drop"].fraction) == (0.3, 0.2)
+    curve = schedule.cosine(0.3, 10)
+    assert preset("RigL", curve)["drop"].fraction == curve
+    with pytest.raises(InputError, match="name must be one of 'SET', 'CoDASET'"):
+        preset("set")
