@@ -1,0 +1,199 @@
+"""What each command does, given its parsed arguments."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gossamer import data as data_room
+from gossamer.cli import terminal
+from gossamer.errors import InputError
+from gossamer.plasticity import PRESETS
+from gossamer.training import DivergedError, Options, RunFolder, Watch, load_model, resume
+from gossamer.training import train as train_run
+from gossamer.training.files import write_atomically
+from gossamer.training.options import REWIRINGS, sizes_for
+
+__all__ = ["predict", "report", "summary", "train"]
+
+_WITH_RESUME = {"command", "resume", "no_report", "quiet", "json"}
+
+
+# ---- train -----------------------------------------------------------------------------------------------------------
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Train, or go on with a run; then show the comparison and write the page."""
+    shown = not (arguments.quiet or arguments.json)
+    watch = terminal.Progress() if shown else _Folder()
+    try:
+        with watch:
+            folder = _resumed(arguments, watch) if arguments.resume else _trained(arguments, watch)
+    except KeyboardInterrupt:
+        if watch.folder is None:
+            raise
+        raise KeyboardInterrupt(f"stopped. Go on with: {_resume_command(watch.folder)}") from None
+    except DivergedError:
+        raise
+    except InputError as error:
+        if watch.folder is None:
+            raise
+        raise InputError(f"{error}. When that is mended, go on with: {_resume_command(watch.folder)}") from error
+    page = None if arguments.no_report else _write_page([folder.path], None)
+    if arguments.json:
+        results = json.loads(folder.results.read_bytes())
+        print(json.dumps({"run": str(folder.path), "report": None if page is None else str(page), **results}))
+    elif arguments.quiet:
+        print(folder.path)
+    else:
+        terminal.show_comparison(folder.path, page)
+
+
+class _Folder(Watch):
+    """Remembers the folder, for the command that resumes it."""
+
+    folder: RunFolder | None = None
+
+    def begin(self, folder: RunFolder, *_: object) -> None:
+        self.folder = folder
+
+    def __enter__(self) -> _Folder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def _trained(arguments: argparse.Namespace, watch: Watch) -> RunFolder:
+    if arguments.data is None:
+        raise InputError(
+            "train needs DATA (a file, or a name such as digits) or --resume RUN; see gossamer train --help"
+        )
+    given: dict[str, Any] = {
+        name: value
+        for name, value in vars(arguments).items()
+        if value is not None and name in Options.__dataclass_fields__
+    }
+    if arguments.no_twin:
+        given["twin"] = False
+    data = data_room.load(arguments.data, target=arguments.target, seed=arguments.seed or 0)
+    if (path := Path(arguments.data).expanduser()).is_file():
+        given["data"] = str(path.resolve())  # a run may be resumed from another folder
+    chosen = sizes_for(len(data.train), len(data.features))
+    chosen |= {"device": "cuda" if torch.cuda.is_available() else "cpu", "threads": torch.get_num_threads()}
+    if given.get("optimizer") == "sgd":
+        chosen["learning_rate"] = 0.1
+    if "rewire" in given:
+        given["rewire"] = next((rule for rule in REWIRINGS if rule.lower() == given["rewire"].lower()), given["rewire"])
+        if given["rewire"] in PRESETS:
+            chosen["fraction"] = PRESETS[given["rewire"]].fraction
+    options = Options.from_values(chosen | given, "options")
+    return train_run(options, data, arguments.out, watch, overwrite=bool(arguments.overwrite))
+
+
+def _resumed(arguments: argparse.Namespace, watch: Watch) -> RunFolder:
+    extra = [name for name, value in vars(arguments).items() if value not in (None, False) and name not in _WITH_RESUME]
+    if extra:
+        names = ", ".join("DATA" if name == "data" else "--" + name.replace("_", "-") for name in extra)
+        raise InputError(f"--resume takes its options from the run's config.toml: leave out {names}")
+    return resume(arguments.resume, watch)
+
+
+def _resume_command(folder: RunFolder) -> str:
+    return f"gossamer train --resume {shlex.quote(str(folder.path))}"
+
+
+# ---- predict ---------------------------------------------------------------------------------------------------------
+
+
+def predict(arguments: argparse.Namespace) -> None:
+    """Labels and probabilities of the rows in a file or a data set, as CSV or JSON."""
+    path: Path = arguments.run / "model.safetensors" if arguments.run.is_dir() else arguments.run
+    if not arguments.run.exists():
+        raise InputError(f"run must be the folder of a training run, got {str(arguments.run)!r}, which doesn't exist")
+    file = load_model(path)
+    notes = []
+    if arguments.data.lower().replace("-", "_") == file.data:
+        test = data_room.load(file.data, seed=file.seed).test
+        x, y = test.x, test.y
+        notes.append(f"the {len(x)} rows of {file.data} that the run kept for testing")
+    else:
+        x, labels = data_room.read_features(arguments.data, file.preprocessing)
+        y = labels if labels is not None else None  # type: ignore[assignment]
+        if Path(arguments.data).expanduser().resolve() == Path(file.data):
+            notes.append("this is the file that the run was trained on: most of these rows are not new to it")
+    probabilities = _probabilities(file.model, x)
+    best = probabilities.argmax(1) if len(x) else np.zeros(0, dtype=np.int64)
+    accuracy = None if y is None or not len(y) else float((best == y).mean())
+
+    if arguments.json:
+        rows = [
+            {"label": file.classes[label], "probability": float(row[label]), "probabilities": row.tolist()}
+            for label, row in zip(best, probabilities, strict=True)
+        ]
+        content = json.dumps({"rows": len(x), "accuracy": accuracy, "classes": list(file.classes), "predictions": rows})
+    else:
+        content = _csv(file.classes, best, probabilities)
+    if arguments.out is not None:
+        write_atomically(arguments.out, content)
+    else:
+        sys.stdout.write(content + ("\n" if arguments.json else ""))
+    if arguments.quiet or arguments.json:
+        return
+    if accuracy is not None:
+        notes.append(f"accuracy {100 * accuracy:.1f} % ({int((best == y).sum())} of {len(x)})")
+    if arguments.out is not None:
+        notes.append(f"{len(x)} rows in {arguments.out}")
+    for note in notes:
+        print(note, file=sys.stderr)
+
+
+def _probabilities(model: torch.nn.Module, x: NDArray[np.float32], batch_size: int = 4096) -> NDArray[np.float32]:
+    with torch.inference_mode():
+        parts = [model(batch).softmax(1) for batch in torch.from_numpy(x).split(batch_size)]
+    probabilities: NDArray[np.float32] = torch.cat(parts).numpy()
+    return probabilities
+
+
+def _csv(classes: tuple[str, ...], best: NDArray[np.int64], probabilities: NDArray[np.float32]) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["row", "label", *(f"p({name})" for name in classes)])
+    for number, (label, row) in enumerate(zip(best, probabilities, strict=True), start=1):
+        writer.writerow([number, classes[label], *(f"{p:.6g}" for p in row)])
+    return text.getvalue()
+
+
+# ---- report and summary ----------------------------------------------------------------------------------------------
+
+
+def report(arguments: argparse.Namespace) -> None:
+    """Write the page of one run or of several, and print its path."""
+    print(_write_page(arguments.runs, arguments.out))
+
+
+def _write_page(runs: list[Path], destination: Path | None) -> Path:
+    from gossamer.report import write
+
+    return write(runs[0] if len(runs) == 1 else runs, destination)
+
+
+def summary(arguments: argparse.Namespace) -> None:
+    """Show a finished run, or print its results."""
+    from gossamer.report import read
+
+    run = read(arguments.run)
+    if arguments.json:
+        print(json.dumps(json.loads((run.folder / "results.json").read_bytes())))
+    else:
+        terminal.show_summary(run)

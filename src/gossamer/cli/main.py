@@ -1,0 +1,216 @@
+"""From the command line's words to a command, and from what happens to an exit code.
+
+======  ============================================================
+0       done
+1       an error of ours, with its traceback
+2       something the user gave can't be used
+130     Ctrl-C
+======  ============================================================
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+import gossamer
+from gossamer.errors import InputError
+
+__all__ = ["main", "parser"]
+
+_EXTRAS = {"rich", "sklearn", "scipy", "pandas", "PIL", "safetensors", "jinja2", "markupsafe"}
+
+_TOP = """\
+Neural networks in which little fires and little is wired.
+
+  gossamer train digits          a sparse network beside its dense twin,
+                                 and a page that compares them
+  gossamer train people.csv --target income
+  gossamer predict runs/people-1 new.csv
+"""
+
+_TRAIN = """\
+Train a sparse network and its dense twin on the same rows, with the same seeds
+and epochs, and compare them on a page. DATA is a .csv, .parquet, .npz or
+.svmlight file, or the name of a public data set: digits, wine and breast_cancer
+are built in; mnist, fashion_mnist, cifar10, isolet and others are read from the
+folder that GOSSAMER_DATA names, or fetched from OpenML.
+
+What isn't given is chosen by the size of the data, and shown.
+"""
+
+_TRAIN_EXAMPLES = """\
+examples:
+  gossamer train digits
+  gossamer train digits --seeds 3 --density 0.05
+  gossamer train people.csv --target income --activity topk:60
+  gossamer train fashion_mnist --hidden 1000,1000,1000 --density 0.05
+  gossamer train --resume runs/digits-1
+
+A run can be stopped at any moment, by Ctrl-C or otherwise, and loses at most
+the epoch under way.
+"""
+
+_PREDICT_EXAMPLES = """\
+examples:
+  gossamer predict runs/people-1 new.csv --out answers.csv
+  gossamer predict runs/digits-1 digits    (the rows kept for testing)
+
+The columns of new.csv are found by name, in any order. Where it has the target
+column too, the accuracy is told.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Of all commands; options that weren't given are None, so that a default can depend on the data."""
+    raw = argparse.RawDescriptionHelpFormatter
+    top = argparse.ArgumentParser("gossamer", description=_TOP, formatter_class=raw, allow_abbrev=False)
+    top.add_argument(
+        "--version", action="version", version=f"gossamer {gossamer.__version__} (torch {torch.__version__})"
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    train = commands.add_parser(
+        "train",
+        help="train a sparse network beside its dense twin",
+        description=_TRAIN,
+        epilog=_TRAIN_EXAMPLES,
+        formatter_class=raw,
+        allow_abbrev=False,
+    )
+    train.add_argument("data", nargs="?", metavar="DATA", help="a file, or the name of a public data set")
+    train.add_argument("--target", metavar="COLUMN", help="the column of labels, in a file")
+    network = train.add_argument_group("network")
+    network.add_argument("--hidden", type=_sizes, metavar="N,N", help="units of the hidden layers, such as 1000,1000")
+    network.add_argument("--density", type=float, metavar="D", help="live fraction of the connections (0.1)")
+    network.add_argument("--output-density", type=float, metavar="D", help="that of the output layer (it is dense)")
+    network.add_argument(
+        "--allocate", metavar="HOW", help="share connections among layers: uniform, er or erk (uniform)"
+    )
+    network.add_argument(
+        "--activity", metavar="WHAT", help="what fires: relu, hoyer:SPARSENESS, topk:UNITS or none (hoyer:0.8)"
+    )
+    network.add_argument("--dropout", type=float, metavar="P", help="probability of dropping a hidden unit (0)")
+    network.add_argument(
+        "--rewire",
+        metavar="RULE",
+        help="move connections after each epoch: SET, CoDACoRSET, CTRE, RigL, ... or none (SET)",
+    )
+    network.add_argument(
+        "--fraction", type=float, metavar="F", help="share of the connections that moves (the rule's own)"
+    )
+    network.add_argument("--no-twin", action="store_true", default=None, help="train no dense twin")
+    fit = train.add_argument_group("training")
+    fit.add_argument("--epochs", type=int, metavar="N", help="passes through the training rows (by their number)")
+    fit.add_argument("--batch-size", type=int, metavar="N", help="rows in a step (by their number)")
+    fit.add_argument("--optimizer", metavar="NAME", help="adam, adamw or sgd (adam)")
+    fit.add_argument("--learning-rate", type=float, metavar="R", help="(0.001, with sgd 0.1)")
+    fit.add_argument("--schedule", metavar="NAME", help="of the learning rate: cosine or constant (cosine)")
+    fit.add_argument("--momentum", type=float, metavar="M", help="of sgd (0.9)")
+    fit.add_argument("--weight-decay", type=float, metavar="W", help="(0)")
+    fit.add_argument("--clip", type=float, metavar="NORM", help="bound the gradient's norm (unbounded)")
+    fit.add_argument("--patience", type=int, metavar="N", help="stop after N epochs without a better validation loss")
+    fit.add_argument("--seeds", type=int, metavar="N", help="networks of each kind, for the spread (1)")
+    fit.add_argument("--seed", type=int, metavar="S", help="the first seed (0)")
+    machine = train.add_argument_group("machine")
+    machine.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (cuda where there is one, else cpu)")
+    machine.add_argument("--amp", action="store_true", default=None, help="compute in bfloat16")
+    machine.add_argument("--threads", type=int, metavar="N", help="of the CPU (as many as PyTorch takes)")
+    output = train.add_argument_group("output")
+    output.add_argument("--out", type=Path, metavar="DIR", help="the run's folder (runs/DATA-1, -2, ...)")
+    output.add_argument("--overwrite", action="store_true", default=None, help="remove the run that is in DIR")
+    output.add_argument("--resume", type=Path, metavar="RUN", help="go on with a run that was stopped")
+    output.add_argument("--no-report", action="store_true", help="write no report.html")
+    _add_output(output, "print nothing but the run's folder")
+
+    predict = commands.add_parser(
+        "predict",
+        help="label new rows with a trained network",
+        description="Labels and probabilities from the first sparse network of a run, as CSV.",
+        epilog=_PREDICT_EXAMPLES,
+        formatter_class=raw,
+        allow_abbrev=False,
+    )
+    predict.add_argument("run", type=Path, metavar="RUN", help="a run's folder, or its model.safetensors")
+    predict.add_argument("data", metavar="DATA", help="a file, or the name of a public data set")
+    predict.add_argument("--out", type=Path, metavar="FILE", help="write the CSV here instead of printing it")
+    _add_output(predict, "print no accuracy")
+
+    report = commands.add_parser(
+        "report",
+        help="write the page of a run, or of several side by side",
+        description="Write report.html into the folder of a run, or compare several runs on one page.",
+        allow_abbrev=False,
+    )
+    report.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="the folder of a finished run")
+    report.add_argument("--out", type=Path, metavar="FILE", help="the page (report.html or comparison.html in the run)")
+
+    summary = commands.add_parser(
+        "summary",
+        help="show the comparison and the layers of a run in the terminal",
+        description="Show the comparison and the layers of a finished run.",
+        allow_abbrev=False,
+    )
+    summary.add_argument("run", type=Path, metavar="RUN", help="the folder of a finished run")
+    summary.add_argument("--json", action="store_true", help="print results.json instead")
+    return top
+
+
+def _add_output(group: argparse._ActionsContainer, quiet: str) -> None:
+    group.add_argument("--quiet", action="store_true", help=quiet)
+    group.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+
+
+def _sizes(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"must be whole numbers with commas between, such as 1000,500: {text!r}"
+        ) from None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that ``argv`` (default: the process's arguments) says; the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # an old terminal's encoding may lack a character that we print
+            stream.reconfigure(errors="replace")
+    try:
+        arguments = parser().parse_args(argv)
+        return _run(arguments)
+    except SystemExit as stop:  # how argparse leaves
+        return stop.code if isinstance(stop.code, int) else 2
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    try:
+        from gossamer.cli import commands
+
+        getattr(commands, arguments.command)(arguments)
+    except InputError as error:
+        return _fail(str(error))
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _EXTRAS:
+            raise
+        return _fail(f"the command line needs {error.name}, which isn't installed: pip install 'gossamer[cli]'")
+    except KeyboardInterrupt as stop:
+        print(f"gossamer: {str(stop) or 'stopped'}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever read our output has gone, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
+            return _fail("there isn't enough memory: try a smaller --hidden, --density or --batch-size, or --no-twin")
+        raise
+    return 0
+
+
+def _fail(message: str) -> int:
+    print(f"gossamer: {message}", file=sys.stderr)
+    return 2

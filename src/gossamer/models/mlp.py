@@ -1,0 +1,122 @@
+"""A multilayer perceptron with any wiring and any activity, and its dense twin."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from gossamer.activity import Hoyer, TopK
+from gossamer.connectivity import SparseLinear, allocate_densities
+from gossamer.connectivity.allocate import Allocation
+from gossamer.errors import InputError, check_count, check_fraction
+
+__all__ = ["MLP", "activity_from"]
+
+_SPECS = '"relu", "hoyer:0.8" (sparseness in (0, 1)), "topk:100" (live units) or "none"'
+
+
+def activity_from(spec: str, units: int | None = None) -> nn.Module:
+    """The module that a short text describes, for a layer of ``units`` (default: of any number).
+
+    ``"relu"``       max(x, 0)
+    ``"hoyer:σ"``    projection of each sample onto the non-negative vectors of Hoyer's sparseness σ and length
+                     √(units / 6) (1 if units aren't given)
+    ``"topk:k"``     the k largest units of each sample, the others 0
+    ``"none"``       the identity
+
+    The length is that of a ReLU layer at the start of training on inputs of unit variance, whose units have variance
+    1/3 (weights are uniform on ±1/√fan-in) and half of that as mean square. Length 1, as in Thom & Palm (2013), leaves
+    the logits of wide layers so small that training with usual learning rates is slow.
+    """
+    name, colon, argument = str(spec).strip().lower().partition(":")
+    if not colon and name in ("relu", "none"):
+        return nn.ReLU() if name == "relu" else nn.Identity()
+    try:
+        if name == "hoyer":
+            if units is not None and units < 2:
+                raise InputError(f"hidden layers must have at least 2 units, got {units}")
+            return Hoyer(float(argument), norm=1.0 if units is None else math.sqrt(units / 6))
+        if name == "topk":
+            return TopK(check_count("k", int(argument), low=1, high=units))
+    except InputError as error:
+        raise InputError(f"activity {spec!r}: {error}") from None
+    except ValueError:  # not a number after the colon
+        pass
+    raise InputError(f"activity must be {_SPECS}, got {spec!r}")
+
+
+class MLP(nn.Module):
+    """x ↦ W_L f(… f(W₁ x + b₁) …) + b_L: ``in_features`` → ``hidden`` → ``out_features``, logits at the end.
+
+    Args:
+        in_features: inputs, ≥ 1.
+        hidden: units of each hidden layer; may be empty.
+        out_features: outputs, ≥ 1.
+        density: live fraction of the connections of all hidden layers together, in (0, 1]; None makes every layer an
+            `nn.Linear`: the dense twin.
+        output_density: live fraction of the connections of the output layer; None leaves it dense, as in SET (Mocanu
+            et al. 2018), since it is small and each of its connections matters.
+        allocate: how the hidden layers share their connections; see `gossamer.allocate_densities`. A layer whose share
+            is all of its connections is an `nn.Linear`.
+        activity: f, as `activity_from` reads it.
+        dropout: probability of zeroing a hidden unit during training, in [0, 1).
+        generator: source of patterns and weights (default: torch's own).
+
+    The layers are named ``linear1``, ``activity1``, …, ``output``, the same in a network and in its twin. Weights start
+    uniform on ±1/√fan-in, with the fan-in that is live.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden: Sequence[int],
+        out_features: int,
+        *,
+        density: float | None,
+        output_density: float | None = None,
+        allocate: Allocation = "uniform",
+        activity: str = "relu",
+        dropout: float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        check_count("in_features", in_features, low=1)
+        check_count("out_features", out_features, low=1)
+        for units in hidden:
+            check_count("hidden", units, low=1)
+        check_fraction("dropout", dropout, open_high=True)
+        for name, share in (("density", density), ("output_density", output_density)):
+            if share is not None:
+                check_fraction(name, share, open_low=True)
+        if density is None and output_density is not None:
+            raise InputError(f"output_density must be None in a network without density, got {output_density!r}")
+        sizes = [in_features, *hidden]
+        shapes = list(zip(sizes[1:], sizes[:-1], strict=True))  # (out, in), as weights have it
+        densities: Sequence[float | None] = [None] * len(shapes)
+        if density is not None:
+            densities = allocate_densities(shapes, density, allocate) if shapes else []
+        super().__init__()
+        for i, ((outputs, inputs), share) in enumerate(zip(shapes, densities, strict=True), start=1):
+            self.add_module(f"linear{i}", _linear(inputs, outputs, share, generator))
+            self.add_module(f"activity{i}", activity_from(activity, outputs))
+            if dropout:
+                self.add_module(f"dropout{i}", nn.Dropout(dropout))
+        self.add_module("output", _linear(sizes[-1], out_features, output_density, generator))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.children():
+            x = layer(x)
+        return x
+
+
+def _linear(inputs: int, outputs: int, density: float | None, generator: torch.Generator | None) -> nn.Module:
+    if density is not None and density < 1:
+        return SparseLinear(inputs, outputs, density, generator=generator)
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs)
+    bound = 1 / math.sqrt(inputs)
+    with torch.no_grad():
+        layer.weight.uniform_(-bound, bound, generator=generator)
+        layer.bias.uniform_(-bound, bound, generator=generator)
+    return layer

@@ -1,0 +1,163 @@
+"""The options of a training run: checked once, written to ``config.toml``, read back the same."""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, get_args
+
+from gossamer.connectivity.allocate import Allocation
+from gossamer.errors import InputError, check_choice, check_count, check_fraction
+from gossamer.models import activity_from
+from gossamer.plasticity import PRESETS
+
+__all__ = ["REWIRINGS", "Options", "sizes_for"]
+
+REWIRINGS = ("none", *PRESETS)
+_OPTIMIZERS = ("adam", "adamw", "sgd")
+_SCHEDULES = ("constant", "cosine")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Everything that decides what a run computes.
+
+    ``data`` is a data set's name or a file, ``target`` its label column. ``seeds`` networks of each kind are trained,
+    with the seeds ``seed``, ``seed + 1``, … for wiring, weights, order of samples and dropout; all of them share one
+    division into training, validation and test rows, that of ``seed``.
+
+    The dense ``twin`` has the same hidden layers, seeds, epochs, optimizer and learning rate; its units are ReLU, as in
+    the network that one would train without this package.
+
+    The ``learning_rate`` is that of dense layers; with Adam, the weights of a sparse one take 1/√density times as much,
+    since they start so much larger. The rule ``rewire`` (see `gossamer.plasticity.PRESETS`) moves the share
+    ``fraction`` of the connections after each epoch but the last. Both fall along half a cosine with the ``schedule``
+    of that name: connections that are born late in training have no time to learn.
+
+    ``patience`` stops a network after as many epochs without a better validation loss, and returns to the best one;
+    None trains all epochs and keeps the last. ``amp`` computes in bfloat16 where that is safe. ``clip`` bounds the norm
+    of the gradient.
+    """
+
+    data: str
+    target: str | None = None
+    hidden: tuple[int, ...]
+    density: float = 0.1
+    output_density: float | None = None
+    allocate: Allocation = "uniform"
+    activity: str = "hoyer:0.8"
+    dropout: float = 0.0
+    rewire: str = "SET"
+    fraction: float = 0.3
+    epochs: int
+    batch_size: int
+    optimizer: str = "adam"
+    learning_rate: float = 0.001
+    schedule: str = "cosine"
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    clip: float | None = None
+    patience: int | None = None
+    twin: bool = True
+    seed: int = 0
+    seeds: int = 1
+    device: str = "cpu"
+    amp: bool = False
+    threads: int
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        for units in self.hidden:
+            check_count("hidden", units, low=1)
+        check_fraction("density", self.density, open_low=True)
+        if self.output_density is not None:
+            check_fraction("output_density", self.output_density, open_low=True)
+        check_choice("allocate", self.allocate, get_args(Allocation))
+        activity_from(self.activity)
+        check_fraction("dropout", self.dropout, open_high=True)
+        check_choice("rewire", self.rewire, REWIRINGS)
+        check_fraction("fraction", self.fraction, open_low=True, open_high=True)
+        check_count("epochs", self.epochs, low=1)
+        check_count("batch_size", self.batch_size, low=1)
+        check_choice("optimizer", self.optimizer, _OPTIMIZERS)
+        check_choice("schedule", self.schedule, _SCHEDULES)
+        check_fraction("momentum", self.momentum, open_high=True)
+        _check_positive("learning_rate", self.learning_rate)
+        _check_positive("weight_decay", self.weight_decay, zero=True)
+        if self.clip is not None:
+            _check_positive("clip", self.clip)
+        if self.patience is not None:
+            check_count("patience", self.patience, low=1)
+        check_count("seed", self.seed, high=2**31)
+        check_count("seeds", self.seeds, low=1, high=1000)
+        check_count("threads", self.threads, low=1)
+
+    def to_toml(self) -> str:
+        """One ``key = value`` line for each option that is set; None is left out."""
+        lines = []
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None:
+                # JSON's numbers, lists, booleans and texts are TOML's too, but for one character.
+                shown = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+                lines.append(f"{field.name} = {shown}\n")
+        return "".join(lines)
+
+    @classmethod
+    def from_toml(cls, text: str, where: str = "config.toml") -> Options:
+        """What `to_toml` wrote; `InputError` that names ``where`` for anything else."""
+        try:
+            values = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise InputError(f"{where} is damaged: {error}") from None
+        return cls.from_values(values, where)
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any], where: str) -> Options:
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise InputError(f"{where} has options that this gossamer doesn't know: {', '.join(unknown)}")
+        given: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        try:
+            return cls(**given)
+        except TypeError as error:  # a required option is missing
+            raise InputError(f"{where} is incomplete: {str(error).partition('__() ')[2]}") from None
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+
+
+def sizes_for(samples: int, features: int) -> dict[str, Any]:
+    """Hidden layers, epochs and batch size for a training set of ``samples`` rows.
+
+    Small data takes small batches and many epochs: what training needs is a number of steps, of the order of 2000. Wide
+    layers cost a sparse network little, and it needs them.
+    """
+    batch_size = 32 if samples < 5000 else 64 if samples < 20000 else 128
+    steps = math.ceil(samples / batch_size)
+    epochs = min(100, max(10, round(2000 / steps)))
+    hidden = (1000, 1000) if samples * features > 50_000 else (300, 300)
+    return {"hidden": hidden, "epochs": epochs, "batch_size": batch_size}
+
+
+def _check_positive(name: str, value: float, *, zero: bool = False) -> None:
+    if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
+        raise InputError(f"{name} must be a finite number {'of at least' if zero else 'above'} 0, got {value!r}")
+
+
+def _check_types(options: Options) -> None:
+    """The annotations hold: values may come from a file that somebody edited."""
+    kinds: dict[str, tuple[type, ...]] = {"str": (str,), "float": (int, float), "int": (int,), "bool": (bool,)}
+    kinds |= {"tuple[int, ...]": (tuple,), "Allocation": (str,)}
+    for field in fields(options):
+        annotation, _, optional = str(field.type).partition(" | ")
+        value = getattr(options, field.name)
+        right = isinstance(value, kinds[annotation]) and (annotation == "bool" or not isinstance(value, bool))
+        if not right and not (optional and value is None):
+            raise InputError(f"{field.name} must be of type {annotation}, got {value!r}")
+        if isinstance(value, str) and value != value.encode(errors="replace").decode():
+            raise InputError(f"{field.name} must be text that UTF-8 can write, got {value!r}")

@@ -1,0 +1,400 @@
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gossamer
+from gossamer.cli import main
+from gossamer.training import loop
+
+SMALL = ["--hidden=12", "--epochs=2", "--batch-size=32", "--threads=1", "--density=0.4", "--activity=relu"]
+
+
+def write_table(path: Path, rows: int = 120, *, labelled: bool = True, seed: int = 0) -> Path:
+    rng = np.random.default_rng(seed)
+    labels = np.arange(rows) % 3
+    x = rng.normal(size=(rows, 4)) + 3 * np.eye(4)[labels]
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["a", "b", "c", "d", *(["kind"] if labelled else [])])
+        for row, label in zip(x, labels, strict=True):
+            writer.writerow([*(f"{value:.5f}" for value in row), *([f"kind {label}"] if labelled else [])])
+    return path
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_table(tmp_path_factory.mktemp("cli") / "table.csv")
+
+
+@pytest.fixture(scope="module")
+def run(table: Path) -> Path:
+    """A finished run with a report."""
+    path = table.parent / "run"
+    assert main(["train", str(table), "--target=kind", f"--out={path}", "--quiet", *SMALL]) == 0
+    return path
+
+
+def mistake(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
+    """The one message of a command that fails, which has no traceback and prints nothing else."""
+    code = main([str(word) for word in words])
+    out, error = capsys.readouterr()
+    assert (code, out) == (2, "")
+    assert "Traceback" not in error
+    return error
+
+
+# ---- train -----------------------------------------------------------------------------------------------------------
+
+
+def test_train_shows_its_choices_its_progress_and_the_comparison(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", str(table), "--target=kind", "--seeds=2", *SMALL]) == 0
+    out, error = capsys.readouterr()
+    assert "table.csv: 84 rows to train on, 12 to validate, 24 to test; 4 features, 3 classes" in error
+    assert "4-12-3, density 0.4 (uniform), output dense, relu, SET moving 0.3 an epoch" in error
+    assert "2 epochs in batches of 32, adam at " in error
+    assert len(re.findall(r"^(sparse|dense), seed [01]  epoch [12]/2  loss \d", error, re.MULTILINE)) == 8
+    assert "Test accuracy" in out
+    assert f"Report: {Path('runs') / 'table-1' / 'report.html'}" in out
+    assert Path("runs/table-1/report.html").exists()
+    assert f'data = "{table}"' in Path("runs/table-1/config.toml").read_text()
+
+
+def test_quiet_prints_the_folder_alone(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a run"
+    assert (
+        main(["train", str(table), "--target=kind", f"--out={path}", "--quiet", "--no-report", "--no-twin", *SMALL])
+        == 0
+    )
+    assert capsys.readouterr() == (f"{path}\n", "")
+    assert not (path / "report.html").exists()
+
+
+def test_json_prints_one_object_alone(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "run"
+    assert main(["train", str(table), "--target=kind", f"--out={path}", "--json", *SMALL]) == 0
+    out, error = capsys.readouterr()
+    found = json.loads(out)
+    assert error == ""
+    assert (found["run"], found["report"]) == (str(path), str(path / "report.html"))
+    assert [network["network"] for network in found["networks"]] == ["sparse", "dense"]
+
+
+def test_every_option_reaches_the_config(table: Path, tmp_path: Path) -> None:
+    words = (
+        "--hidden 9,8 --density 0.5 --output-density 0.6 --allocate er --activity topk:4 --dropout 0.1 --rewire none "
+        "--fraction 0.2 --epochs 1 --batch-size 16 --optimizer sgd --learning-rate 0.05 --schedule constant "
+        "--momentum 0.5 --weight-decay 0.001 --clip 2 --patience 3 --seeds 1 --seed 7 --no-twin --device cpu --amp "
+        "--threads 1 --quiet"
+    )
+    assert main(["train", str(table), "--target", "kind", "--out", str(tmp_path / "run"), *words.split()]) == 0
+    lines = (tmp_path / "run" / "config.toml").read_text().splitlines()
+    for line in (
+        'target = "kind"', "hidden = [9, 8]", "density = 0.5", "output_density = 0.6", 'allocate = "er"',
+        'activity = "topk:4"', "dropout = 0.1", 'rewire = "none"', "fraction = 0.2", "epochs = 1", "batch_size = 16",
+        'optimizer = "sgd"', "learning_rate = 0.05", 'schedule = "constant"', "momentum = 0.5", "weight_decay = 0.001",
+        "clip = 2.0", "patience = 3", "seeds = 1", "seed = 7", "twin = false", 'device = "cpu"', "amp = true",
+        "threads = 1",
+    ):  # fmt: skip
+        assert line in lines
+
+
+def test_rules_are_found_in_any_spelling_with_their_own_fraction(table: Path, tmp_path: Path) -> None:
+    words = ["--rewire=ctre", "--no-twin", "--no-report", "--quiet", *SMALL]
+    assert main(["train", str(table), "--target=kind", f"--out={tmp_path / 'run'}", *words]) == 0
+    lines = (tmp_path / "run" / "config.toml").read_text().splitlines()
+    assert 'rewire = "CTRE"' in lines
+    assert "fraction = 0.2" in lines
+
+
+def test_overwrite_replaces_a_run(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", str(table), "--target=kind", f"--out={tmp_path / 'run'}", "--no-twin", "--quiet", *SMALL]
+    assert main(words) == 0
+    capsys.readouterr()
+    assert "already holds a run" in mistake(capsys, *words)
+    assert main([*words, "--overwrite", "--seed=5"]) == 0
+    assert "seed = 5" in (tmp_path / "run" / "config.toml").read_text().splitlines()
+
+
+def test_ctrl_c_tells_how_to_go_on_and_going_on_works(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "my run"
+    with monkeypatch.context() as patch:
+        epoch = loop.Fit._epoch
+
+        def interrupted(self: loop.Fit, *arguments: object) -> loop.Epoch:
+            if len(self.history) == 1:
+                raise KeyboardInterrupt
+            return epoch(self, *arguments)  # type: ignore[arg-type]
+
+        patch.setattr(loop.Fit, "_epoch", interrupted)
+        assert main(["train", str(table), "--target=kind", f"--out={path}", *SMALL]) == 130
+    assert f"gossamer: stopped. Go on with: gossamer train --resume '{path}'\n" in capsys.readouterr().err
+    assert main(["train", "--resume", str(path)]) == 0
+    out, error = capsys.readouterr()
+    assert "sparse, seed 0 goes on after epoch 1" in error
+    assert "Test accuracy" in out
+    assert (path / "report.html").exists()
+
+
+def test_resume_writes_a_report_that_is_missing(run: Path) -> None:
+    (run / "report.html").unlink()
+    assert main(["train", "--resume", str(run), "--quiet"]) == 0
+    assert (run / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["fly"], "invalid choice: 'fly'"),
+        (["train"], "train needs DATA"),
+        (["train", "digit"], "did you mean 'digits'"),
+        (["train", "nowhere.csv"], "nowhere.csv"),
+        (["train", "digits", "--hidden", "12,x"], "--hidden: must be whole numbers"),
+        (["train", "digits", "--hidden", "0"], "hidden must be"),
+        (["train", "digits", "--density", "2"], "density must be in (0, 1], got 2.0"),
+        (["train", "digits", "--density", "much"], "invalid float value"),
+        (["train", "digits", "--activity", "hoyer:3"], "hoyer:3"),
+        (["train", "digits", "--rewire", "grow"], "rewire must be one of 'none', 'SET'"),
+        (["train", "digits", "--epochs", "0"], "epochs must be"),
+        (["train", "digits", "--optimizer", "lion"], "optimizer must be one of"),
+        (["train", "digits", "--target", "label"], "target must be None"),
+        (["train", "digits", "--device", "abacus"], "device must be one that this machine has"),
+        (["train", "digits", "--seed", "-1"], "seed"),
+        (["train", "digits", "--epoch", "3"], "unrecognized arguments: --epoch"),
+        (["train", "--resume", "nowhere"], "which doesn't exist"),
+        (
+            ["train", "digits", "--resume", "nowhere", "--epochs", "3", "--no-twin"],
+            "leave out DATA, --no-twin, --epochs",
+        ),
+        (["predict", "nowhere", "digits"], "which doesn't exist"),
+        (["report", "nowhere"], "which doesn't exist"),
+        (["summary", "nowhere"], "which doesn't exist"),
+    ],
+    ids=" ".join,
+)
+def test_mistakes_are_told_in_a_sentence(
+    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert message in mistake(capsys, *words)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("empty.csv", b""),
+        ("noise.csv", bytes(range(256)) * 9),
+        ("head.csv", b"a,kind\n"),
+        ("single.csv", b"a,kind\n1,x\n2,x\n3,x\n"),
+        ("few.csv", b"a,kind\n1,x\n2,y\n"),
+        ("text.csv", b"just some text\nwithout columns\n"),
+        ("noise.npz", b"PK\x03\x04garbage"),
+        ("noise.parquet", b"PAR1garbage"),
+        ("noise.svmlight", b"1 2 3 4\n"),
+        ("photo.jpg", b"\xff\xd8"),
+    ],
+)
+def test_garbage_files_are_told_in_a_sentence(
+    name: str, content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    assert mistake(capsys, "train", name, "--target=kind").startswith("gossamer: ")
+    assert os.listdir(tmp_path) == [name]
+
+
+def test_a_diverging_run_advises_and_does_not_say_to_resume(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--optimizer=sgd", "--learning-rate=1e30", "--quiet", *SMALL]
+    error = mistake(capsys, "train", table, "--target=kind", f"--out={tmp_path / 'run'}", *words)
+    assert "Lower the learning rate" in error
+    assert "--resume" not in error
+
+
+def test_a_failure_of_the_disk_tells_how_to_go_on(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(self: object, *_: object) -> None:
+        raise gossamer.InputError("the disk is full")
+
+    monkeypatch.setattr("gossamer.training.folder.RunFolder.save", full)
+    error = mistake(capsys, "train", table, "--target=kind", f"--out={tmp_path / 'run'}", "--quiet", *SMALL)
+    assert f"the disk is full. When that is mended, go on with: gossamer train --resume {tmp_path / 'run'}" in error
+
+
+def test_too_little_memory_is_told(
+    table: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def greedy(*_: object, **__: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
+
+    monkeypatch.setattr("gossamer.cli.commands.train_run", greedy)
+    assert "isn't enough memory" in mistake(capsys, "train", table, "--target=kind", "--quiet")
+
+
+@pytest.mark.parametrize("name", ["rich", "sklearn.datasets"])
+def test_a_missing_extra_is_named(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(_: object) -> None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr("gossamer.cli.commands.train", missing)
+    error = mistake(capsys, "train", "digits")
+    assert name.partition(".")[0] in error
+    assert "pip install 'gossamer[cli]'" in error
+
+
+# ---- predict ---------------------------------------------------------------------------------------------------------
+
+
+def read_csv(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(text.splitlines()))
+
+
+def test_predict_prints_labels_and_probabilities(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    new = write_table(tmp_path / "new.csv", 30, labelled=False, seed=1)
+    assert main(["predict", str(run), str(new)]) == 0
+    out, error = capsys.readouterr()
+    rows = read_csv(out)
+    assert [row["row"] for row in rows] == [str(number) for number in range(1, 31)]
+    for row in rows:
+        shares = {name: float(row[f"p({name})"]) for name in ("kind 0", "kind 1", "kind 2")}
+        assert sum(shares.values()) == pytest.approx(1, abs=1e-4)
+        assert row["label"] == max(shares, key=lambda name: shares[name])
+    assert error == ""
+
+
+def test_predict_scores_what_is_labelled_and_writes_a_file(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new = write_table(tmp_path / "new.csv", 30, seed=1)
+    assert main(["predict", str(run), str(new), "--out", str(tmp_path / "out.csv")]) == 0
+    out, error = capsys.readouterr()
+    rows = read_csv((tmp_path / "out.csv").read_text())
+    right = sum(row["label"] == f"kind {i % 3}" for i, row in enumerate(rows))
+    assert out == ""
+    assert f"accuracy {100 * right / 30:.1f} % ({right} of 30)" in error
+    assert f"30 rows in {tmp_path / 'out.csv'}" in error
+
+
+def test_predict_json_is_one_object(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    new = write_table(tmp_path / "new.csv", 6, seed=1)
+    assert main(["predict", str(run / "model.safetensors"), str(new), "--json"]) == 0
+    out, error = capsys.readouterr()
+    found = json.loads(out)
+    assert error == ""
+    assert found["rows"] == len(found["predictions"]) == 6
+    assert found["classes"] == ["kind 0", "kind 1", "kind 2"]
+    assert 0 <= found["accuracy"] <= 1
+    assert found["predictions"][0]["probability"] == max(found["predictions"][0]["probabilities"])
+
+
+def test_predict_says_when_rows_are_not_new(run: Path, table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", str(run), str(table)]) == 0
+    assert "trained on" in capsys.readouterr().err
+
+
+def test_predict_by_name_takes_the_rows_kept_for_testing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "run"
+    assert main(["train", "wine", f"--out={path}", "--json", "--no-report", *SMALL]) == 0
+    trained = json.loads(capsys.readouterr().out)
+    assert main(["predict", str(path), "wine", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["rows"] == trained["data"]["test"]
+    assert found["accuracy"] == trained["networks"][0]["test_accuracy"]
+
+
+def test_predict_refuses_what_does_not_fit(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "other.csv").write_text("a,b,c\n1,2,3\n")
+    assert "'d'" in mistake(capsys, "predict", run, tmp_path / "other.csv")
+    (tmp_path / "text.csv").write_text("a,b,c,d\n1,2,3,four\n")
+    assert "four" in mistake(capsys, "predict", run, tmp_path / "text.csv")
+    (tmp_path / "empty").mkdir()
+    assert "model.safetensors isn't there" in mistake(capsys, "predict", tmp_path / "empty", tmp_path / "text.csv")
+    (tmp_path / "bad.safetensors").write_bytes(b"nonsense")
+    assert "is damaged" in mistake(capsys, "predict", tmp_path / "bad.safetensors", tmp_path / "text.csv")
+    new = write_table(tmp_path / "new.csv", 3)
+    assert "can't be written" in mistake(capsys, "predict", run, new, "--out", tmp_path / "no" / "out.csv")
+
+
+# ---- report, summary, the rest ---------------------------------------------------------------------------------------
+
+
+def test_report_writes_pages(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(run), "--out", str(tmp_path / "page.html")]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'page.html'}\n"
+    assert main(["report", str(run), str(run), "--out", str(tmp_path / "two.html")]) == 0
+    assert (tmp_path / "two.html").exists()
+
+
+def test_summary_shows_the_layers(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["summary", str(run)]) == 0
+    out = capsys.readouterr().out
+    assert "Test accuracy" in out
+    assert "linear1" in out
+    assert main(["summary", str(run), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["format"] == 1
+
+
+@pytest.mark.parametrize("width", ["40", "60", "200"])
+def test_tables_keep_to_the_width_of_the_terminal(
+    width: str, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", width)
+    assert main(["summary", str(run)]) == 0
+    assert all(len(line) <= int(width) for line in capsys.readouterr().out.splitlines())
+
+
+def test_an_unfinished_run_says_how_to_finish_it(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("config.toml", "metrics.jsonl"):
+        (tmp_path / name).write_bytes((run / name).read_bytes())
+    for command in ("report", "summary"):
+        assert f"gossamer train --resume {tmp_path}" in mistake(capsys, command, tmp_path)
+
+
+def test_version_and_help_are_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert gossamer.__version__ in capsys.readouterr().out
+    for command in ("train", "predict", "report", "summary"):
+        assert main([command, "--help"]) == 0
+        assert f"usage: gossamer {command}" in capsys.readouterr().out
+
+
+def test_help_fits_eighty_columns(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for words in (["--help"], ["train", "--help"], ["predict", "--help"], ["report", "--help"], ["summary", "--help"]):
+        assert main(words) == 0
+        assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
+def in_a_process(code: str, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *code.split(maxsplit=1), *words], capture_output=True, text=True)
+
+
+def test_the_package_runs_as_a_module() -> None:
+    done = in_a_process("-m gossamer", "--version")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert gossamer.__version__ in done.stdout
+
+
+def test_a_reader_that_goes_away_leaves_no_traceback(run: Path) -> None:
+    deaf = "import os; read, write = os.pipe(); os.close(read); os.dup2(write, 1)"
+    done = in_a_process(f"-c {deaf}; import sys; from gossamer.cli import main; sys.exit(main())", "summary", str(run))
+    assert (done.returncode, done.stderr) == (1, "")

@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import io
+from dataclasses import asdict, replace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from gossamer import SparseLinear
+from gossamer.data import Dataset
+from gossamer.training import DivergedError, Fit, Options, Samples, evaluate
+from gossamer.training.options import REWIRINGS
+
+
+def samples(dataset: Dataset) -> dict[str, Samples]:
+    return {
+        name: Samples(torch.from_numpy(split.x), torch.from_numpy(split.y))
+        for name, split in (("train", dataset.train), ("validation", dataset.validation))
+    }
+
+
+def make(options: Options, dataset: Dataset, *, sparse: bool = True, seed: int = 0) -> Fit:
+    return Fit(options, sparse=sparse, seed=seed, classes=3, **samples(dataset))
+
+
+def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    buffer.seek(0)
+    loaded: dict[str, Any] = torch.load(buffer, weights_only=True)
+    return loaded
+
+
+def assert_same(a: Fit, b: Fit) -> None:
+    for (name, left), right in zip(a.model.state_dict().items(), b.model.state_dict().values(), strict=True):
+        assert torch.equal(left, right), name
+    drop_seconds = [[{**asdict(e), "seconds": 0} for e in fit.history] for fit in (a, b)]
+    assert drop_seconds[0] == drop_seconds[1]
+    assert all(torch.equal(x, y) for e in a.wiring for x, y in zip(a.wiring[e], b.wiring[e], strict=True))
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+def test_it_learns(options: Options, dataset: Dataset, sparse: bool) -> None:
+    fit = make(replace(options, epochs=15), dataset, sparse=sparse)
+    history = list(fit.run())
+    assert [epoch.epoch for epoch in history] == list(range(1, 16))
+    assert history[-1].train_loss < history[0].train_loss
+    _, correct = evaluate(fit.model, fit.validation)
+    assert correct / len(fit.validation.y) == history[-1].validation_accuracy > 0.6
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"optimizer": "sgd", "learning_rate": 0.1, "schedule": "constant"},
+        {"optimizer": "adamw", "weight_decay": 0.01, "clip": 1.0, "amp": True},
+        {"patience": 2, "epochs": 9, "learning_rate": 0.05},
+        {"rewire": "none", "activity": "hoyer:0.5"},
+        {"output_density": 0.5, "allocate": "er", "activity": "topk:5"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("sparse", [True, False])
+def test_a_resumed_fit_is_the_uninterrupted_one_bit_for_bit(
+    options: Options, dataset: Dataset, change: dict[str, Any], sparse: bool
+) -> None:
+    options = replace(options, **change)
+    whole = make(options, dataset, sparse=sparse)
+    states = [through_a_file(whole.state_dict())]
+    states += [through_a_file(whole.state_dict()) for _ in whole.run()]
+    for state in states:
+        torch.manual_seed(int(torch.randint(100, ())))  # whatever state torch's own generator is in
+        resumed = make(options, dataset, sparse=sparse)
+        resumed.load_state_dict(state)
+        for _ in resumed.run():
+            pass
+        assert_same(whole, resumed)
+
+
+def test_chance_depends_on_the_seed_alone(options: Options, dataset: Dataset) -> None:
+    first, same, other = (make(options, dataset, seed=seed) for seed in (3, 3, 4))
+    before = torch.get_rng_state()
+    for fit in (first, same, other):
+        for _ in fit.run():
+            pass
+    assert torch.equal(before, torch.get_rng_state())
+    assert_same(first, same)
+    assert first.history[0].train_loss != other.history[0].train_loss
+
+
+def test_rewiring_follows_every_epoch_but_the_last(options: Options, dataset: Dataset) -> None:
+    fit = make(options, dataset)
+    history = list(fit.run())
+    assert all(epoch.died == epoch.born > 0 for epoch in history[:-1])
+    assert (history[-1].died, history[-1].born) == (0, 0)
+    assert len({epoch.connections for epoch in history}) == 1
+
+
+@pytest.mark.parametrize("rule", [rule for rule in REWIRINGS if rule != "none"])
+def test_every_rule_keeps_the_count_and_resumes(options: Options, dataset: Dataset, rule: str) -> None:
+    options = replace(options, rewire=rule, epochs=3)
+    whole = make(options, dataset)
+    states = [through_a_file(whole.state_dict()) for _ in whole.run()]
+    resumed = make(options, dataset)
+    resumed.load_state_dict(states[0])
+    for _ in resumed.run():
+        pass
+    assert_same(whole, resumed)
+    assert whole.history[0].died > 0
+    assert len({epoch.connections for epoch in whole.history}) == 1
+
+
+def test_the_fraction_falls_with_the_learning_rate(options: Options, dataset: Dataset) -> None:
+    moved = {}
+    for schedule in ("constant", "cosine"):
+        fit = make(replace(options, schedule=schedule, hidden=(200,), epochs=6), dataset)
+        moved[schedule] = [epoch.died for epoch in fit.run()][:-1]
+    assert moved["cosine"][0] == moved["constant"][0]
+    assert moved["cosine"][-1] < 0.5 * moved["constant"][-1]  # at a quarter and at all of it, and zeros die anyway
+
+
+def test_adam_steps_on_sparse_weights_grow_as_the_weights_do(options: Options, dataset: Dataset) -> None:
+    for optimizer, scale in (("adam", 0.3**-0.5), ("sgd", 1.0)):
+        fit = make(replace(options, optimizer=optimizer), dataset)
+        first = fit.model.linear1
+        assert isinstance(first, SparseLinear)
+        scales = {id(p): group["scale"] for group in fit.optimizer.param_groups for p in group["params"]}
+        assert scales[id(first.values)] == pytest.approx(scale, rel=0.02)
+        assert scales[id(first.bias)] == 1
+        assert len(scales) == len(list(fit.model.parameters()))
+
+
+@pytest.mark.parametrize("change", [{"rewire": "none"}, {"density": 1.0}])
+def test_without_rewiring_nothing_moves(options: Options, dataset: Dataset, change: dict[str, Any]) -> None:
+    assert all(epoch.died == epoch.born == 0 for epoch in make(replace(options, **change), dataset).run())
+
+
+def test_the_twin_is_dense_of_the_same_shape(options: Options, dataset: Dataset) -> None:
+    twin = make(options, dataset, sparse=False)
+    assert not any(isinstance(m, SparseLinear) for m in twin.model.modules())
+    assert any(
+        isinstance(m, nn.ReLU) for m in make(replace(options, activity="topk:3"), dataset, sparse=False).model.modules()
+    )
+    assert twin.wiring == {}
+    assert next(iter(twin.run())).connections == 6 * 16 + 16 * 16 + 16 * 3
+
+
+def test_patience_stops_and_returns_to_the_best_epoch(options: Options, dataset: Dataset) -> None:
+    fit = make(replace(options, patience=2, epochs=200, learning_rate=0.05, schedule="constant"), dataset)
+    history = list(fit.run())
+    best = min(history, key=lambda epoch: epoch.validation_loss)
+    assert len(history) == best.epoch + 2 < 200
+    loss, _ = evaluate(fit.model, fit.validation)
+    assert loss == best.validation_loss
+    assert history[-1].died == 0
+
+
+def test_the_learning_rate_follows_its_schedule(options: Options, dataset: Dataset) -> None:
+    rates: dict[str, list[float]] = {}
+    for schedule in ("constant", "cosine"):
+        fit = make(replace(options, schedule=schedule), dataset)
+        seen = rates.setdefault(schedule, [])
+        for _ in fit.run(lambda *_, fit=fit, seen=seen: seen.append(fit.optimizer.param_groups[0]["lr"])):
+            pass
+    assert set(rates["constant"]) == {0.01}
+    assert rates["cosine"][0] == 0.01
+    assert rates["cosine"] == sorted(rates["cosine"], reverse=True)
+    assert rates["cosine"][-1] < 0.001
+
+
+def test_wiring_counts_and_weighs_the_links_of_each_input(options: Options, dataset: Dataset) -> None:
+    fit = make(options, dataset)
+    for _ in fit.run():
+        pass
+    assert list(fit.wiring) == [0, 1, 2, 3, 4, 5]
+    first = fit.model.linear1
+    assert isinstance(first, SparseLinear)
+    weight = first.to_dense().weight.detach()
+    strength, degree = fit.wiring[5]
+    torch.testing.assert_close(strength, weight.abs().sum(0))
+    assert torch.equal(degree, first.pattern.to_mask().sum(0).to(degree.dtype))
+
+
+def test_many_epochs_leave_a_bounded_number_of_snapshots(options: Options, dataset: Dataset) -> None:
+    fit = make(replace(options, epochs=250, hidden=(4,), rewire="none"), dataset)
+    for _ in fit.run():
+        pass
+    assert 0 in fit.wiring
+    assert 250 in fit.wiring
+    assert len(fit.wiring) <= 102
+
+
+def test_a_loss_that_is_no_number_ends_training_with_advice(options: Options, dataset: Dataset) -> None:
+    fit = make(replace(options, optimizer="sgd", learning_rate=1e20), dataset)
+    with pytest.raises(DivergedError, match="Lower the learning rate"):
+        for _ in fit.run():
+            pass
+
+
+def test_evaluate_agrees_with_a_pass_by_hand_and_leaves_the_mode(options: Options, dataset: Dataset) -> None:
+    fit = make(options, dataset)
+    fit.model.train()
+    loss, correct = evaluate(fit.model, fit.train, batch_size=7)
+    assert fit.model.training
+    logits = fit.model.eval()(fit.train.x)
+    assert correct == int((logits.argmax(1) == fit.train.y).sum())
+    assert loss == pytest.approx(float(nn.functional.cross_entropy(logits, fit.train.y).detach()), rel=1e-5)
+    empty = Samples(fit.train.x[:0], fit.train.y[:0])
+    assert evaluate(fit.model, empty) == (0.0, 0)
