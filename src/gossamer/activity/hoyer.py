@@ -45,7 +45,7 @@ def hoyer_projection(
         x: float32 or float64, any shape and strides, n ≥ 2 entries along ``dim``; float16 and bfloat16 are computed in
             float32. Result: same shape, dtype and layout.
         sparseness: σ* in (0, 1). One for all rows, or a tensor that broadcasts to the other dimensions of ``x``; a
-            tensor may require a gradient. A tensor under a compiler or on an accelerator is not looked at: a
+            tensor may require a gradient. In compiled code, and in a tensor on an accelerator, it is not looked at: a
             value outside (0, 1) makes its rows NaN.
         signed: project |x| and restore the signs, where a zero counts as positive. Otherwise the result is ≥ 0;
             negative entries of ``x`` are not clipped first, as the threshold may lie below them.
@@ -95,8 +95,9 @@ def _radius(sparseness: float | Tensor, x: Tensor, dim: int) -> Tensor:
     root = math.sqrt(x.shape[dim])
     dtype = torch.float32 if x.device.type == "mps" else torch.float64
     if not isinstance(sparseness, Tensor):
-        sparseness = check_fraction("sparseness", sparseness, open_low=True, open_high=True)
-        return torch.tensor(root - sparseness * (root - 1), dtype=dtype)
+        if not torch.compiler.is_compiling():
+            check_fraction("sparseness", sparseness, open_low=True, open_high=True)
+        return torch.full((), root - sparseness * (root - 1), dtype=dtype)
     if sparseness.device.type == "cpu" and not torch.compiler.is_compiling():
         inside = (sparseness > 0) & (sparseness < 1)
         if not bool(inside.all()):

@@ -25,13 +25,12 @@ def top_k(x: Tensor, k: int, dim: int = -1, signed: bool = False) -> Tensor:
     ``k`` in [1, n] for n entries along ``dim``. A row with a NaN becomes NaN, whatever its other entries.
     """
     with torch.no_grad():
-        live = _live(x, k, dim, signed)
-        broken = x.isnan().any(dim, keepdim=True)
+        live, broken = _live(x, k, dim, signed)
     return torch.where(live, x, torch.where(broken, torch.nan, 0.0).to(x.dtype))
 
 
-def _live(x: Tensor, k: int, dim: int, signed: bool) -> Tensor:
-    """True at the k largest entries, ties by lowest index; all False in a row with a NaN."""
+def _live(x: Tensor, k: int, dim: int, signed: bool) -> tuple[Tensor, Tensor]:
+    """True at the k largest entries, ties by lowest index; and, one a row, whether it has a NaN and so no live entry."""
     if x.dim() == 0 or not x.is_floating_point():
         raise InputError(f"x must be floating point with one dimension at least, got {x.dtype} of {tuple(x.shape)}")
     k = check_count("k", k, low=1, high=x.shape[dim])
@@ -40,7 +39,8 @@ def _live(x: Tensor, k: int, dim: int, signed: bool) -> Tensor:
     above, level = score > threshold, score == threshold
     room = k - above.sum(dim, keepdim=True)
     live = above | (level & (level.cumsum(dim) <= room))
-    return live & ~x.isnan().any(dim, keepdim=True)
+    broken = x.isnan().any(dim, keepdim=True)
+    return live & ~broken, broken
 
 
 class TopK(nn.Module):
@@ -63,9 +63,10 @@ class TopK(nn.Module):
         if x.dim() != 2:
             raise InputError(f"x must have shape (batch, features) for a packed code, got {tuple(x.shape)}")
         with torch.no_grad():
-            live = _live(x, self.k, 1, self.signed)
+            live, broken = _live(x, self.k, 1, self.signed)
             units = live.to(torch.uint8).topk(self.k, dim=1).indices.sort(1).values
-        return Code(x.gather(1, units), units.to(torch.int32), x.shape[1])
+        values = torch.where(broken, torch.nan, x.gather(1, units))
+        return Code(values, units.to(torch.int32), x.shape[1])
 
     def extra_repr(self) -> str:
         return f"k={self.k}, dim={self.dim}, signed={self.signed}, packed={self.packed}"

@@ -32,7 +32,7 @@ def sparse_linear(
     that layout and the next sparse layer reads it without a copy.
     """
     structure = pattern.structure if isinstance(pattern, Pattern) else pattern
-    if torch.is_autocast_enabled(x.device.type):
+    if not x.is_meta and torch.is_autocast_enabled(x.device.type):
         dtype = torch.get_autocast_dtype(x.device.type)
         x, values, bias = x.to(dtype), values.to(dtype), None if bias is None else bias.to(dtype)
     if x.dim() == 2:
@@ -89,25 +89,26 @@ class SparseLinear(nn.Module):
         if pattern is None:
             assert density is not None
             pattern = Pattern.erdos_renyi(self.out_features, self.in_features, density, generator)
-        self._ordered: tuple[tuple[int, ...], Tensor] | None = None
-        self.values = nn.Parameter(torch.empty(pattern.nnz, dtype=dtype))
-        self.bias = nn.Parameter(torch.empty(self.out_features, dtype=dtype)) if bias else None
+        self._ordered: tuple[tuple[int, ...], Tensor, Tensor] | None = None
+        self.values = nn.Parameter(torch.empty(pattern.nnz, dtype=dtype, device="cpu"))
+        self.bias = nn.Parameter(torch.empty(self.out_features, dtype=dtype, device="cpu")) if bias else None
         for name in Structure._fields:
             self.register_buffer(name, None, persistent=name in ("indptr", "indices"))
         self._set_structure(pattern)
         self.reset_parameters(generator)
-        if device is not None:
-            self.to(device)
+        self.to(torch.get_default_device() if device is None else device)
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw weights and biases anew for the live fan-in of each output."""
+        if self.values.is_meta:
+            return
         fan_in = self.pattern.fan_in.cpu()
         bound = fan_in.clamp(min=1).to(self.values.dtype).rsqrt()
-        values = torch.rand(self.values.shape, generator=generator, dtype=self.values.dtype) * 2 - 1
+        values = torch.rand(self.values.shape, generator=generator, dtype=self.values.dtype, device="cpu") * 2 - 1
         self.values.copy_(values * torch.repeat_interleave(bound, fan_in))
         if self.bias is not None:
-            draws = torch.rand(self.bias.shape, generator=generator, dtype=self.bias.dtype) * 2 - 1
+            draws = torch.rand(self.bias.shape, generator=generator, dtype=self.bias.dtype, device="cpu") * 2 - 1
             self.bias.copy_(draws / math.sqrt(max(1.0, self.values.numel() / self.out_features)))
 
     def forward(self, x: Tensor | Code) -> Tensor:
@@ -131,16 +132,20 @@ class SparseLinear(nn.Module):
             and not torch.compiler.is_compiling()
             and not torch.is_autocast_enabled("cpu")
             and type(x) is Tensor
+            and not kernels.transformed()
         )
 
     def _column_values(self, structure: Structure) -> Tensor:
         """The weights in column order, kept in evaluation mode until the weights or the pattern change."""
+        kernels.verify(structure)
         values, permutation = self.values, structure.permutation
-        state = (values.data_ptr(), values._version, permutation._version)
-        if self._ordered is None or self._ordered[0] != state:
-            kernels.verify(structure)
-            self._ordered = (state, kernels.column_order(values, structure))
-        return self._ordered[1]
+        if values.is_inference():  # such tensors count no versions
+            return kernels.column_order(values, structure)
+        state = (values.data_ptr(), values._version, values.numel(), permutation._version)
+        kept = self._ordered
+        if kept is None or kept[0] != state or kept[1] is not permutation:
+            kept = self._ordered = (state, permutation, kernels.column_order(values, structure))
+        return kept[2]
 
     def train(self, mode: bool = True) -> SparseLinear:
         self._ordered = None
@@ -183,7 +188,7 @@ class SparseLinear(nn.Module):
         if values.numel() == self.values.numel():
             self.values.copy_(values)
         else:
-            self.values.data = values.to(self.values)
+            self.values.data = values.detach().to(self.values, copy=True)
 
     def _set_structure(self, pattern: Pattern) -> None:
         if pattern.shape != (self.out_features, self.in_features):
@@ -197,14 +202,19 @@ class SparseLinear(nn.Module):
 
     def to_dense(self) -> nn.Linear:
         """The same function as a `torch.nn.Linear`, zeros where no connection is live."""
-        dense = nn.Linear(
-            self.in_features, self.out_features, self.bias is not None, self.values.device, self.values.dtype
+        dense = nn.utils.skip_init(  # no draws from torch's own generator
+            nn.Linear,
+            self.in_features,
+            self.out_features,
+            self.bias is not None,
+            device=self.values.device,
+            dtype=self.values.dtype,
         )
         with torch.no_grad():
             dense.weight.zero_().view(-1)[self.pattern.cells] = self.values
             if self.bias is not None:
                 dense.bias.copy_(self.bias)
-        return dense
+        return dense.requires_grad_(self.values.requires_grad).train(self.training)
 
     @classmethod
     def from_dense(cls, dense: nn.Linear, pattern: Pattern | None = None) -> SparseLinear:
@@ -217,7 +227,7 @@ class SparseLinear(nn.Module):
             dense.out_features,
             bias=dense.bias is not None,
             pattern=pattern,
-            generator=torch.Generator().manual_seed(0),  # overwritten below: leave torch's own generator alone
+            generator=torch.Generator("cpu").manual_seed(0),  # overwritten below: leave torch's own generator alone
             device=weight.device,
             dtype=weight.dtype,
         )
@@ -228,18 +238,23 @@ class SparseLinear(nn.Module):
         layer.requires_grad_(dense.weight.requires_grad)
         return layer.train(dense.training)
 
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
-        """Load another pattern too, of any length; a damaged one is refused and changes nothing."""
-        indptr, indices = state_dict.get(f"{prefix}indptr"), state_dict.get(f"{prefix}indices")
-        values = state_dict.get(f"{prefix}values")
-        if indptr is not None and indices is not None and values is not None:
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, local_metadata: Mapping[str, Any], *args: Any
+    ) -> None:
+        """Load another pattern too, of any length; one that is damaged or does not fit is refused, changing nothing."""
+        values, indptr, indices = (state_dict.get(prefix + name) for name in ("values", "indptr", "indices"))
+        if indptr is not None or indices is not None:
+            if values is None or indptr is None or indices is None:
+                raise InputError(f"the state of layer {prefix[:-1]!r} must have values with indptr and indices")
             pattern = Pattern.from_csr(indptr, indices, self.in_features)
-            if pattern.shape == (self.out_features, self.in_features) and values.shape == (pattern.nnz,):
-                self._set_structure(pattern.to(self.values.device))
-                if values.numel() != self.values.numel():
-                    self.values.grad = None
-                    self.values.data = torch.empty_like(values, dtype=self.values.dtype, device=self.values.device)
-        super()._load_from_state_dict(state_dict, prefix, *args)
+            if values.shape != (pattern.nnz,):
+                raise InputError(f"values must be a vector of {pattern.nnz} numbers, got shape {tuple(values.shape)}")
+            assign = local_metadata.get("assign_to_params_buffers", False)
+            self._set_structure(pattern.to(values.device if assign else self.values.device))
+            if values.numel() != self.values.numel():
+                self.values.grad = None
+                self.values.data = torch.empty_like(values, dtype=self.values.dtype, device=self.values.device)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)  # type: ignore[arg-type]
 
     def extra_repr(self) -> str:
         return (

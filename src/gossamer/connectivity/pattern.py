@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gossamer.errors import InputError, check_count, check_fraction
-from gossamer.kernels import Structure, _cpu, check_csr, rows_of, transpose, trust
+from gossamer.kernels import Structure, _cpu, check_csr, rows_of, transpose, trust, verify
 
 __all__ = ["Pattern", "live_count", "random_seed", "sample_cells"]
 
@@ -17,13 +17,13 @@ _MOST = 2**31 - 1  # entries and columns are counted in int32
 
 def random_seed(generator: torch.Generator | None) -> int:
     """A seed for one draw in C++, taken from ``generator`` (default: torch's own)."""
-    return int(torch.randint(0, 2**62, (), generator=generator))
+    return int(torch.randint(0, 2**62, (), generator=generator, device="cpu"))
 
 
 def sample_cells(cells: int, count: int, generator: torch.Generator | None = None) -> Tensor:
     """``count`` distinct numbers of [0, cells), each subset equally likely, ascending; int64, in O(count)."""
     check_count("count", count, high=cells)
-    out = torch.empty(count, dtype=torch.int64)
+    out = torch.empty(count, dtype=torch.int64, device="cpu")
     _cpu.sample_sorted(cells, count, random_seed(generator), out.data_ptr())
     return out
 
@@ -31,7 +31,10 @@ def sample_cells(cells: int, count: int, generator: torch.Generator | None = Non
 def live_count(rows: int, cols: int, density: float) -> int:
     """round(density · rows · cols), at least one connection; ``density`` in (0, 1]."""
     density = check_fraction("density", density, open_low=True)
-    return max(1, round(density * rows * cols))
+    count = max(1, round(density * rows * cols))
+    if count > _MOST:
+        raise InputError(f"density must leave at most {_MOST} connections, got {density} × {rows} × {cols} = {count}")
+    return count
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +94,7 @@ class Pattern:
 
     def to(self, device: torch.device | str) -> Pattern:
         """The same pattern on another device."""
+        verify(self.structure)
         structure = Structure(*(t.to(device) for t in self.structure))
         trust(structure)
         return Pattern(structure)
@@ -126,6 +130,8 @@ class Pattern:
             raise InputError(
                 f"cells must be in [0, {rows * cols}), got values from {int(cells[0])} to {int(cells[-1])}"
             )
+        if (cells[1:] <= cells[:-1]).any():
+            raise InputError("cells must ascend, without duplicates")
         row = cells.div(max(cols, 1), rounding_mode="floor")
         indices = cells.sub(row, alpha=cols).to(torch.int32)
         counts = torch.bincount(row, minlength=rows)
@@ -138,17 +144,17 @@ class Pattern:
     def erdos_renyi(rows: int, cols: int, density: float, generator: torch.Generator | None = None) -> Pattern:
         """``round(density · rows · cols)`` connections, every such set equally likely (Mocanu et al. 2018 draw each
         connection on its own instead, which leaves the count to chance)."""
-        rows, cols = check_count("rows", rows, low=1), check_count("cols", cols, low=1)
+        rows, cols = check_count("rows", rows, low=1, high=_MOST), check_count("cols", cols, low=1, high=_MOST)
         return Pattern.from_cells(sample_cells(rows * cols, live_count(rows, cols, density), generator), rows, cols)
 
     @staticmethod
     def fixed_fan_in(rows: int, cols: int, fan_in: int, generator: torch.Generator | None = None) -> Pattern:
         """Each output reads exactly ``fan_in`` distinct inputs, uniformly."""
-        rows, cols = check_count("rows", rows, low=1), check_count("cols", cols, low=1)
+        rows, cols = check_count("rows", rows, low=1, high=_MOST), check_count("cols", cols, low=1, high=_MOST)
         fan_in = check_count("fan_in", fan_in, low=1, high=cols)
-        seeds = torch.Generator().manual_seed(random_seed(generator))
+        seeds = torch.Generator("cpu").manual_seed(random_seed(generator))
         columns = torch.stack([sample_cells(cols, fan_in, seeds) for _ in range(rows)])
-        indptr = torch.arange(0, rows * fan_in + 1, fan_in, dtype=torch.int32)
+        indptr = torch.arange(0, rows * fan_in + 1, fan_in, dtype=torch.int32, device="cpu")
         return Pattern.from_csr(indptr, columns.to(torch.int32).flatten(), cols)
 
     @staticmethod
@@ -166,6 +172,8 @@ class Pattern:
             raise InputError(
                 f"row and col must be vectors of one length, got {tuple(row.shape)} and {tuple(col.shape)}"
             )
+        check_count("rows", rows, high=_MOST)
+        check_count("cols", cols, high=_MOST)
         for name, index, size in (("row", row, rows), ("col", col, cols)):
             if index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
                 raise InputError(f"{name} must be whole numbers, got {index.dtype}")

@@ -48,7 +48,7 @@ def sparsify_(
     places: dict[nn.Linear, list[tuple[nn.Module, str]]] = {}
     names: dict[nn.Linear, str] = {}
     for prefix, parent in model.named_modules():
-        for name, child in parent.named_children():
+        for name, child in parent._modules.items():  # named_children would list a layer once
             full = f"{prefix}.{name}" if prefix else name
             if type(child) is nn.Linear and (where is None or where(full, child)):
                 places.setdefault(child, []).append((parent, name))
@@ -72,6 +72,10 @@ def _refuse_shared(model: nn.Module, names: dict[nn.Linear, str]) -> None:
         for parameter in module.parameters(recurse=False):
             owners.setdefault(id(parameter), set()).add(module)
     for layer, name in names.items():
+        if "weight" not in layer._parameters:  # weight_norm, spectral_norm, prune
+            raise InputError(
+                f"the weight of {name!r} is computed by a hook: remove that first, or leave it out with where(…)"
+            )
         if len(owners[id(layer.weight)]) > 1:
             raise InputError(f"the weight of {name!r} is shared with another module: leave it out with where(…)")
 

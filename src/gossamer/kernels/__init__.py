@@ -9,7 +9,7 @@ import torch
 from gossamer.kernels import _cpu
 from gossamer.kernels.code import Code
 from gossamer.kernels.joint import column_order, joint, joint_if_sparse
-from gossamer.kernels.ops import linear, sddmm, spmm, spmm_t
+from gossamer.kernels.ops import linear, sddmm, spmm, spmm_t, transformed
 from gossamer.kernels.structure import Structure, check_csr, rows_of, transpose, trust, verify
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "sddmm",
     "spmm",
     "spmm_t",
+    "transformed",
     "transpose",
     "trust",
     "verify",

@@ -100,7 +100,7 @@ def _joint_backward(grad: Tensor, values: Tensor, *rest: Tensor) -> tuple[Tensor
     batch, slots = code.shape
     grad_code = torch.empty_like(code)
     wide = torch.float32 if code.dtype == torch.bfloat16 else code.dtype
-    grad_values = torch.zeros(s.nnz, dtype=wide)
+    grad_values = code.new_zeros(s.nnz, dtype=wide)
     if not _cpu.joint_backward(
         native.DTYPES[code.dtype],
         torch.get_num_threads(),
@@ -195,7 +195,7 @@ def joint_if_sparse(
     No derivative; for a CPU, a dtype with C++ kernels, and ``column_values`` from `column_order`.
     """
     rows, cols = s.shape
-    batch = x.shape[0]
+    x, batch = x.resolve_neg(), x.shape[0]
     if not 0 < batch <= _LARGEST_BATCH or x.shape[1] != cols or x.dtype != column_values.dtype or s.nnz < 8 * cols:
         return None
     y = x.new_empty(batch, rows)

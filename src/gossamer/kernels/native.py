@@ -19,12 +19,12 @@ DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}
 
 def feature_major(x: Tensor) -> Tensor:
     """``x`` (features, batch) with the batch contiguous inside each row; a copy only if it is laid out otherwise."""
-    batch = x.shape[1]
+    x, batch = x.resolve_neg(), x.shape[1]
     if batch == 1 or (x.stride(1) == 1 and x.stride(0) >= batch):
         return x
     if x.stride(0) != 1 or x.stride(1) < x.shape[0] or x.dtype not in DTYPES:
         return x.contiguous()
-    copy = torch.empty(x.shape, dtype=x.dtype)
+    copy = x.new_empty(x.shape)
     _cpu.copy_transposed(
         x.element_size(), torch.get_num_threads(), x.data_ptr(), copy.data_ptr(), batch, x.shape[0], x.stride(1)
     )
@@ -42,7 +42,7 @@ def _product(
 ) -> Tensor:
     x = feature_major(x)
     rows, (cols, batch) = indptr.numel() - 1, x.shape
-    y = torch.empty(rows, batch, dtype=x.dtype)
+    y = x.new_empty(rows, batch)
     _cpu.gather(
         DTYPES[x.dtype],
         torch.get_num_threads(),
@@ -78,9 +78,9 @@ def _inner(
 ) -> tuple[Tensor | None, Tensor]:
     a, b = feature_major(a), feature_major(b)
     rows, batch = a.shape
-    da = None if values is None else torch.empty(rows, batch, dtype=a.dtype)
+    da = None if values is None else a.new_empty(rows, batch)
     wide = torch.float32 if a.dtype == torch.bfloat16 else a.dtype
-    products = torch.empty(indices.numel(), dtype=wide) if batch else torch.zeros(indices.numel(), dtype=wide)
+    products = (a.new_empty if batch else a.new_zeros)(indices.numel(), dtype=wide)
     _cpu.fuse(
         DTYPES[a.dtype],
         torch.get_num_threads(),

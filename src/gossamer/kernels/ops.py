@@ -22,12 +22,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from gossamer.errors import InputError
 from gossamer.kernels import native, reference
 from gossamer.kernels.structure import Structure, verify
 
-__all__ = ["linear", "sddmm", "spmm", "spmm_t"]
+__all__ = ["linear", "sddmm", "spmm", "spmm_t", "transformed"]
 
 _INDEX = "Tensor indptr, Tensor indices, Tensor t_indptr, Tensor t_indices, Tensor permutation"
 _library = torch.library.Library("gossamer", "DEF")
@@ -60,7 +61,31 @@ def _check_values(values: Tensor, s: Structure) -> None:
         raise InputError(f"values must be a vector of {s.nnz} numbers, got shape {tuple(values.shape)}")
     if not values.is_floating_point():
         raise InputError(f"values must be floating point, got {values.dtype}")
+    _check_structure(s, values)
+
+
+def _check_structure(s: Structure, like: Tensor) -> None:
+    if s.indptr.device != like.device:
+        raise InputError(f"the pattern must be on the device of the numbers, {like.device}, got {s.indptr.device}")
     verify(s)
+
+
+def _check_bias(bias: Tensor | None, s: Structure, values: Tensor) -> None:
+    if bias is None:
+        return
+    if bias.shape != (s.shape[0],) or bias.dtype != values.dtype or bias.device != values.device:
+        raise InputError(
+            f"bias must be a vector of {s.shape[0]} {values.dtype} on {values.device}, "
+            f"got {bias.dtype} of shape {tuple(bias.shape)} on {bias.device}"
+        )
+
+
+def _check_inner(a: Tensor, b: Tensor, s: Structure) -> None:
+    _check_structure(s, a)
+    _check_matrix("a", a, s.shape[0], 0, a)
+    _check_matrix("b", b, s.shape[1], 0, a)
+    if a.shape[1] != b.shape[1]:
+        raise InputError(f"a and b must have the same batch, got {a.shape[1]} and {b.shape[1]}")
 
 
 def _spmm(values: Tensor, *rest: Tensor) -> Tensor:
@@ -85,11 +110,7 @@ def _spmm_t(values: Tensor, *rest: Tensor) -> Tensor:
 
 def _sddmm(a: Tensor, b: Tensor, *index: Tensor) -> Tensor:
     s = Structure(*index)
-    verify(s)
-    _check_matrix("a", a, s.shape[0], 0, a)
-    _check_matrix("b", b, s.shape[1], 0, a)
-    if a.shape[1] != b.shape[1]:
-        raise InputError(f"a and b must have the same batch, got {a.shape[1]} and {b.shape[1]}")
+    _check_inner(a, b, s)
     return native.sddmm(a, b, s) if _compiled(a) else reference.sddmm(a, b, s)
 
 
@@ -107,12 +128,13 @@ def _linear(
     s = Structure(indptr, indices, t_indptr, t_indices, permutation)
     _check_values(values, s)
     _check_matrix("x", x, s.shape[1], 1, values)
-    if bias is not None and (bias.shape != (s.shape[0],) or bias.dtype != values.dtype):
-        raise InputError(
-            f"bias must be a vector of {s.shape[0]} {values.dtype}, got {bias.dtype} of shape {tuple(bias.shape)}"
-        )
+    _check_bias(bias, s, values)
     if _compiled(x):
         return native.spmm(values.contiguous(), s, x.t(), None if bias is None else bias.contiguous(), relu).t()
+    return _plain_linear(values, s, x, bias, relu)
+
+
+def _plain_linear(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None, relu: bool) -> Tensor:
     y = reference.spmm(values, s, x.t())
     if bias is not None:
         y = y + bias[:, None]
@@ -179,18 +201,53 @@ for _name, _fake in (
 # ---- derivatives ---------------------------------------------------------------------------------------------------
 
 
+def transformed() -> bool:
+    """Whether torch.func (vmap, grad, jvp) or forward-mode differentiation is at work: they see plain torch only."""
+    if torch.compiler.is_compiling():
+        return False
+    return torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
+
+
+def _bare(s: Structure) -> Structure:
+    """The index tensors themselves, where torch.func.grad has wrapped them as arguments of its function."""
+    functorch = torch._C._functorch
+
+    def bare(t: Tensor) -> Tensor:
+        while functorch.is_gradtrackingtensor(t):
+            t = functorch.get_unwrapped(t)
+        if functorch.is_batchedtensor(t):
+            raise InputError("the pattern must be the same for all samples of a vmap: give its buffers the in_dim None")
+        return t
+
+    return Structure(*map(bare, s))
+
+
 def spmm(values: Tensor, s: Structure, x: Tensor) -> Tensor:
     """W X: (cols, batch) -> (rows, batch)."""
+    if transformed():
+        s = _bare(s)
+        _check_values(values, s)
+        _check_matrix("x", x, s.shape[1], 0, values)
+        return reference.spmm(values, s, x)
     return torch.ops.gossamer.spmm(values, *s, x)  # type: ignore[no-any-return]
 
 
 def spmm_t(values: Tensor, s: Structure, y: Tensor) -> Tensor:
     """Wᵀ Y: (rows, batch) -> (cols, batch)."""
+    if transformed():
+        s = _bare(s)
+        _check_values(values, s)
+        _check_matrix("y", y, s.shape[0], 0, values)
+        return reference.spmm_t(values, s, y)
     return torch.ops.gossamer.spmm_t(values, *s, y)  # type: ignore[no-any-return]
 
 
 def sddmm(a: Tensor, b: Tensor, s: Structure) -> Tensor:
     """⟨a[r], b[c]⟩ at each live cell (r, c): (rows, batch), (cols, batch) -> (nnz)."""
+    if transformed():
+        s = _bare(s)
+        _check_inner(a, b, s)
+        return reference.sddmm(a, b, s)
     return torch.ops.gossamer.sddmm(a, b, *s)  # type: ignore[no-any-return]
 
 
@@ -234,9 +291,9 @@ def _linear_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     if y is not None:
         grad = grad * (y > 0)
     grad_x = grad_values = None
-    if need_values and need_x and not torch.is_grad_enabled():
+    if need_values and need_x and not torch.is_grad_enabled() and not transformed():
         grad_x, grad_values = torch.ops.gossamer.linear_backward(grad, values, *s, x)
-    else:  # one of the two, or both to be differentiated again
+    else:  # one of the two, or both to be differentiated again or transformed
         grad_values = sddmm(grad.t(), x.t(), s) if need_values else None
         grad_x = spmm_t(values, s, grad.t()).t() if need_x else None
     grad_bias = grad.sum(0) if need_bias else None
@@ -262,8 +319,14 @@ class _Linear(torch.autograd.Function):
 
 def linear(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None = None, relu: bool = False) -> Tensor:
     """X Wᵀ + bias, through a ReLU if asked for: (batch, cols) -> (batch, rows), feature-major in memory."""
-    if torch.compiler.is_compiling() or type(x) is not Tensor or torch._C._functorch.peek_interpreter_stack():
+    if torch.compiler.is_compiling() or type(x) is not Tensor or values.is_meta:
         return torch.ops.gossamer.linear(values, *s, x, bias, relu)  # type: ignore[no-any-return]
+    if transformed():
+        s = _bare(s)
+        _check_values(values, s)
+        _check_matrix("x", x, s.shape[1], 1, values)
+        _check_bias(bias, s, values)
+        return _plain_linear(values, s, x, bias, relu)
     if torch.is_grad_enabled():
         return _Linear.apply(values, *s, x, bias, relu)  # type: ignore[no-any-return, no-untyped-call]
     return _linear(values, *s, x, bias, relu)

@@ -68,8 +68,9 @@ def reference(x: Tensor, radius: Tensor, dim: int, magnitude: bool) -> tuple[Ten
     first, second = above.cumsum(dim), (above * above).cumsum(dim)
     p, w = first - rank * above, second - 2 * above * first + rank * above * above
     inside = (ordered == 0) | ((ordered > -torch.inf) & (p * p < r2 * w))
-    d = (rank * inside).amax(dim, keepdim=True).clamp(min=1)
-    live = z >= ordered.gather(dim, d.long() - 1)
+    last = (rank * inside).amax(dim, keepdim=True).long().clamp(min=1) - 1
+    live = z >= ordered.gather(dim, last)
+    d = live.sum(dim, keepdim=True)
 
     u = torch.where(live, z, 0.0)
     u = torch.where(live, u - u.sum(dim, keepdim=True) / d, 0.0)

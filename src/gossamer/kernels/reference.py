@@ -34,7 +34,7 @@ def _scatter_product(values: Tensor, to: Tensor, source: Tensor, x: Tensor, size
     out = torch.zeros(size, x.shape[1], dtype=wide, device=x.device)
     for block in _blocks(values.numel(), x.shape[1]):
         terms = values[block, None].to(wide) * x[source[block].long()].to(wide)
-        out.index_add_(0, to[block].long(), terms)
+        out = out.index_add(0, to[block].long(), terms)  # in place, it would refuse the transforms of torch.func
     return out.to(x.dtype)
 
 
@@ -48,8 +48,9 @@ def spmm_t(values: Tensor, s: Structure, y: Tensor) -> Tensor:
 
 def sddmm(a: Tensor, b: Tensor, s: Structure) -> Tensor:
     wide = torch.promote_types(a.dtype, torch.float32)
-    out = torch.empty(s.nnz, dtype=a.dtype, device=a.device)
     rows = rows_of(s.indptr)
-    for block in _blocks(s.nnz, a.shape[1]):
-        out[block] = (a[rows[block]].to(wide) * b[s.indices[block].long()].to(wide)).sum(1).to(a.dtype)
-    return out
+    parts = [
+        (a[rows[block]].to(wide) * b[s.indices[block].long()].to(wide)).sum(1).to(a.dtype)
+        for block in _blocks(s.nnz, a.shape[1])
+    ]
+    return torch.cat(parts) if parts else a.new_zeros(0)

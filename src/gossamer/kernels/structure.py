@@ -80,7 +80,7 @@ def transpose(indptr: Tensor, indices: Tensor, cols: int) -> Structure:
     """Complete a checked CSR pattern with its transposed form; O(nnz) time on the CPU, result on the input's device."""
     device = indptr.device
     p, i = indptr.cpu().contiguous(), indices.cpu().contiguous()
-    t_indptr = torch.empty(cols + 1, dtype=torch.int32)
+    t_indptr = torch.empty(cols + 1, dtype=torch.int32, device="cpu")
     t_indices, permutation = torch.empty_like(i), torch.empty_like(i)
     _cpu.transpose(
         p.data_ptr(),
@@ -94,35 +94,46 @@ def transpose(indptr: Tensor, indices: Tensor, cols: int) -> Structure:
     return Structure(p.to(device), i.to(device), t_indptr.to(device), t_indices.to(device), permutation.to(device))
 
 
-# Structures that were found sound, with the versions of their tensors: an in-place change is noticed and checked again.
+# Structures that were found sound, by their `indices`: the other tensors, held so that no other takes their place in
+# memory, and the state of all. An in-place change of any is noticed and checked again, unless it was made through
+# `.data` or NumPy, which count no versions.
 _sound: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
 def verify(structure: Structure) -> None:
     """Raise `InputError` if a kernel could read outside its memory; free while nothing changes."""
-    if structure.indices.is_inference():  # such tensors count no versions
-        _verify_now(structure)
-    elif _sound.get(structure.indices) != _state(structure):
-        _verify_now(structure)
+    state = _state(structure)
+    known = _sound.get(structure.indices)
+    if state is None or known is None or known[0] != state:
+        with torch._C._DisableFuncTorch():  # inside its transforms, what is made here would have no memory to look at
+            _verify_now(structure)
         trust(structure)
 
 
 def trust(structure: Structure) -> None:
     """Take a structure as sound from now on: for code of ours that has just built it."""
-    if not structure.indices.is_inference():
-        _sound[structure.indices] = _state(structure)
+    state = _state(structure)
+    if state is not None:
+        _sound[structure.indices] = state, (structure.indptr, *structure[2:])  # were the key held, it would never go
 
 
-def _state(structure: Structure) -> tuple[tuple[int, int], ...]:
-    return tuple((t.data_ptr(), t._version) for t in structure)
+def _state(structure: Structure) -> tuple[tuple[int, ...], ...] | None:
+    try:
+        return tuple([(id(t), t.data_ptr(), t._version, t.numel()) for t in structure])
+    except RuntimeError:  # inference tensors count no versions: they are checked at each call
+        return None
 
 
 def _verify_now(structure: Structure) -> None:
+    device = structure.indptr.device
+    for name, tensor in zip(structure._fields, structure, strict=True):
+        if tensor.device != device or not tensor.is_contiguous():
+            raise InputError(f"not a valid pattern: {name} must be contiguous on {device}, as indptr is")
     rows, cols = structure.shape
     check_csr(structure.indptr, structure.indices, cols)
     for name, tensor in zip(structure._fields[2:], structure[2:], strict=True):
-        if tensor.dtype != torch.int32 or tensor.device != structure.indptr.device:
-            raise InputError(f"not a valid pattern: {name} must be int32 on {structure.indptr.device}")
+        if tensor.dtype != torch.int32:
+            raise InputError(f"not a valid pattern: {name} must be int32, got {tensor.dtype}")
     expected = transpose(structure.indptr, structure.indices, cols)
     for name, mine, right in zip(structure._fields[2:], structure[2:], expected[2:], strict=True):
         if mine.shape != right.shape or not torch.equal(mine, right):

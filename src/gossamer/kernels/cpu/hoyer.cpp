@@ -92,11 +92,12 @@ inline T largest_lane(Vec<T, W> x) {
 
 // ---- operations -----------------------------------------------------------------------------------------------------
 //
-// Parameter   what one row brings; Vec members are loaded by `Rows`: one row's in every lane, or a row's in each
-// State       running results; `Result` takes them over in double
-// operator()  one vector in (x, or v and s), one out where kStores
+// Parameter     what one row brings; an operation holds one row's in every lane, or one row's in each
+// State         running results of one vector's lanes; start, keep (some lanes only) and merge handle them
+// Result        the same of a row, in double; total adds all lanes to one, each adds every lane to its own
+// operator()    one vector in, x or v (and s where kTwo), one out where kStores
 
-// Parameters of W rows, or of one row W times.
+// A parameter of W rows, or of one row W times.
 template <class T, int W, class P, class Field>
 inline Vec<T, W> parameter(const P* rows, bool shared, Field field) {
   if (shared) return broadcast<T, W>(field(rows[0]));
@@ -123,7 +124,9 @@ struct Moments {
 
   Moments(const Parameter* rows, bool shared)
       : shift(parameter<T, W>(rows, shared, [](T x) { return x; }) * T(kHoyerShrink)) {}
-  static State start() { return {broadcast<T, W>(-std::numeric_limits<T>::infinity()), Vector{}, Vector{}, Vec<Integer<T>, W>{}}; }
+  static State start() {
+    return {broadcast<T, W>(-std::numeric_limits<T>::infinity()), Vector{}, Vector{}, Vec<Integer<T>, W>{}};
+  }
   Vector operator()(State& state, Vector x, Vector) const {
     if constexpr (Magnitude) x = absolute<T, W>(x);
     Vector z = x * T(kHoyerShrink) - shift;
@@ -220,17 +223,18 @@ struct Shrink : ThreeSums<T, W, HoyerSums> {
   using State = typename ThreeSums<T, W, HoyerSums>::State;
   using Parameter = HoyerTrial<T>;
   static constexpr bool kTwo = false, kStores = Store;
-  Vector scale, top, slope, gain;
+  Vector scale, high, low, slope, gain;
 
   Shrink(const Parameter* rows, bool shared)
       : scale(parameter<T, W>(rows, shared, [](const Parameter& p) { return p.scale; })),
-        top(parameter<T, W>(rows, shared, [](const Parameter& p) { return p.top; })),
+        high(parameter<T, W>(rows, shared, [](const Parameter& p) { return p.high; })),
+        low(parameter<T, W>(rows, shared, [](const Parameter& p) { return p.low; })),
         slope(parameter<T, W>(rows, shared, [](const Parameter& p) { return p.slope; })),
         gain(parameter<T, W>(rows, shared, [](const Parameter& p) { return p.gain; })) {}
   Vector operator()(State& state, Vector x, Vector) const {
     Vector size = x;
     if constexpr (Magnitude) size = absolute<T, W>(x);
-    const Vector y = max0<T, W>((scale * size - top) * slope + T(1));
+    const Vector y = max0<T, W>((scale * size - high - low) * slope);
     count<T, W>(state.count, y > Vector{});
     state.first += y;
     state.second += y * y;
@@ -394,8 +398,9 @@ int lanes(std::int64_t rows) {
   return 1;
 }
 
+// The operations with all but their width fixed; Option is Masked or Store.
 template <class T, bool Magnitude, bool Option>
-struct With {
+struct Bound {
   template <int W>
   using Moments = Moments<T, W, Magnitude, Option>;
   template <int W>
@@ -408,34 +413,50 @@ struct With {
 
 template <class T>
 void moments(const HoyerGroup<T>& group, const T* x, const T* shift, bool masked, HoyerMoments* out) {
-  if (group.magnitude) return traverse<T, With<T, true, false>::template Moments>(group, x, nullptr, nullptr, shift, out);
-  if (masked) return traverse<T, With<T, false, true>::template Moments>(group, x, nullptr, nullptr, shift, out);
-  traverse<T, With<T, false, false>::template Moments>(group, x, nullptr, nullptr, shift, out);
+  if (group.magnitude) {
+    traverse<T, Bound<T, true, false>::template Moments>(group, x, nullptr, nullptr, shift, out);
+  } else if (masked) {
+    traverse<T, Bound<T, false, true>::template Moments>(group, x, nullptr, nullptr, shift, out);
+  } else {
+    traverse<T, Bound<T, false, false>::template Moments>(group, x, nullptr, nullptr, shift, out);
+  }
 }
 
 template <class T>
 void measure(const HoyerGroup<T>& group, const T* x, const HoyerTrial<T>* trial, HoyerSums* out) {
-  if (group.magnitude) return traverse<T, With<T, true, false>::template Shrink>(group, x, nullptr, nullptr, trial, out);
-  traverse<T, With<T, false, false>::template Shrink>(group, x, nullptr, nullptr, trial, out);
+  if (group.magnitude) {
+    traverse<T, Bound<T, true, false>::template Shrink>(group, x, nullptr, nullptr, trial, out);
+  } else {
+    traverse<T, Bound<T, false, false>::template Shrink>(group, x, nullptr, nullptr, trial, out);
+  }
 }
 
 template <class T>
 void write(const HoyerGroup<T>& group, const T* x, const HoyerTrial<T>* trial, T* s, HoyerSums* out) {
-  if (group.magnitude) return traverse<T, With<T, true, true>::template Shrink>(group, x, nullptr, s, trial, out);
-  traverse<T, With<T, false, true>::template Shrink>(group, x, nullptr, s, trial, out);
+  if (group.magnitude) {
+    traverse<T, Bound<T, true, true>::template Shrink>(group, x, nullptr, s, trial, out);
+  } else {
+    traverse<T, Bound<T, false, true>::template Shrink>(group, x, nullptr, s, trial, out);
+  }
 }
 
 template <class T>
 void pull(const HoyerGroup<T>& group, const T* v, const T* s, HoyerPull* out) {
-  if (group.magnitude) return traverse<T, With<T, true, true>::template Pull>(group, v, s, nullptr, nullptr, out);
-  traverse<T, With<T, false, true>::template Pull>(group, v, s, nullptr, nullptr, out);
+  if (group.magnitude) {
+    traverse<T, Bound<T, true, true>::template Pull>(group, v, s, nullptr, nullptr, out);
+  } else {
+    traverse<T, Bound<T, false, true>::template Pull>(group, v, s, nullptr, nullptr, out);
+  }
 }
 
 template <class T>
 void push(const HoyerGroup<T>& group, const T* v, const T* s, const HoyerPush<T>* parameters, T* out) {
   char nothing[kHoyerLanes];
-  if (group.magnitude) return traverse<T, With<T, true, true>::template Push>(group, v, s, out, parameters, nothing);
-  traverse<T, With<T, false, true>::template Push>(group, v, s, out, parameters, nothing);
+  if (group.magnitude) {
+    traverse<T, Bound<T, true, true>::template Push>(group, v, s, out, parameters, nothing);
+  } else {
+    traverse<T, Bound<T, false, true>::template Push>(group, v, s, out, parameters, nothing);
+  }
 }
 
 template <class T>

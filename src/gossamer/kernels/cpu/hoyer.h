@@ -10,14 +10,14 @@
 namespace gossamer {
 
 // Elements of a group's rows whose terms are added up in the storage type before they go to double.
-constexpr std::int64_t kHoyerBlock = 4096;
+constexpr std::int64_t kHoyerBlock = 1024;
 constexpr int kHoyerLanes = 16;  // rows of the largest group
 
-// A trial threshold, α = (top − 1/slope) / scale:  y = max(1 + slope (scale x − top), 0),  s = gain y.
-// scale is a power of two and top the row's maximum times scale, so that scale x − top is rounded once.
+// A trial threshold α:  y = max(slope (scale x − α), 0),  s = gain y.  scale is a power of two, so scale x is exact;
+// α is given in two parts, high and then low, so that y keeps its digits where x is near the threshold.
 template <class T>
 struct HoyerTrial {
-  T scale, top, slope, gain;
+  T scale, high, low, slope, gain;
 };
 
 struct HoyerSums {

@@ -1,9 +1,9 @@
 // Where the threshold of the sparseness-enforcing projection lies: the part of the work that is done once for a row and
 // a pass, in double. The passes themselves are in hoyer.cpp.
 //
-// Sought is the depth D > 0 below the row's maximum at which y = max(1 + (x − x_max) / D, 0) has Σy / sqrt(Σy²) = r.
-// With D for α = x_max − D, the largest y is 1 whatever the row's scale and offset: no sum overflows, none underflows,
-// and a large mean costs no digits. The ratio falls from sqrt(n) at D = ∞ to sqrt(ties of the maximum) at D = 0.
+// Sought is the depth D = x_max − α > 0 at which y = max(x − α, 0) / D has Σy / sqrt(Σy²) = r. The largest y is 1,
+// whatever the row's scale and offset: no sum overflows, none underflows, and a large mean costs no digits. The ratio
+// falls from sqrt(n) at D = ∞ to sqrt(ties of the maximum) at D = 0.
 //
 // From d = count, p = Σy, w = Σy² at one trial depth, two steps are on offer, y ← y − δ, D ← D (1 − δ):
 //   on a fixed support   δ = (p − r sqrt((d w − p²) / (d − r²))) / d       exact if no unit comes in or drops out
@@ -71,8 +71,10 @@ class Search {
     if (fate != Fate::kSearch) return;
 
     const double mean = shift + moments.sum / finite / kHoyerShrink;
-    const double limit = double(std::numeric_limits<T>::max()) / 16;
-    unit_ = std::fabs(moments.top) > limit || std::fabs(mean) > limit ? 0x1p-8 : 1;
+    const double reach = std::max(std::fabs(moments.top), std::fabs(mean));
+    const bool huge = reach > double(std::numeric_limits<T>::max()) * 0x1p-32;
+    const bool tiny = reach < double(std::numeric_limits<T>::min()) * 0x1p+64;
+    unit_ = huge ? 0x1p-32 : tiny ? 0x1p+96 : 1;
     top_ = moments.top * unit_;
     const double spread = top_ - mean * unit_;
     const double variance = moments.square / finite - std::pow(moments.sum / finite, 2);
@@ -98,7 +100,7 @@ class Search {
   bool may_write() const { return settled() || candidate_; }  // the trial is expected to be the last
   const HoyerTrial<T>& trial() const { return trial_; }
 
-  // dx/ds on the support, beta; 0 where the derivative is zero.
+  // The slope of s over x on the support; 0 where the derivative is zero.
   T beta() const {
     if (fate != Fate::kSearch || count_ <= 2) return 0;
     return T(std::min(gain_ / depth_ * unit_, double(std::numeric_limits<T>::max())));
@@ -117,7 +119,10 @@ class Search {
       }
       return;
     }
-    if (candidate_ && (forced_ || (sums.count == count_ && within_tolerance(sums)))) {
+    if (candidate_ && sums.count == count_ && (within_tolerance(sums) || ++confirmed_ == 3)) forced_ = true;
+    if (forced_) {
+      // Units that share the maximum could pass for a solution where their number is about r².
+      if (count_ < radius_ * radius_ * 1.001 && !probed_) return probe();
       settled_ = true;
       return;
     }
@@ -130,30 +135,42 @@ class Search {
 
   double radius_ = 0, finite_ = 0, unit_ = 1, top_ = 0, mean_depth_ = 0;
   double depth_ = 0, gain_ = 1, count_ = 0;
+  double largest_ = 1;  // y of the maximum in this trial: 1 but for rounding
   double shallow_ = 0, deep_ = infinity;  // the bracket: ratio below r, ratio above r
   bool candidate_ = false, settled_ = false, probing_ = false, probed_ = false, forced_ = false;
+  int confirmed_ = 0;  // trials with the expected count
   HoyerTrial<T> trial_{};
 
   void aim() {
     const double boost = depth_ < double(std::numeric_limits<T>::min()) * 0x1p26 ? 0x1p64 : 1;
-    trial_ = {T(unit_ * boost), T(top_ * boost), T(1 / (depth_ * boost)), T(gain_)};
+    aim(depth_ * boost, boost);
   }
 
-  // A trial so shallow that only the maxima stay positive.
+  void aim(double depth, double boost) {
+    const double top = top_ * boost, alpha = top - depth;
+    const double of_depth = alpha - top, lost = (top - (alpha - of_depth)) - (depth + of_depth);  // top - depth - alpha
+    const T high = T(alpha), slope = T(1 / depth);
+    largest_ = double(slope) * depth;
+    trial_ = {T(unit_ * boost), high, T(alpha - double(high) + lost), slope, T(gain_ / largest_)};
+  }
+
+  // A trial so shallow that only the maxima stay positive: less than the spacing of numbers below the maximum.
   void probe() {
     probing_ = probed_ = true;
-    const double boost = std::fabs(top_) < 1 ? 0x1p64 : 1;
-    trial_ = {T(unit_ * boost), T(top_ * boost), std::numeric_limits<T>::max() / 4, T(0)};
+    const double boost = std::fabs(top_) < 1 && unit_ <= 1 ? 0x1p64 : 1;
+    const double least = double(std::numeric_limits<T>::denorm_min()) * (unit_ * boost);
+    aim(std::max(least, std::fabs(top_ * boost) * epsilon / 2) / 2, boost);
   }
 
   bool within_tolerance(const HoyerSums& sums) const {
     const double tolerance = 16 * epsilon;
-    return std::fabs(gain_ * gain_ * sums.square - 1) <= tolerance &&
-           std::fabs(gain_ * sums.sum - radius_) <= tolerance * radius_;
+    const double gain = trial_.gain;
+    return std::fabs(gain * gain * sums.square - 1) <= tolerance &&
+           std::fabs(gain * sums.sum - radius_) <= tolerance * radius_;
   }
 
   void step(const HoyerSums& sums) {
-    const auto [d, p, w] = sums;
+    const double d = sums.count, p = sums.sum / largest_, w = sums.square / (largest_ * largest_);
     const double r2 = radius_ * radius_, scatter = std::max(d * w - p * p, 0.0);
     const bool too_deep = p * p > r2 * w;
     (too_deep ? deep_ : shallow_) = depth_;
@@ -170,22 +187,27 @@ class Search {
     if (shift == -infinity && scatter > 0) shift = std::log(p * p / (r2 * w)) * p * w / (2 * scatter);
 
     double next = depth_ * (1 - shift);
+    if (deep_ == infinity && !exact) next = std::min(next, std::max(16 * depth_, 4 * mean_depth_));
     const auto inside = [&] { return next > shallow_ && next < deep_; };
-    if (!inside()) {
+    if (!inside() && !(exact && std::fabs(shift) < 64 * epsilon)) {
       exact = false;
       if (too_deep) next = depth_ * std::max(1 - fixed, epsilon);  // never crosses the root, but for rounding
-    }
-    if (!inside()) {
-      if (deep_ == infinity) {
-        next = std::max(4 * depth_, mean_depth_);
-      } else if (deep_ > 4 * shallow_) {
-        next = std::sqrt(shallow_ * deep_);
-      } else {
-        next = (shallow_ + deep_) / 2;
+      if (!inside()) {
+        if (deep_ == infinity) {
+          next = std::max(4 * depth_, mean_depth_);
+        } else if (shallow_ == 0) {
+          next = deep_ / 4;
+        } else if (deep_ > 4 * shallow_) {
+          next = std::sqrt(shallow_) * std::sqrt(deep_);
+        } else {
+          next = (shallow_ + deep_) / 2;
+        }
       }
     }
+    next = std::max(next, double(std::numeric_limits<T>::denorm_min()));
     candidate_ = exact;
-    if ((deep_ < infinity && deep_ - shallow_ <= 4 * epsilon * deep_) || passes >= 100) {  // as near as numbers of this kind come
+    const bool narrow = deep_ < infinity && deep_ - shallow_ <= 4 * epsilon * deep_;
+    if (narrow || passes >= 100) {  // as near as numbers of this kind come
       candidate_ = forced_ = true;
       gain_ = 1 / std::sqrt(w);
       count_ = d;
