@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gossamer.activity import Hoyer, TopK
-from gossamer.connectivity import SparseLinear, allocate_densities
+from gossamer.connectivity import FeatureMajorLinear, SparseLinear, allocate_densities
 from gossamer.connectivity.allocate import Allocation
 from gossamer.errors import InputError, check_count, check_fraction
 
@@ -60,7 +60,7 @@ class MLP(nn.Module):
         output_density: live fraction of the connections of the output layer; None leaves it dense, as in SET (Mocanu
             et al. 2018), since it is small and each of its connections matters.
         allocate: how the hidden layers share their connections; see `gossamer.allocate_densities`. A layer whose share
-            is all of its connections is an `nn.Linear`.
+            is all of its connections is dense.
         activity: f, as `activity_from` reads it.
         dropout: probability of zeroing a hidden unit during training, in [0, 1).
         generator: source of patterns and weights (default: torch's own).
@@ -99,11 +99,11 @@ class MLP(nn.Module):
             densities = allocate_densities(shapes, density, allocate) if shapes else []
         super().__init__()
         for i, ((outputs, inputs), share) in enumerate(zip(shapes, densities, strict=True), start=1):
-            self.add_module(f"linear{i}", _linear(inputs, outputs, share, generator))
+            self.add_module(f"linear{i}", _linear(inputs, outputs, share, generator, twin=density is None))
             self.add_module(f"activity{i}", activity_from(activity, outputs))
             if dropout:
                 self.add_module(f"dropout{i}", nn.Dropout(dropout))
-        self.add_module("output", _linear(sizes[-1], out_features, output_density, generator))
+        self.add_module("output", _linear(sizes[-1], out_features, output_density, generator, twin=density is None))
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.children():
@@ -111,10 +111,13 @@ class MLP(nn.Module):
         return x
 
 
-def _linear(inputs: int, outputs: int, density: float | None, generator: torch.Generator | None) -> nn.Module:
+def _linear(
+    inputs: int, outputs: int, density: float | None, generator: torch.Generator | None, *, twin: bool
+) -> nn.Module:
     if density is not None and density < 1:
         return SparseLinear(inputs, outputs, density, generator=generator)
-    layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs)
+    kind = nn.Linear if twin else FeatureMajorLinear
+    layer: nn.Linear = nn.utils.skip_init(kind, inputs, outputs)
     bound = 1 / math.sqrt(inputs)
     with torch.no_grad():
         layer.weight.uniform_(-bound, bound, generator=generator)
