@@ -62,7 +62,7 @@ def test_train_shows_its_choices_its_progress_and_the_comparison(
     assert main(["train", str(table), "--target=kind", "--seeds=2", *SMALL]) == 0
     out, error = capsys.readouterr()
     assert "table.csv: 84 rows to train on, 12 to validate, 24 to test; 4 features, 3 classes" in error
-    assert "4-12-3, density 0.4 (uniform), output dense, relu, SET moving 0.3 an epoch" in error
+    assert "4-12-3, density 0.4 (er), output dense, relu, SET moving 0.3 an epoch" in error
     assert "2 epochs in batches of 32, adam at " in error
     assert len(re.findall(r"^(sparse|dense), seed [01]  epoch [12]/2  loss \d", error, re.MULTILINE)) == 8
     assert "Test accuracy" in out
@@ -93,15 +93,15 @@ def test_json_prints_one_object_alone(table: Path, tmp_path: Path, capsys: pytes
 
 def test_every_option_reaches_the_config(table: Path, tmp_path: Path) -> None:
     words = (
-        "--hidden 9,8 --density 0.5 --output-density 0.6 --allocate er --activity topk:4 --dropout 0.1 --rewire none "
-        "--fraction 0.2 --epochs 1 --batch-size 16 --optimizer sgd --learning-rate 0.05 --schedule constant "
-        "--momentum 0.5 --weight-decay 0.001 --clip 2 --patience 3 --seeds 1 --seed 7 --no-twin --device cpu --amp "
+        "--hidden 9,8 --density 0.5 --output-density 0.6 --allocate uniform --activity topk:4 --dropout 0.1 "
+        "--rewire none --fraction 0.2 --epochs 1 --batch-size 16 --optimizer sgd --learning-rate 0.05 "
+        "--schedule constant --momentum 0.5 --weight-decay 0.001 --clip 2 --patience 3 --seeds 1 --seed 7 --no-twin --device cpu --amp "
         "--threads 1 --quiet"
     )
     assert main(["train", str(table), "--target", "kind", "--out", str(tmp_path / "run"), *words.split()]) == 0
     lines = (tmp_path / "run" / "config.toml").read_text().splitlines()
     for line in (
-        'target = "kind"', "hidden = [9, 8]", "density = 0.5", "output_density = 0.6", 'allocate = "er"',
+        'target = "kind"', "hidden = [9, 8]", "density = 0.5", "output_density = 0.6", 'allocate = "uniform"',
         'activity = "topk:4"', "dropout = 0.1", 'rewire = "none"', "fraction = 0.2", "epochs = 1", "batch_size = 16",
         'optimizer = "sgd"', "learning_rate = 0.05", 'schedule = "constant"', "momentum = 0.5", "weight_decay = 0.001",
         "clip = 2.0", "patience = 3", "seeds = 1", "seed = 7", "twin = false", 'device = "cpu"', "amp = true",

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gossamer import InputError, SparseLinear
+from gossamer.kernels import Code
 from gossamer.plasticity import LossGradient, Rewire, drop, grow
 from gossamer.plasticity.evidence import PairScores
 from gossamer.plasticity.gradient import GradientMemory
@@ -169,3 +170,13 @@ def test_a_saved_momentum_goes_on() -> None:
     assert [c.pattern.cells.tolist() for c in rewires[0].layers.values()] == [
         c.pattern.cells.tolist() for c in rewires[1].layers.values()
     ]
+
+
+def test_gradient_of_a_layer_that_reads_a_code() -> None:
+    layer, x = SparseLinear(6, 4, density=0.5, generator=seeded(0), dtype=F64), batch(0).relu()
+    memory = GradientMemory(layer, {"": layer}, 1)
+    loss(layer(Code.pack(x))).backward()
+    twin = layer.to_dense()
+    loss(twin(x)).backward()
+    assert twin.weight.grad is not None
+    torch.testing.assert_close(measured(memory, LossGradient())[""], twin.weight.grad.abs())

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from gossamer import InputError, Pattern, SparseLinear
+from gossamer.kernels import Code
 from gossamer.plasticity.evidence import PairScores
 from gossamer.plasticity.layers import sparse_layers
 from gossamer.plasticity.pairs import Factored, Summed
@@ -179,6 +180,27 @@ def test_branches_are_told_apart() -> None:
     torch.testing.assert_close(found["left"], cosines(left, stem))
     torch.testing.assert_close(found["right"], cosines(right, stem))
     torch.testing.assert_close(found["top"], cosines(top, mixed))  # of two sources: its own input
+
+
+class Coded(nn.Module):
+    """Its second layer reads a sparse code."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = sparse(6, 8), sparse(8, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.second(Code.pack(self.first(x).relu()))
+        return y
+
+
+def test_sparse_codes_count_as_what_they_stand_for() -> None:
+    net, x = Coded(), samples(20, 6)
+    z_1 = net.first(x).detach()
+    z_2 = net.second(z_1.relu()).detach()
+    torch.testing.assert_close(measured(net, Cosine("pre"), x)["second"], cosines(z_2, z_1))
+    torch.testing.assert_close(measured(net, Cosine("post"), x)["second"], cosines(z_2, z_1.relu()))
+    torch.testing.assert_close(measured(net, Cosine("post"), x)["first"], cosines(z_1.relu(), x))
 
 
 def test_frozen_layers_are_seen_too() -> None:

@@ -34,6 +34,7 @@ def options(table: Path) -> Options:
         target="kind",
         hidden=(16, 16),
         density=0.3,
+        allocate="uniform",
         activity="relu",
         dropout=0.2,
         epochs=5,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -113,13 +114,16 @@ def test_every_rule_keeps_the_count_and_resumes(options: Options, dataset: Datas
     assert len({epoch.connections for epoch in whole.history}) == 1
 
 
-def test_the_fraction_falls_with_the_learning_rate(options: Options, dataset: Dataset) -> None:
-    moved = {}
-    for schedule in ("constant", "cosine"):
-        fit = make(replace(options, schedule=schedule, hidden=(200,), epochs=6), dataset)
-        moved[schedule] = [epoch.died for epoch in fit.run()][:-1]
-    assert moved["cosine"][0] == moved["constant"][0]
-    assert moved["cosine"][-1] < 0.5 * moved["constant"][-1]  # at a quarter and at all of it, and zeros die anyway
+@pytest.mark.parametrize(
+    ("schedule", "last"), [("constant", 0.3), ("cosine", 0.3 * 0.5 * (1 + math.cos(0.8 * math.pi)))]
+)
+def test_the_fraction_follows_the_schedule(options: Options, dataset: Dataset, schedule: str, last: float) -> None:
+    fit = make(replace(options, schedule=schedule), dataset)
+    assert fit.rewire is not None
+    fraction = fit.rewire.drop.fraction
+    assert callable(fraction)
+    assert fraction(0) == 0.3
+    assert fraction(4) == pytest.approx(last)
 
 
 def test_adam_steps_on_sparse_weights_grow_as_the_weights_do(options: Options, dataset: Dataset) -> None:
@@ -182,6 +186,15 @@ def test_wiring_counts_and_weighs_the_links_of_each_input(options: Options, data
     strength, degree = fit.wiring[5]
     torch.testing.assert_close(strength, weight.abs().sum(0))
     assert torch.equal(degree, first.pattern.to_mask().sum(0).to(degree.dtype))
+
+
+def test_wiring_of_a_first_layer_that_is_dense(options: Options, dataset: Dataset) -> None:
+    fit = make(replace(options, density=1.0, epochs=1), dataset)
+    for _ in fit.run():
+        pass
+    strength, degree = fit.wiring[1]
+    torch.testing.assert_close(strength, fit.model.linear1.weight.detach().abs().sum(0))  # type: ignore[union-attr, operator]
+    assert degree.tolist() == [16] * 6
 
 
 def test_many_epochs_leave_a_bounded_number_of_snapshots(options: Options, dataset: Dataset) -> None:

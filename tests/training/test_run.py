@@ -28,6 +28,7 @@ def finished(table: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Opt
         target="kind",
         hidden=(16, 16),
         density=0.3,
+        allocate="uniform",
         dropout=0.1,
         activity="topk:8",
         epochs=4,
@@ -195,8 +196,15 @@ def test_a_killed_run_ends_like_one_that_was_not(finished: tuple[Options, RunFol
     options, whole = finished
     run = tmp_path / "run"
     start = ["train", options.data, "--target=kind", "--hidden=16,16", "--density=0.3", "--dropout=0.1", f"--out={run}"]
-    start += ["--activity=topk:8", "--epochs=4", "--batch-size=20", "--learning-rate=0.01", "--seed=1", "--seeds=2"]
-    start += ["--threads=1", "--quiet"]
+    start += [
+        "--allocate=uniform",
+        "--activity=topk:8",
+        "--epochs=4",
+        "--batch-size=20",
+        "--learning-rate=0.01",
+        "--seed=1",
+    ]
+    start += ["--seeds=2", "--threads=1", "--quiet"]
     kills = [("after", 3), ("before", 3), ("after", 4), ("before", 7), ("after", 5), ("before", 2)]
     for number, (when, count) in enumerate(kills):
         words = start if number == 0 else ["train", "--resume", str(run), "--quiet"]

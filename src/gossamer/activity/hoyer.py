@@ -47,6 +47,7 @@ def hoyer_projection(
         sparseness: σ* in (0, 1). One for all rows, or a tensor that broadcasts to the other dimensions of ``x``; a
             tensor may require a gradient. In compiled code, and in a tensor on an accelerator, it is not looked at: a
             value outside (0, 1) makes its rows NaN.
+        dim: the units that compete.
         signed: project |x| and restore the signs, where a zero counts as positive. Otherwise the result is ≥ 0;
             negative entries of ``x`` are not clipped first, as the threshold may lie below them.
         norm: the length λ₂ > 0 of each result, or "preserve" for the length of the row (of its finite entries).
@@ -77,13 +78,12 @@ def hoyer_projection(
     dim %= x.dim()
     if x.shape[dim] < 2:
         raise InputError(f"x must have at least 2 entries along dim {dim}, got shape {tuple(x.shape)}")
-    preserve = isinstance(norm, str)
-    if norm != "preserve" and (preserve or not 0 < norm < math.inf):
+    if norm != "preserve" and (isinstance(norm, str) or not 0 < norm < math.inf):
         raise InputError(f"norm must be a positive number or 'preserve', got {norm!r}")
 
     wide = x if x.dtype in (torch.float32, torch.float64) else x.float()
     s = project(wide, _radius(sparseness, x, dim), dim, signed)
-    if preserve:
+    if norm == "preserve":
         s = s * _length(wide, dim)
     elif norm != 1:
         s = s * norm
@@ -97,7 +97,7 @@ def _radius(sparseness: float | Tensor, x: Tensor, dim: int) -> Tensor:
     if not isinstance(sparseness, Tensor):
         if not torch.compiler.is_compiling():
             check_fraction("sparseness", sparseness, open_low=True, open_high=True)
-        return torch.full((), root - sparseness * (root - 1), dtype=dtype)
+        return torch.full((), root - sparseness * (root - 1), dtype=dtype, device="cpu")
     if sparseness.device.type == "cpu" and not torch.compiler.is_compiling():
         inside = (sparseness > 0) & (sparseness < 1)
         if not bool(inside.all()):
@@ -115,7 +115,8 @@ def _length(x: Tensor, dim: int) -> Tensor:
     x = torch.where(x == -math.inf, 0.0, x)
     top = x.detach().abs().amax(dim, keepdim=True)
     top = torch.where(top > 0, top, 1.0)
-    return top * torch.linalg.vector_norm(x / top, dim=dim, keepdim=True)
+    length: Tensor = torch.linalg.vector_norm(x / top, dim=dim, keepdim=True)
+    return top * length
 
 
 class Hoyer(nn.Module):

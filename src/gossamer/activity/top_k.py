@@ -30,7 +30,7 @@ def top_k(x: Tensor, k: int, dim: int = -1, signed: bool = False) -> Tensor:
 
 
 def _live(x: Tensor, k: int, dim: int, signed: bool) -> tuple[Tensor, Tensor]:
-    """True at the k largest entries, ties by lowest index; and, one a row, whether it has a NaN and so no live entry."""
+    """True at the k largest entries, ties by lowest index; and, for each row, whether a NaN leaves it without any."""
     if x.dim() == 0 or not x.is_floating_point():
         raise InputError(f"x must be floating point with one dimension at least, got {x.dtype} of {tuple(x.shape)}")
     k = check_count("k", k, low=1, high=x.shape[dim])

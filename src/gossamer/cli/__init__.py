@@ -1,4 +1,4 @@
-"""The command line: ``gossamer train | predict | report | summary``."""
+"""The command line: ``gossamer train | predict | report | summary | bench``."""
 
 from gossamer.cli.main import main
 

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from gossamer import data as data_room
+from gossamer.bench.command import bench
 from gossamer.cli import terminal
 from gossamer.errors import InputError
 from gossamer.plasticity import PRESETS
@@ -24,7 +25,7 @@ from gossamer.training import train as train_run
 from gossamer.training.files import write_atomically
 from gossamer.training.options import REWIRINGS, sizes_for
 
-__all__ = ["predict", "report", "summary", "train"]
+__all__ = ["bench", "predict", "report", "summary", "train"]
 
 _WITH_RESUME = {"command", "resume", "no_report", "quiet", "json"}
 

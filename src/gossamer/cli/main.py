@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 import gossamer
+from gossamer.bench import command as bench
 from gossamer.errors import InputError
 
 __all__ = ["main", "parser"]
@@ -89,9 +90,7 @@ def parser() -> argparse.ArgumentParser:
     network.add_argument("--hidden", type=_sizes, metavar="N,N", help="units of the hidden layers, such as 1000,1000")
     network.add_argument("--density", type=float, metavar="D", help="live fraction of the connections (0.1)")
     network.add_argument("--output-density", type=float, metavar="D", help="that of the output layer (it is dense)")
-    network.add_argument(
-        "--allocate", metavar="HOW", help="share connections among layers: uniform, er or erk (uniform)"
-    )
+    network.add_argument("--allocate", metavar="HOW", help="share connections among layers: uniform, er or erk (er)")
     network.add_argument(
         "--activity", metavar="WHAT", help="what fires: relu, hoyer:SPARSENESS, topk:UNITS or none (hoyer:0.8)"
     )
@@ -158,6 +157,8 @@ def parser() -> argparse.ArgumentParser:
     )
     summary.add_argument("run", type=Path, metavar="RUN", help="the folder of a finished run")
     summary.add_argument("--json", action="store_true", help="print results.json instead")
+
+    bench.add_parser(commands)
     return top
 
 

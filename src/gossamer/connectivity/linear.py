@@ -202,7 +202,7 @@ class SparseLinear(nn.Module):
 
     def to_dense(self) -> nn.Linear:
         """The same function as a `torch.nn.Linear`, zeros where no connection is live."""
-        dense = nn.utils.skip_init(  # no draws from torch's own generator
+        dense: nn.Linear = nn.utils.skip_init(  # no draws from torch's own generator
             nn.Linear,
             self.in_features,
             self.out_features,
@@ -254,7 +254,7 @@ class SparseLinear(nn.Module):
             if values.numel() != self.values.numel():
                 self.values.grad = None
                 self.values.data = torch.empty_like(values, dtype=self.values.dtype, device=self.values.device)
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)  # type: ignore[arg-type]
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
     def extra_repr(self) -> str:
         return (

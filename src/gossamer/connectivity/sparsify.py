@@ -33,7 +33,7 @@ def sparsify_(
         model: any module with `nn.Linear` layers inside.
         density: live fraction of the connections of all replaced layers together, in (0, 1].
         allocate: how they are shared among layers; see `allocate_densities`.
-        where: ``where(name, layer)`` tells whether to replace a layer (default: all).
+        where: ``where(name, layer)`` tells whether to replace a layer (default: all); name is its first in the model.
         keep: ``"random"`` draws the pattern and initialises weights for the live fan-in, to train from scratch;
             ``"magnitude"`` keeps each layer's largest weights, to prune a trained model.
         generator: source of patterns and weights (default: torch's own).
@@ -50,14 +50,16 @@ def sparsify_(
     for prefix, parent in model.named_modules():
         for name, child in parent._modules.items():  # named_children would list a layer once
             full = f"{prefix}.{name}" if prefix else name
-            if type(child) is nn.Linear and (where is None or where(full, child)):
+            if type(child) is nn.Linear:
                 places.setdefault(child, []).append((parent, name))
                 names.setdefault(child, full)
+    if where is not None:
+        places = {layer: spots for layer, spots in places.items() if where(names[layer], layer)}
     if not places:
         raise InputError(
             "model has no nn.Linear layer to make sparse" + (" at which where(…) is true" if where else "")
         )
-    _refuse_shared(model, names)
+    _refuse_shared(model, {layer: names[layer] for layer in places})
     densities = allocate_densities([tuple(layer.weight.shape) for layer in places], density, allocate)
     for (layer, spots), layer_density in zip(places.items(), densities, strict=True):
         replacement = _sparse_twin(layer, layer_density, keep, generator)

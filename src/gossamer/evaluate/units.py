@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from gossamer.connectivity import SparseLinear
 from gossamer.errors import InputError, check_count
 from gossamer.evaluate.mode import evaluating
+from gossamer.kernels import Code
 
 __all__ = ["UnitActivity", "fan_out", "linear_layers", "measure_activity"]
 
@@ -82,10 +83,13 @@ class _Counter:
         self.active = torch.zeros(features, dtype=torch.int64)
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        x: Tensor = args[0] if args else next(iter(kwargs.values()))
-        flat = x.reshape(-1, x.shape[-1])
-        self.samples += flat.shape[0]
-        self.active += (flat != 0).sum(0).cpu()
+        given: Tensor | Code = args[0] if args else next(iter(kwargs.values()))
+        x = given.to_dense() if isinstance(given, Code) else given
+        if x.dim() == 0 or x.shape[-1] != self.active.numel():
+            return  # the layer itself says what is wrong
+        active = x.reshape(-1, x.shape[-1]) != 0
+        self.samples += active.shape[0]
+        self.active += active.sum(0).cpu()
 
 
 def measure_activity(model: nn.Module, x: Tensor, batch_size: int = 512) -> dict[str, UnitActivity]:

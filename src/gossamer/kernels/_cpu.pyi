@@ -92,6 +92,33 @@ def joint_if_sparse(
     outputs: int,
     /,
 ) -> bool: ...
+def hoyer_forward(
+    dtype: int,
+    threads: int,
+    x: int,
+    s: int,
+    beta: int,
+    radius: int,
+    radius_per_row: bool,
+    outer: int,
+    n: int,
+    inner: int,
+    magnitude: bool,
+) -> None: ...
+def hoyer_backward(
+    dtype: int,
+    threads: int,
+    v: int,
+    s: int,
+    beta: int,
+    radius: int,
+    radius_per_row: bool,
+    out: int,
+    outer: int,
+    n: int,
+    inner: int,
+    magnitude: bool,
+) -> None: ...
 def sample_sorted(cells: int, count: int, seed: int, out: int, /) -> None: ...
 def transpose(
     indptr: int, indices: int, rows: int, cols: int, t_indptr: int, t_indices: int, permutation: int, /

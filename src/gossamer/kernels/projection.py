@@ -46,6 +46,7 @@ _library.define("hoyer_product(Tensor v, Tensor s, Tensor beta, Tensor radius, i
 
 def reference(x: Tensor, radius: Tensor, dim: int, magnitude: bool) -> tuple[Tensor, Tensor]:
     """(s, β) by sorting, O(n log n): the k-th largest unit is live iff Σ(x − x_k)₊ / ‖(x − x_k)₊‖ < r."""
+    radius = radius.to(x.device)
     wide = radius.dtype
     size = x.abs() if magnitude else x
     top = size.amax(dim, keepdim=True)
@@ -98,6 +99,7 @@ def reference(x: Tensor, radius: Tensor, dim: int, magnitude: bool) -> tuple[Ten
 
 def reference_product(v: Tensor, s: Tensor, beta: Tensor, radius: Tensor, dim: int) -> Tensor:
     """J v in plain torch."""
+    radius = radius.to(s.device)
     wide, b, live = radius.dtype, s.sign(), s != 0
     v = torch.where(live, v, 0.0)
     d = live.sum(dim, keepdim=True)
@@ -120,7 +122,8 @@ def _per_row(s: Tensor, dim: int) -> Tensor:
 
 
 def _laid_out_as(model: Tensor, x: Tensor) -> Tensor:
-    return x if x.stride() == model.stride() else torch.empty_like(model).copy_(x)
+    same = x.dtype == model.dtype and x.shape == model.shape and x.stride() == model.stride()
+    return x if same else torch.empty_like(model).copy_(x)
 
 
 def _rows_in_memory(s: Tensor, dim: int) -> tuple[int, int, int]:
@@ -130,7 +133,8 @@ def _rows_in_memory(s: Tensor, dim: int) -> tuple[int, int, int]:
 
 
 def _radius_in_memory(radius: Tensor, s: Tensor, dim: int) -> Tensor:
-    return radius if radius.numel() == 1 else _per_row(s, dim).to(radius.dtype).copy_(radius)
+    radius = radius.to(s.device, torch.float64)
+    return radius if radius.numel() == 1 else _per_row(s, dim).double().copy_(radius)
 
 
 def _hoyer(x: Tensor, radius: Tensor, dim: int, magnitude: bool) -> tuple[Tensor, Tensor]:
@@ -180,15 +184,17 @@ _library.impl("hoyer", _hoyer, "CompositeExplicitAutograd")
 _library.impl("hoyer_product", _hoyer_product, "CompositeExplicitAutograd")
 
 
-@torch.library.register_fake("gossamer::hoyer", lib=_library)
-def _(x: Tensor, radius: Tensor, dim: int, magnitude: bool) -> tuple[Tensor, Tensor]:
+def _hoyer_shapes(x: Tensor, radius: Tensor, dim: int, magnitude: bool) -> tuple[Tensor, Tensor]:
     s = torch.empty_like(x)
     return s, _per_row(s, dim)
 
 
-@torch.library.register_fake("gossamer::hoyer_product", lib=_library)
-def _(v: Tensor, s: Tensor, beta: Tensor, radius: Tensor, dim: int, magnitude: bool) -> Tensor:
+def _product_shapes(v: Tensor, s: Tensor, beta: Tensor, radius: Tensor, dim: int, magnitude: bool) -> Tensor:
     return torch.empty_like(s)
+
+
+torch.library.register_fake("gossamer::hoyer", _hoyer_shapes, lib=_library)
+torch.library.register_fake("gossamer::hoyer_product", _product_shapes, lib=_library)
 
 
 # ---- derivatives ---------------------------------------------------------------------------------------------------
@@ -231,7 +237,7 @@ def _hoyer_gradient(ctx: Any, grad: Tensor | None, grad_beta: Tensor | None) -> 
             along = along + _inner(s.sign(), grad, dim) / d - mean * inverse * _inner(tau, grad, dim)
         if grad_beta is not None:
             along = along - beta * mean * inverse * grad_beta
-        grad_radius = torch.where(inverse > 0, along, 0.0).to(radius.dtype).sum_to_size(radius.shape)
+        grad_radius = torch.where(inverse > 0, along, 0.0).sum_to_size(radius.shape).to(radius)
     return grad_x, grad_radius, None, None
 
 
@@ -267,7 +273,7 @@ class _Hoyer(torch.autograd.Function):
         _save_hoyer(ctx, (x, radius, dim, magnitude), output)
         return output
 
-    backward = staticmethod(_hoyer_gradient)  # type: ignore[assignment]
+    backward = staticmethod(_hoyer_gradient)
 
 
 _PLAIN = (Tensor, torch.nn.Parameter)
@@ -289,7 +295,7 @@ def project(x: Tensor, radius: Tensor, dim: int, magnitude: bool) -> Tensor:
 
     ``radius`` is float64 (float32 on devices without it), of no dimension or with the shape of ``x`` but 1 in ``dim``.
     """
-    if radius.numel() > 1 and radius.shape != x.shape[:dim] + (1,) + x.shape[dim + 1 :]:
+    if radius.numel() > 1 and radius.shape != (*x.shape[:dim], 1, *x.shape[dim + 1 :]):
         raise InputError(f"radius must have one number for each row of x, got shape {tuple(radius.shape)}")
     if not _plain(x):
         return torch.ops.gossamer.hoyer(x, radius, dim, magnitude)[0]  # type: ignore[no-any-return]

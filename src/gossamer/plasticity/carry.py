@@ -71,12 +71,12 @@ def carry_(
     cells, old = merge(kept, born)
     pattern = Pattern.from_cells(cells, layer.out_features, layer.in_features)
     del cells
-    shape = layer.values.shape
-    values = _follow(layer.values, survives, old).masked_scatter_(~old, weights.to(layer.values))
+    shape, index = layer.values.shape, survives.nonzero().flatten()
+    values = _follow(layer.values, index, old).masked_scatter_(~old, weights.to(layer.values))
     state = {} if optimizer is None else optimizer.state.get(layer.values, {})
     for key, tensor in state.items():
         if isinstance(tensor, Tensor) and tensor.shape == shape:
-            moved = _follow(tensor, survives, old)
+            moved = _follow(tensor, index, old)
             if moved.shape == shape:
                 tensor.copy_(moved)
             else:
@@ -84,5 +84,5 @@ def carry_(
     layer.set_pattern(pattern, values)
 
 
-def _follow(tensor: Tensor, survives: Tensor, old: Tensor) -> Tensor:
-    return torch.zeros(old.shape, dtype=tensor.dtype, device=tensor.device).masked_scatter_(old, tensor[survives])
+def _follow(tensor: Tensor, index: Tensor, old: Tensor) -> Tensor:
+    return torch.zeros(old.shape, dtype=tensor.dtype, device=tensor.device).masked_scatter_(old, tensor[index])

@@ -26,7 +26,7 @@ from torch.utils.hooks import RemovableHandle
 from gossamer.connectivity import SparseLinear
 from gossamer.errors import InputError, check_count, check_fraction
 from gossamer.plasticity.evidence import PairScores, Statistic
-from gossamer.plasticity.layers import bare
+from gossamer.plasticity.layers import bare, dense_input
 from gossamer.plasticity.pairs import Factored, Score
 
 __all__ = ["GradientMemory", "LossGradient"]
@@ -60,9 +60,9 @@ class GradientMemory:
         self.passes += self.inner.training and torch.is_grad_enabled()
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def _watch(self, name: str, layer: nn.Module, args: tuple[Tensor, ...], y: Tensor) -> None:
+    def _watch(self, name: str, layer: nn.Module, args: tuple[Any, ...], y: Tensor) -> None:
         if layer.training and y.requires_grad:
-            y.register_hook(partial(self._keep, name, self.passes, args[0].detach()))
+            y.register_hook(partial(self._keep, name, self.passes, dense_input(args[0]).detach()))
 
     def _keep(self, name: str, number: int, x: Tensor, delta: Tensor) -> None:
         kept = self.kept[name]

@@ -186,9 +186,12 @@ def _in_proportion(e: Evidence, empty: EmptyCells, count: int, statistic: Statis
     while chosen.numel() < count and made < budget:
         rate = max(chosen.numel(), 1) / made if made else 1.0
         now = min(math.ceil(1.1 * (count - chosen.numel()) / rate), budget - made, max(count, _DRAWS))
-        cells = empty.at(torch.randint(empty.count, (now,), generator=e.generator).to(chosen.device))
+        ranks, turn = torch.randint(empty.count, (now,), generator=e.generator).to(chosen.device).sort()
         u = torch.rand(now, generator=e.generator, dtype=torch.float64).to(chosen.device)
-        chosen = _distinct(torch.cat([chosen, cells[u < pairs.at(cells)]]))[:count]
+        cells = empty.at(ranks)  # ascending, for locality; then the accepted ones in the order of their draws
+        accepted = u < pairs.at(cells)
+        in_turn = cells[accepted][turn[accepted].argsort()]
+        chosen = _distinct(torch.cat([chosen, in_turn]))[:count]
         made += now
     chosen = chosen.sort().values
     if chosen.numel() < count:  # go on from here by keys

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import nn
+from torch import Tensor, nn
 
 from gossamer.connectivity import SparseLinear
 from gossamer.errors import InputError
+from gossamer.kernels import Code
 
-__all__ = ["Where", "bare", "sparse_layers"]
+__all__ = ["Where", "bare", "dense_input", "sparse_layers"]
 
 Where = Callable[[str, SparseLinear], bool]
 
@@ -35,3 +36,8 @@ def sparse_layers(net: nn.Module, where: Where | None = None) -> dict[str, Spars
     if not layers:
         raise InputError("net has no SparseLinear layer to rewire" + (" at which where(…) is true" if where else ""))
     return layers
+
+
+def dense_input(x: Tensor | Code) -> Tensor:
+    """What a layer has read, (…, inputs), whether it came as a tensor or as a code."""
+    return x.to_dense() if isinstance(x, Code) else x

@@ -28,13 +28,14 @@ BLOCK = 1 << 22  # numbers in a temporary
 
 @dataclass(frozen=True)
 class Score:
-    """f: |x|, or the positive part of x; at most ``most``, which rounding may have overstepped."""
+    """f in place: |x|, or the positive part of x; at most ``most``, which rounding may have overstepped."""
 
     absolute: bool = True
     most: float = float("inf")
 
     def __call__(self, x: Tensor) -> Tensor:
-        return (x.abs() if self.absolute else x.clamp(min=0)).clamp_(max=self.most)
+        x = x.abs_() if self.absolute else x.clamp_(min=0)
+        return x if self.most == float("inf") else x.clamp_(max=self.most)
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Summed:
         """Blocks of about ``block`` cells."""
         flat = self.matrix.flatten()
         for start in range(0, flat.numel(), self.block):
-            yield start, self.score(flat[start : start + self.block])
+            yield start, self.score(flat[start : start + self.block].clone())
 
 
 @dataclass(frozen=True)

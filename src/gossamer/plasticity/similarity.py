@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from gossamer.connectivity import SparseLinear
 from gossamer.errors import InputError, check_choice
 from gossamer.plasticity.evidence import PairScores, Statistic
+from gossamer.plasticity.layers import dense_input
 from gossamer.plasticity.pairs import Factored, Score, Summed
 from gossamer.plasticity.ranks import sum_over_ranks_
 
@@ -213,7 +214,7 @@ def _passes(net: nn.Module, batches: Iterable[Call]) -> Iterable[tuple[list[_Cal
     calls: list[_Call] = []
 
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], y: Tensor) -> Tensor:
-        x = args[0] if args else next(iter(kwargs.values()))
+        x = dense_input(args[0] if args else next(iter(kwargs.values())))
         passed_on = y.detach().requires_grad_(torch.is_grad_enabled()).clone()  # whose graph starts here
         calls.append(_Call(module, _rows(x).clone(), _rows(y), x.grad_fn, passed_on.grad_fn))
         return passed_on  # what follows may change it in place

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from gossamer.connectivity import SparseLinear
 from gossamer.errors import InputError
+from gossamer.evaluate.units import fan_out
 from gossamer.models import MLP
 from gossamer.plasticity import Rewire, preset, schedule
 from gossamer.training.options import Options
@@ -215,15 +216,18 @@ class Fit:
             group["lr"] = rate * group["scale"]
 
     def _record_wiring(self, epoch: int) -> None:
-        """Σ|w| over the links that leave each input, and their number."""
-        first = next(m for m in self.model.modules() if isinstance(m, SparseLinear | nn.Linear))
+        """Of the sparse network, Σ|w| over the links that leave each input, and their number."""
         wanted = epoch % math.ceil(self.options.epochs / _SNAPSHOTS) == 0 or self.finished
-        if not wanted or not isinstance(first, SparseLinear):
+        if not (self.sparse and wanted):
             return
-        columns = first.pattern.col_indices.long()
-        strength = torch.zeros(first.in_features, device=columns.device)
-        strength.index_add_(0, columns, first.values.detach().abs())
-        self.wiring[epoch] = strength.cpu(), first.pattern.fan_out.cpu()
+        first = next(m for m in self.model.modules() if isinstance(m, SparseLinear | nn.Linear))
+        if isinstance(first, SparseLinear):
+            columns = first.pattern.col_indices.long()
+            strength = torch.zeros(first.in_features, device=columns.device)
+            strength.index_add_(0, columns, first.values.detach().abs())
+        else:
+            strength = first.weight.detach().abs().sum(0)
+        self.wiring[epoch] = strength.cpu(), fan_out(first).cpu()
 
     # ---- what a checkpoint holds -----------------------------------------------------------------------------------
 

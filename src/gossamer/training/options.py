@@ -47,7 +47,7 @@ class Options:
     hidden: tuple[int, ...]
     density: float = 0.1
     output_density: float | None = None
-    allocate: Allocation = "uniform"
+    allocate: Allocation = "er"
     activity: str = "hoyer:0.8"
     dropout: float = 0.0
     rewire: str = "SET"

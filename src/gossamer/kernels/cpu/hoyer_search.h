@@ -88,8 +88,11 @@ class Search {
     }
     if (!(depth_ > 0.02 * spread && depth_ < infinity)) depth_ = 0.25 * spread;
     mean_depth_ = spread;
-    if (!(depth_ > 0)) {  // as far as the moments tell, all are equal
-      depth_ = top_ == 0 ? 1 : std::fabs(top_);
+    const bool constant = !(depth_ > 0);  // as far as the moments tell
+    if (constant) depth_ = top_ == 0 ? 1 : std::fabs(top_);
+    // As many ties as r² leave the depth open, down to the next smaller unit.
+    const double r2 = radius * radius;
+    if (constant || std::fabs(r2 - std::round(r2)) <= 1e-12 * r2) {
       probe();
     } else {
       aim();

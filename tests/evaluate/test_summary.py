@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from gossamer import Pattern, SparseLinear
+from gossamer.evaluate import summary
+
+
+def network() -> nn.Sequential:
+    mask = torch.tensor([[1, 0, 0], [1, 1, 0], [0, 0, 0], [0, 1, 0]])
+    first = SparseLinear(3, 4, pattern=Pattern.from_mask(mask), generator=torch.Generator().manual_seed(0))
+    second = nn.Linear(4, 2)
+    with torch.no_grad():
+        first.values.fill_(1.0)
+        assert first.bias is not None
+        first.bias.copy_(torch.tensor([0.0, 0.0, -1.0, 0.0]))
+    return nn.Sequential(first, nn.ReLU(), nn.PReLU(), second)
+
+
+def test_a_literal_table() -> None:
+    x = torch.tensor([[1.0, 0.0, 1.0], [1.0, 1.0, 1.0]])
+    found = summary(network(), x)
+    rows = [line.split("  ") for line in str(found).splitlines()]
+    rows = [[cell.strip() for cell in row if cell.strip()] for row in rows]
+    header = "layer kind in out density connections weights indices MACs"
+    assert rows[0] == [
+        *header.split(),
+        "active MACs",
+        "active in",
+        "active out",
+        "dead out",
+        "unwired in",
+        "unwired out",
+    ]
+    first = ["0", "SparseLinear", "3", "4", "0.3333", "4", "32 B", "84 B", "4"]
+    assert rows[2] == [*first, "3", "83.3%", "62.5%", "1", "1", "1"]
+    assert rows[3] == ["3", "Linear", "4", "2", "1", "8", "40 B", "0 B", "8", "5", "62.5%", "0", "0"]
+    assert rows[4] == ["other", "4 B"]
+    assert rows[6] == ["total", "12", "76 B", "84 B", "12", "8"]
+    assert len(rows) == 7
+    assert found.unwired == {"0": (1, 1), "3": (0, 0)}
+    assert found.activity["0"].dead_units == 1
+    assert found.cost.total.connections == 12
+
+
+def test_columns_are_aligned_and_lines_have_no_trailing_blanks() -> None:
+    lines = str(summary(network(), torch.ones(2, 3))).splitlines()
+    assert set(lines[1]) == {"─"}
+    assert len(lines[1]) == max(map(len, lines)) == len(lines[0])
+    assert all(line == line.rstrip() for line in lines)
+    end = lines[0].index("connections") + len("connections")
+    for line in (lines[2], lines[3], lines[6]):
+        assert line[end - 1].isdigit()
+        assert line[end : end + 1] in ("", " ")
+
+
+def test_without_data_nothing_is_said_about_activity() -> None:
+    found = summary(network())
+    assert found.activity == {}
+    assert "active" not in str(found)
+    assert "dead" not in str(found)
+    assert "unwired in" in str(found)
+
+
+def test_a_layer_that_does_not_run_is_listed_without_activity() -> None:
+    model = network()
+    model.add_module("spare", nn.Linear(2, 2))
+    model.forward = lambda x: model[3](model[2](model[1](model[0](x))))  # type: ignore[method-assign]
+    found = summary(model, torch.ones(2, 3))
+    assert "spare" not in found.activity
+    assert any(line.startswith("spare") for line in str(found).splitlines())
+    assert found.cost.total.active_macs_per_sample is None
+
+
+def test_sizes_have_units() -> None:
+    text = str(summary(SparseLinear(1000, 1000, 0.5, generator=torch.Generator().manual_seed(0))))
+    assert "(model)" in text
+    assert "500,000" in text
+    assert "2.0 MB" in text
+    assert "6.0 MB" in text
+
+
+def test_a_model_without_linear_layers() -> None:
+    lines = str(summary(nn.PReLU())).splitlines()
+    assert lines[2].split() == ["other", "4", "B"]
+    assert lines[-1].split() == ["total", "0", "4", "B", "0", "B", "0"]

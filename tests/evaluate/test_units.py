@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from gossamer import InputError, Pattern, SparseLinear
+from gossamer.evaluate import measure_activity
+from gossamer.kernels import Code
+
+
+def literal() -> nn.Sequential:
+    """2 -> 3 -> 1; unit 1 of the hidden layer never fires, unit 0 fires for positive x_0, unit 2 always."""
+    first = SparseLinear(2, 3, pattern=Pattern.from_mask(torch.tensor([[1, 0], [1, 1], [0, 0]])))
+    second = nn.Linear(3, 1)
+    with torch.no_grad():
+        first.values.copy_(torch.tensor([1.0, 0.0, 0.0]))
+        assert first.bias is not None
+        first.bias.copy_(torch.tensor([0.0, -1.0, 1.0]))
+    return nn.Sequential(first, nn.ReLU(), second)
+
+
+def test_literal_activity() -> None:
+    x = torch.tensor([[1.0, 0.0], [2.0, 0.0], [-1.0, 5.0], [0.0, 0.0]])
+    found = measure_activity(literal(), x)
+    assert list(found) == ["0", "2"]
+    first, second = found["0"], found["2"]
+    assert first.samples == second.samples == 4
+    assert first.input_active.tolist() == [0.75, 0.25]
+    assert first.input_active_fraction == 0.5
+    assert first.dead_inputs == 0
+    assert first.fan_out.tolist() == [2, 1]
+    assert first.active_connections == 2 * 0.75 + 0.25
+    assert first.output_active is not None
+    assert first.output_active.tolist() == [0.5, 0.0, 1.0]
+    assert first.output_active_fraction == 0.5
+    assert first.dead_units == 1
+    assert second.input_active is first.output_active
+    assert second.dead_inputs == 1
+    assert second.fan_out.tolist() == [1, 1, 1]
+    assert second.active_connections == 1.5
+    assert second.output_active is None
+    assert second.output_active_fraction is None
+    assert second.dead_units is None
+
+
+@given(st.integers(1, 20), st.integers(1, 25))
+def test_batches_do_not_matter(samples: int, batch_size: int) -> None:
+    x = torch.randn(samples, 2, generator=torch.Generator().manual_seed(samples)).relu()
+    whole, cut = measure_activity(literal(), x), measure_activity(literal(), x, batch_size)
+    for name in whole:
+        assert torch.equal(whole[name].input_active, cut[name].input_active)
+        assert whole[name].samples == cut[name].samples == samples
+
+
+def test_a_model_is_left_as_it_was() -> None:
+    model = literal()
+    model[0].eval()  # one module frozen, the others in training
+    modes = [module.training for module in model.modules()]
+    with torch.no_grad():
+        state = {name: t.clone() for name, t in model.state_dict().items()}
+    measure_activity(model, torch.ones(3, 2))
+    assert [module.training for module in model.modules()] == modes
+    assert all(p.grad is None for p in model.parameters())
+    assert all(torch.equal(t, state[name]) for name, t in model.state_dict().items())
+    assert not any(module._forward_pre_hooks for module in model.modules())
+    with pytest.raises(InputError):
+        measure_activity(model, torch.ones(3, 5))
+    assert [module.training for module in model.modules()] == modes
+    assert not any(module._forward_pre_hooks for module in model.modules())
+
+
+def test_it_is_measured_in_evaluation_mode() -> None:
+    seen = []
+
+    class Watch(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append((self.training, torch.is_grad_enabled()))
+            return x
+
+    measure_activity(nn.Sequential(Watch(), nn.Dropout(0.9), nn.Linear(2, 2)), torch.ones(3, 2))
+    assert seen == [(False, False)]
+
+
+class Branches(nn.Module):
+    """Layers that are not called in the order of their names, one twice, one never, one by keyword."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last, self.unused, self.first, self.again = (nn.Linear(4, 4) for _ in range(4))
+        self.narrow = nn.Linear(2, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(input=x)
+        x = self.again(self.again(x).relu())
+        return self.last(self.narrow(x[:, :2]).relu())  # type: ignore[no-any-return]
+
+
+def test_layers_are_reported_as_they_ran() -> None:
+    found = measure_activity(Branches(), torch.ones(5, 4))
+    assert list(found) == ["first", "again", "narrow", "last"]
+    assert found["again"].samples == 10
+    assert found["first"].output_active is not None
+    assert found["again"].output_active is None  # the next layer reads two of four
+    assert found["narrow"].output_active is not None
+
+
+def test_time_steps_count_as_samples() -> None:
+    x = torch.zeros(2, 3, 2)
+    x[0, 0, 0] = 1
+    found = measure_activity(nn.Linear(2, 4), x)
+    assert found[""].samples == 6
+    assert found[""].input_active.tolist() == pytest.approx([1 / 6, 0])
+
+
+def test_what_is_not_a_number_is_not_zero() -> None:
+    found = measure_activity(nn.Linear(3, 1), torch.tensor([[torch.nan, -0.0, -torch.inf]]))
+    assert found[""].input_active.tolist() == [1, 0, 1]
+
+
+def test_sparse_codes_count_as_what_they_stand_for() -> None:
+    class Packed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = SparseLinear(6, 4, 0.5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(Code.pack(x))  # type: ignore[no-any-return]
+
+    x = torch.tensor([[0.0, 2.0, 0.0, 0.0, -1.0, 0.0], [0.0, 1.0, 0.0, 0.0, 0.0, 0.0]])
+    found = measure_activity(Packed(), x)
+    assert found["layer"].input_active.tolist() == [0, 1, 0, 0, 0.5, 0]
+
+
+def test_nothing_to_measure() -> None:
+    assert measure_activity(nn.ReLU(), torch.ones(3)) == {}
+    for x in (torch.ones(0, 2), torch.tensor(1.0)):
+        with pytest.raises(InputError, match="x must hold at least one sample"):
+            measure_activity(literal(), x)
+    with pytest.raises(InputError, match="batch_size must be a whole number of at least 1, got 0"):
+        measure_activity(literal(), torch.ones(3, 2), 0)
