@@ -1,4 +1,4 @@
-"""What all tests share: reproducible hypothesis, and the thread count put back."""
+"""What all tests share: reproducible hypothesis, and a number of threads that is put back."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ settings.load_profile("gossamer")
 
 
 @pytest.fixture
-def threads() -> Iterator[None]:
-    """A test that sets the number of threads leaves it as it was."""
+def one_thread() -> Iterator[None]:
+    """One thread, which is fastest for small tensors on a busy machine; a test may set more. Put back afterwards."""
     before = torch.get_num_threads()
+    torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
 

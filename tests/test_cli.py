@@ -95,8 +95,8 @@ def test_every_option_reaches_the_config(table: Path, tmp_path: Path) -> None:
     words = (
         "--hidden 9,8 --density 0.5 --output-density 0.6 --allocate uniform --activity topk:4 --dropout 0.1 "
         "--rewire none --fraction 0.2 --epochs 1 --batch-size 16 --optimizer sgd --learning-rate 0.05 "
-        "--schedule constant --momentum 0.5 --weight-decay 0.001 --clip 2 --patience 3 --seeds 1 --seed 7 --no-twin --device cpu --amp "
-        "--threads 1 --quiet"
+        "--schedule constant --momentum 0.5 --weight-decay 0.001 --clip 2 --patience 3 --seeds 1 --seed 7 "
+        "--no-twin --device cpu --amp --threads 1 --quiet"
     )
     assert main(["train", str(table), "--target", "kind", "--out", str(tmp_path / "run"), *words.split()]) == 0
     lines = (tmp_path / "run" / "config.toml").read_text().splitlines()

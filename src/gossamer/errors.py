@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 __all__ = ["InputError", "check_choice", "check_count", "check_fraction"]
 
 
@@ -21,7 +19,7 @@ def check_fraction(
     except (TypeError, ValueError):
         raise InputError(f"{name} must be a number in {interval}, got {value!r}") from None
     inside = (low < number if open_low else low <= number) and (number < high if open_high else number <= high)
-    if math.isnan(number) or not inside:
+    if not inside:  # NaN is inside of nothing
         raise InputError(f"{name} must be in {interval}, got {value!r}")
     return number
 

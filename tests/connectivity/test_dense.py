@@ -47,3 +47,15 @@ def test_takes_a_code() -> None:
     torch.testing.assert_close(layer(Code.pack(x)), layer(x))
     with pytest.raises(gs.InputError, match="a code of 6 units, got one of 5"):
         layer(Code(torch.ones(1, 1), torch.zeros(1, 1, dtype=torch.int32), 5))
+
+
+def test_an_in_place_function_may_follow_a_sparse_layer() -> None:
+    net = nn.Sequential(gs.SparseLinear(6, 8, density=0.5), nn.ReLU(inplace=True), gs.SparseLinear(8, 3, density=0.5))
+    plain = nn.Sequential(net[0], nn.ReLU(), net[2])
+    x = torch.randn(4, 6)
+    net(x).sum().backward()
+    gradients = [parameter.grad for parameter in net.parameters()]
+    net.zero_grad(set_to_none=True)
+    plain(x).sum().backward()
+    for mine, theirs in zip(gradients, (parameter.grad for parameter in plain.parameters()), strict=True):
+        torch.testing.assert_close(mine, theirs)

@@ -18,6 +18,8 @@ from torch import Tensor
 from gossamer import InputError, Pattern, SparseLinear, kernels
 from gossamer.connectivity.pattern import live_count, sample_cells
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)

@@ -11,6 +11,8 @@ from torch.nn.utils import prune
 
 from gossamer import InputError, SparseLinear, allocate_densities, sparsify_
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)

@@ -99,7 +99,7 @@ def test_nested_state_is_counted() -> None:
         loss.backward()
         return loss
 
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    optimizer.step(closure)
     total = cost(model, optimizer).total.optimizer_bytes
     assert total is not None
     assert total >= 2 * 320

@@ -10,6 +10,8 @@ from gossamer import InputError, Pattern, SparseLinear
 from gossamer.evaluate import measure_activity
 from gossamer.kernels import Code
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def literal() -> nn.Sequential:
     """2 -> 3 -> 1; unit 1 of the hidden layer never fires, unit 0 fires for positive x_0, unit 2 always."""

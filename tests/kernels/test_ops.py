@@ -22,6 +22,8 @@ from gossamer import kernels
 from gossamer.errors import InputError
 from gossamer.kernels import Structure, _cpu, native, reference, rows_of, transpose
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 BATCHES = (0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 64, 130, 257)
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 # What a result may be off by, relative to the sum of its terms' magnitudes: rounding of the result, and of the sums.
@@ -129,7 +131,7 @@ def test_products_equal_dense_algebra(
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("level", range(len(ISAS)), ids=ISAS)
 def test_every_batch_size(level: int, dtype: torch.dtype) -> None:
-    s = random_structure(23, 31, 0.3)
+    s = random_structure(13, 17, 0.3)
     with instruction_set(level):
         for batch in BATCHES:
             check_all_products(s, batch, dtype)
@@ -483,14 +485,14 @@ def test_wrong_matrices_are_refused() -> None:
         kernels.sddmm(numbers(5, 3), numbers(4, 2), s)
     with pytest.raises(InputError, match=r"grad must have shape \(batch, 5\)"):
         torch.ops.gossamer.linear_backward(numbers(3, 4), v, *s, numbers(3, 4))
-    for call in (
-        lambda: torch.func.vmap(lambda x: kernels.linear(v, s, x))(numbers(2, 3, 5)),
-        lambda: torch.func.vmap(lambda x: kernels.spmm(v, s, x))(numbers(2, 5, 3)),
-        lambda: torch.func.vmap(lambda y: kernels.spmm_t(v, s, y))(numbers(2, 4, 3)),
-        lambda: torch.func.vmap(lambda a: kernels.sddmm(a, b, s))(numbers(2, 5, 3)),
+    for function, wrong in (
+        (lambda x: kernels.linear(v, s, x), numbers(2, 3, 5)),
+        (lambda x: kernels.spmm(v, s, x), numbers(2, 5, 3)),
+        (lambda y: kernels.spmm_t(v, s, y), numbers(2, 4, 3)),
+        (lambda a: kernels.sddmm(a, b, s), numbers(2, 5, 3)),
     ):
         with pytest.raises(InputError, match="must have shape"):
-            call()
+            torch.func.vmap(function)(wrong)
 
 
 def test_a_pattern_on_another_device_is_refused() -> None:
@@ -608,7 +610,12 @@ def test_a_gradient_with_a_pattern_that_was_spoilt_after_the_forward_pass_is_ref
 def test_a_pattern_is_verified_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     original = kernels.structure._verify_now
-    monkeypatch.setattr(kernels.structure, "_verify_now", lambda s: calls.append(s) or original(s))
+
+    def count(s: Structure) -> None:
+        calls.append(s)
+        original(s)
+
+    monkeypatch.setattr(kernels.structure, "_verify_now", count)
     s = ten_cells()
     values, x = numbers(10).requires_grad_(), numbers(3, 4).requires_grad_()
     for _ in range(3):
@@ -644,7 +651,6 @@ def large() -> tuple[Structure, Tensor, Tensor, Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("dtype", DTYPES[:3], ids=str)
-@pytest.mark.usefixtures("threads")
 def test_one_thread_or_two_give_the_same_bits(dtype: torch.dtype) -> None:
     s, *rest = large()
     values, x, bias, grad = (t.to(dtype) for t in rest)
@@ -658,6 +664,7 @@ def test_one_thread_or_two_give_the_same_bits(dtype: torch.dtype) -> None:
 
 
 def test_several_threads_of_python_at_once() -> None:
+    torch.set_num_threads(2)
     s, values, x, bias, grad = large()
     wanted_y = kernels.linear(values, s, x, bias)
     wanted_gradients = torch.ops.gossamer.linear_backward(grad, values, *s, x)
@@ -681,6 +688,7 @@ def test_several_threads_of_python_at_once() -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_computes_on_one_thread() -> None:
+    torch.set_num_threads(2)
     s, values, x, bias, _ = large()
     expected = kernels.linear(values, s, x, bias).t().contiguous().numpy().tobytes()  # the pool's threads exist now
     read, write = os.pipe()
@@ -719,6 +727,7 @@ class Products(Dataset[Tensor]):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_in_the_worker_of_a_data_loader() -> None:
+    torch.set_num_threads(2)
     data = Products()
     expected = [data[0], data[1]]
     loader = DataLoader(data, batch_size=None, num_workers=1, multiprocessing_context="fork", timeout=60)

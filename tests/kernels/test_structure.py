@@ -15,6 +15,8 @@ from torch import Tensor
 from gossamer.errors import InputError
 from gossamer.kernels import Structure, check_csr, rows_of, structure, transpose, trust, verify
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def ints(*numbers: int) -> Tensor:
     return torch.tensor(numbers, dtype=torch.int32)
@@ -143,7 +145,12 @@ def literal() -> Structure:
 def test_a_structure_is_read_again_only_when_it_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     times = []
     original = structure._verify_now
-    monkeypatch.setattr(structure, "_verify_now", lambda s: times.append(s) or original(s))
+
+    def count(s: Structure) -> None:
+        times.append(s)
+        original(s)
+
+    monkeypatch.setattr(structure, "_verify_now", count)
     s = literal()
     for _ in range(3):
         verify(s)

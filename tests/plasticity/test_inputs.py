@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+import gossamer as gs
 from gossamer import InputError, SparseLinear
 from gossamer.plasticity import Rewire, drop, grow
 from gossamer.plasticity.inputs import InputMemory, calls_of, take
@@ -79,6 +80,20 @@ def test_without_inputs_the_last_training_batches_are_used() -> None:
     assert [layer.pattern.cells.tolist() for layer in rewire.layers.values()] == rewired(x[20:])
     with pytest.raises(InputError, match="at least one batch"):
         Rewire(net_of_two(), grow=grow.cosine()).step()
+
+
+def test_it_reads_as_in_the_guide() -> None:
+    x, y = data().float(), torch.arange(60) % 8
+    net = nn.Sequential(gs.SparseLinear(12, 30, density=0.2), nn.ReLU(), gs.SparseLinear(30, 8, density=0.2))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
+    rewire = gs.Rewire(net, optimizer, drop=gs.drop.signed_magnitude(0.3), grow=gs.grow.cosine())
+    for _ in range(2):
+        for rows in torch.arange(60).split(20):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(net(x[rows]), y[rows]).backward()
+            optimizer.step()
+        changes = rewire.step()
+    assert [change.nnz for change in changes] == [72, 48]
 
 
 def test_memory_holds_no_more_than_it_needs() -> None:

@@ -89,6 +89,11 @@ class SReLU(nn.Module):
         generator: source of the first parameters (default: torch's own).
     """
 
+    t_l: Tensor
+    a_l: Tensor
+    t_r: Tensor
+    a_r: Tensor
+
     def __init__(
         self,
         features: int,
@@ -104,11 +109,6 @@ class SReLU(nn.Module):
         self.reset_parameters(generator)
         if device is not None:
             self.to(device)
-
-    t_l: Tensor
-    a_l: Tensor
-    t_r: Tensor
-    a_r: Tensor
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:

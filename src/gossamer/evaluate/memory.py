@@ -5,8 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -25,51 +24,48 @@ def peak_memory(step: Callable[[], object], warmup: int = 1, device: torch.devic
     scratch memory of libraries, pages of code) is there when the measurement starts.
 
     On the CPU this is the growth of the process's resident memory (Linux: the high-water mark VmHWM, set back to the
-    present by writing 5 to /proc/self/clear_refs). PyTorch's own counts see the tensors alone; resident memory is also
-    what C++ code and the libraries below allocate, and only pages that were really touched. For it to follow what is
-    in use, malloc must keep no free memory: what it has goes back to the system first (malloc_trim), and during the
-    step blocks from 64 KiB on are mapped one by one. Afterwards it keeps blocks of up to 32 MiB, as it would have
-    learned to by itself. Exact to some pages per thread; nothing else may run in the process meanwhile.
+    present by writing 5 to /proc/self/clear_refs). PyTorch's profiler would see the tensors alone, and of those only
+    what was allocated under it; resident memory is also what C++ code and the libraries below allocate, and only pages
+    that were really touched. So that it follows what is in use, malloc is kept from reusing or keeping free blocks of
+    64 KiB or more (see `_Malloc`). Exact to some pages per thread; nothing else may run in the process meanwhile.
 
     On a CUDA device it is the peak of PyTorch's caching allocator.
     """
     check_count("warmup", warmup)
     device = torch.device(device)
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"device must be a CPU or CUDA device, got {str(device)!r}")
+    return _peak_cuda(step, warmup, device) if device.type == "cuda" else _peak_cpu(step, warmup)
+
+
+def _peak_cuda(step: Callable[[], object], warmup: int, device: torch.device) -> int:
     for _ in range(warmup):
         step()
     gc.collect()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        step()
-        torch.cuda.synchronize(device)
-        return max(0, torch.cuda.max_memory_allocated(device) - before)
-    if device.type != "cpu":
-        raise InputError(f"device must be a CPU or CUDA device, got {str(device)!r}")
+    torch.cuda.synchronize(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    step()
+    torch.cuda.synchronize(device)
+    return max(0, torch.cuda.max_memory_allocated(device) - before)
+
+
+def _peak_cpu(step: Callable[[], object], warmup: int) -> int:
     if not sys.platform.startswith("linux"):
         raise NotImplementedError("peak_memory can set the high-water mark of a process back on Linux only")
-    with _nothing_kept_by_malloc():
+    malloc = _Malloc()
+    try:
+        malloc.tighten()
+        for _ in range(warmup):
+            step()
+        gc.collect()
+        malloc.tighten()
         _CLEAR.write_text("5")
         before = _status("VmRSS")
         step()
         return max(0, _status("VmHWM") - before)
-
-
-@contextmanager
-def _nothing_kept_by_malloc() -> Iterator[None]:
-    libc = ctypes.CDLL(None)
-    if not hasattr(libc, "mallopt") or not hasattr(libc, "malloc_trim"):  # not glibc
-        yield
-        return
-    trim_threshold, mmap_threshold = -1, -3  # malloc.h
-    libc.mallopt(mmap_threshold, 64 << 10)
-    libc.malloc_trim(0)
-    try:
-        yield
     finally:
-        libc.mallopt(mmap_threshold, 32 << 20)
-        libc.mallopt(trim_threshold, 64 << 20)
+        malloc.relax()
 
 
 def _status(field: str) -> int:
@@ -77,3 +73,51 @@ def _status(field: str) -> int:
         if line.startswith(field + ":"):
             return int(line.split()[1]) * 1024  # "VmRSS:   1234 kB"
     raise RuntimeError(f"{_STATUS} has no {field}")
+
+
+class _Malloc:
+    """glibc's malloc without slack: a large block is mapped when it is asked for and unmapped when it is freed.
+
+    By default blocks below a threshold, which adapts up to 32 MiB, are cut from a heap in which freed ones leave holes:
+    the process would neither shrink when memory is freed nor grow when the holes are filled. With other C libraries
+    nothing is done.
+    """
+
+    _LARGE = 64 << 10
+    _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt, in malloc.h
+
+    def __init__(self) -> None:
+        self._libc = ctypes.CDLL(None)
+        self._works = hasattr(self._libc, "gnu_get_libc_version")
+        self._held: list[int] = []
+        self._libc.malloc.argtypes, self._libc.malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
+        self._libc.free.argtypes, self._libc.free.restype = [ctypes.c_void_p], None
+
+    def tighten(self) -> None:
+        """Give the pages of the holes in the heap back, take the holes out of use, and map large blocks one by one."""
+        if not self._works:
+            return
+        self._libc.malloc_trim(0)
+        self._libc.mallopt(self._MMAP_THRESHOLD, self._LARGE)
+        size = 1 << 30
+        while size >= self._LARGE:
+            block = self._libc.malloc(size)
+            if block is None or self._is_mapped(block):  # the heap has no hole of this size
+                self._libc.free(block)
+                size //= 2
+            else:
+                self._held.append(block)
+
+    def relax(self) -> None:
+        """Put the holes back; the thresholds are then where malloc's own adaptation ends."""
+        if not self._works:
+            return
+        for block in self._held:
+            self._libc.free(block)
+        self._held.clear()
+        self._libc.mallopt(self._MMAP_THRESHOLD, 32 << 20)
+        self._libc.mallopt(self._TRIM_THRESHOLD, 64 << 20)
+
+    @staticmethod
+    def _is_mapped(block: int) -> bool:
+        return bool(ctypes.c_size_t.from_address(block - ctypes.sizeof(ctypes.c_size_t)).value & 2)  # IS_MMAPPED

@@ -104,7 +104,7 @@ def hoyer_forward(
     n: int,
     inner: int,
     magnitude: bool,
-) -> None: ...
+) -> tuple[int, int]: ...
 def hoyer_backward(
     dtype: int,
     threads: int,

@@ -12,7 +12,7 @@ from torch import Tensor
 from gossamer.kernels import _cpu
 from gossamer.kernels.structure import Structure
 
-__all__ = ["DTYPES", "feature_major", "fused_backward", "sddmm", "spmm", "spmm_t"]
+__all__ = ["DTYPES", "feature_major", "fused_backward", "linear", "sddmm", "spmm", "spmm_t"]
 
 DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}
 
@@ -39,10 +39,11 @@ def _product(
     permutation: Tensor | None,
     bias: Tensor | None = None,
     relu: bool = False,
+    y: Tensor | None = None,
 ) -> Tensor:
     x = feature_major(x)
     rows, (cols, batch) = indptr.numel() - 1, x.shape
-    y = x.new_empty(rows, batch)
+    y = x.new_empty(rows, batch) if y is None else y
     _cpu.gather(
         DTYPES[x.dtype],
         torch.get_num_threads(),
@@ -63,14 +64,25 @@ def _product(
     return y
 
 
-def spmm(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None = None, relu: bool = False) -> Tensor:
-    """W X + bias, through a ReLU if asked for."""
-    return _product(values, x, s.indptr, s.indices, None, bias, relu)
+def spmm(values: Tensor, s: Structure, x: Tensor) -> Tensor:
+    """W X."""
+    return _product(values, x, s.indptr, s.indices, None)
 
 
 def spmm_t(values: Tensor, s: Structure, y: Tensor) -> Tensor:
     """Wᵀ Y."""
     return _product(values, y, s.t_indptr, s.t_indices, s.permutation)
+
+
+def linear(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None, relu: bool) -> Tensor:
+    """X Wᵀ + bias, through a ReLU if asked for: (batch, cols) -> (batch, rows), feature-major in memory.
+
+    Its own memory rather than a transposed view, which an in-place function after the layer could not change.
+    """
+    batch = x.shape[0]
+    y = x.new_empty_strided((batch, s.indptr.numel() - 1), (1, batch))
+    _product(values, x.t(), s.indptr, s.indices, None, bias, relu, y.t())
+    return y
 
 
 def _inner(

@@ -130,8 +130,9 @@ def _linear(
     _check_matrix("x", x, s.shape[1], 1, values)
     _check_bias(bias, s, values)
     if _compiled(x):
-        return native.spmm(values.contiguous(), s, x.t(), None if bias is None else bias.contiguous(), relu).t()
-    return _plain_linear(values, s, x, bias, relu)
+        return native.linear(values.contiguous(), s, x, None if bias is None else bias.contiguous(), relu)
+    y = _plain_linear(values, s, x, bias, relu)
+    return y.new_empty_strided(y.shape, (1, y.shape[0])).copy_(y)
 
 
 def _plain_linear(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None, relu: bool) -> Tensor:
@@ -180,7 +181,7 @@ def _fake_sddmm(a: Tensor, b: Tensor, *index: Tensor) -> Tensor:
 
 def _fake_linear(values: Tensor, *rest: Any) -> Tensor:
     x: Tensor = rest[5]
-    return x.new_empty(rest[0].shape[0] - 1, x.shape[0]).t()
+    return x.new_empty_strided((x.shape[0], rest[0].shape[0] - 1), (1, x.shape[0]))
 
 
 def _fake_linear_backward(grad: Tensor, values: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
@@ -310,10 +311,11 @@ class _Linear(torch.autograd.Function):
     """``gossamer::linear`` without the dispatcher, which takes longer than the product of a small layer."""
 
     @staticmethod
-    def forward(*inputs: Any) -> Tensor:
-        return _linear(*inputs)
+    def forward(ctx: Any, *inputs: Any) -> Tensor:  # in one with the context: half the time of a separate set-up
+        output = _linear(*inputs)
+        _save_linear(ctx, inputs, output)
+        return output
 
-    setup_context = staticmethod(_save_linear)
     backward = staticmethod(_linear_gradient)
 
 

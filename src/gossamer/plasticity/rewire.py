@@ -49,9 +49,10 @@ class Rewire:
         where: which layers to rewire (default: all).
         inputs: samples on which similarities are measured, as ``net`` reads them: a tensor, or an iterable of batches
             that can be gone through at every step (a DataLoader, whose first element counts). Without them, the last
-            training batches are kept for it. Either way they pass through the network as it is at the step, in
-            evaluation mode.
-        samples: at most so many of them (default: all of ``inputs``, or the last 1024 rows of training).
+            training batches are kept for it, augmented if training augments them. Either way they pass through the
+            network as it is at the step, in evaluation mode.
+        samples: at most so many of them, drawn from a tensor and the first of an iterable (default: all of ``inputs``,
+            or the last 1024 rows of training).
         seed: decisions depend on (seed, layer, step) and on what the rules measure, and on no other generator.
         new_links: first weights of new links: ``"zero"``; ``"he"``, uniform on ±√(6 / n_in); ``"xavier"``, uniform on
             ±√(6 / (n_in + n_out)); ``"normal"``, N(0, 1) / 10.

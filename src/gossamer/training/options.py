@@ -48,7 +48,7 @@ class Options:
     density: float = 0.1
     output_density: float | None = None
     allocate: Allocation = "er"
-    activity: str = "hoyer:0.8"
+    activity: str = "hoyer:0.7"
     dropout: float = 0.0
     rewire: str = "SET"
     fraction: float = 0.3
