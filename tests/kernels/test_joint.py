@@ -150,3 +150,25 @@ def test_compiles_without_a_graph_break() -> None:
     net, code = layer(12, 20, 0.4), Code.pack(sparse_input(3, 20, 0.3))
     compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(code), net(code))
+
+
+@pytest.mark.parametrize("packed", [gs.TopK(4, packed=True), gs.Hoyer(0.6, packed=True)])
+def test_packed_activities_train_as_dense_ones(packed: gs.TopK | gs.Hoyer) -> None:
+    plain = gs.TopK(4) if isinstance(packed, gs.TopK) else gs.Hoyer(0.6)
+    first, second = layer(20, 12, 0.5), layer(5, 20, 0.5, seed=1)
+    x = torch.randn(3, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    results = []
+    for activity in (packed, plain):
+        y = second(activity(first(x)))
+        results.append([y.detach(), *torch.autograd.grad(y.square().sum(), [first.values, second.values])])
+    for got, expected in zip(*results, strict=True):
+        torch.testing.assert_close(got, expected)
+
+
+def test_packed_activities_need_two_dimensions() -> None:
+    for activity in (gs.TopK(2, packed=True), gs.Hoyer(0.6, packed=True)):
+        with pytest.raises(gs.InputError, match=r"\(batch, features\)"):
+            activity(torch.randn(2, 3, 5))
+    for build in (lambda: gs.TopK(2, dim=0, packed=True), lambda: gs.Hoyer(0.6, dim=0, packed=True)):
+        with pytest.raises(gs.InputError, match="dim must be -1 or 1"):
+            build()

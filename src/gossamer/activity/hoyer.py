@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from gossamer.errors import InputError, check_fraction
+from gossamer.kernels import Code
 from gossamer.kernels.projection import project
 
 __all__ = ["Hoyer", "hoyer_projection"]
@@ -127,6 +128,8 @@ class Hoyer(nn.Module):
         dim: the units that compete.
         signed: whether units may fire negatively.
         norm: length of a code, or "preserve".
+        packed: give a `Code` of the live units of a (batch, features) input, for the next sparse layer to read without
+            touching a dead one; it carries gradients to the live ones.
     """
 
     sparseness: float | Tensor
@@ -138,19 +141,24 @@ class Hoyer(nn.Module):
         dim: int = -1,
         signed: bool = False,
         norm: float | Literal["preserve"] = 1.0,
+        packed: bool = False,
     ) -> None:
         super().__init__()
+        if packed and dim not in (-1, 1):
+            raise InputError(f"dim must be -1 or 1 for a packed code, got {dim}")
         if isinstance(sparseness, nn.Parameter):
             self.sparseness = sparseness
         elif isinstance(sparseness, Tensor):
             self.register_buffer("sparseness", sparseness)
         else:
             self.sparseness = check_fraction("sparseness", sparseness, open_low=True, open_high=True)
-        self.dim, self.signed, self.norm = dim, signed, norm
+        self.dim, self.signed, self.norm, self.packed = dim, signed, norm, packed
 
-    def forward(self, x: Tensor) -> Tensor:
-        return hoyer_projection(x, self.sparseness, self.dim, self.signed, self.norm)
+    def forward(self, x: Tensor) -> Tensor | Code:
+        code = hoyer_projection(x, self.sparseness, self.dim, self.signed, self.norm)
+        return Code.pack(code) if self.packed else code
 
     def extra_repr(self) -> str:
         shown = tuple(self.sparseness.shape) if isinstance(self.sparseness, Tensor) else f"{self.sparseness:g}"
-        return f"sparseness={shown}, dim={self.dim}, signed={self.signed}, norm={self.norm!r}"
+        options = f"dim={self.dim}, signed={self.signed}, norm={self.norm!r}, packed={self.packed}"
+        return f"sparseness={shown}, {options}"

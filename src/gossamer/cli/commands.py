@@ -98,7 +98,7 @@ def _trained(arguments: argparse.Namespace, watch: Watch) -> RunFolder:
         given["rewire"] = next((rule for rule in REWIRINGS if rule.lower() == given["rewire"].lower()), given["rewire"])
         if given["rewire"] in PRESETS:
             chosen["fraction"] = PRESETS[given["rewire"]].fraction
-    options = Options.from_values(chosen | given, "options")
+    options = Options(**(chosen | given))
     return train_run(options, data, arguments.out, watch, overwrite=bool(arguments.overwrite))
 
 

@@ -167,9 +167,9 @@ def _add_output(group: argparse._ActionsContainer, quiet: str) -> None:
     group.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 
 
-def _sizes(text: str) -> list[int]:
+def _sizes(text: str) -> tuple[int, ...]:
     try:
-        return [int(part) for part in text.split(",")]
+        return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(
             f"must be whole numbers with commas between, such as 1000,500: {text!r}"

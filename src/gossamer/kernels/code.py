@@ -13,7 +13,7 @@ __all__ = ["Code"]
 
 
 class Code(NamedTuple):
-    """Activities of which only the live ones are stored: unit ``indices[b, s]`` of sample b fires with ``values[b, s]``.
+    """Activities, live ones only: unit ``indices[b, s]`` of sample b fires with ``values[b, s]``.
 
     ``values`` (batch, slots) floating point, ``indices`` (batch, slots) int32 in [0, ``features``). A slot whose value
     is zero is empty, so samples with different numbers of live units fit into one code; a unit that occurs twice in a
@@ -40,7 +40,7 @@ class Code(NamedTuple):
         return dense.scatter_add(1, self.indices.long(), self.values)
 
     def check(self, features: int) -> None:
-        """Raise `InputError` unless this is a code of ``features`` units (its indices are checked where they are read)."""
+        """Raise `InputError` unless this is a code of ``features`` units (a product checks the indices)."""
         if self.features != features:
             raise InputError(f"x must be a code of {features} units, got one of {self.features}")
         if self.values.dim() != 2 or self.values.shape != self.indices.shape or self.indices.dtype != torch.int32:

@@ -17,8 +17,8 @@ _PARTIAL = ".partial"
 
 
 @contextlib.contextmanager
-def written(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusal to write ``path`` into an `InputError` that says why and what remains."""
+def written(path: Path, but: str = "") -> Iterator[None]:
+    """Turn the operating system's refusal to write ``path`` into an `InputError` that says why, and what remains."""
     try:
         yield
     except OSError as error:
@@ -26,7 +26,7 @@ def written(path: Path) -> Iterator[None]:
         if error.errno == errno.ENOSPC:
             with contextlib.suppress(OSError):
                 reason += f" ({shutil.disk_usage(path.parent).free / 1e6:.1f} MB free)"
-        raise InputError(f"{path} can't be written: {reason}. What was there before is unharmed") from error
+        raise InputError(f"{path} can't be written: {reason}{but}") from error
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -36,7 +36,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     """
     data = content.encode() if isinstance(content, str) else content
     partial = path.with_name(f".{path.name}{_PARTIAL}")
-    with written(path):
+    with written(path, ". What was there before is unharmed"):
         try:
             with open(partial, "wb") as file:
                 file.write(data)
