@@ -523,7 +523,7 @@ def test_module(generator: torch.Generator) -> None:
     x = torch.randn(4, 9, generator=generator)
     layer = Hoyer(0.6, dim=0, signed=True, norm=2.0)
     assert torch.equal(layer(x), hoyer_projection(x, 0.6, 0, True, 2.0))
-    assert repr(layer) == "Hoyer(sparseness=0.6, dim=0, signed=True, norm=2.0)"
+    assert repr(layer) == "Hoyer(sparseness=0.6, dim=0, signed=True, norm=2.0, packed=False)"
     with pytest.raises(InputError, match="sparseness"):
         Hoyer(1.0)
 

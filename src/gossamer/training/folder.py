@@ -145,13 +145,13 @@ class RunFolder:
         torch.save({"format": _FORMAT, "gossamer": gossamer.__version__, "state": state}, buffer)
         write_atomically(self._checkpoint(job), buffer.getvalue())
 
-    def load(self, job: Job, device: torch.device | str = "cpu") -> dict[str, Any] | None:
+    def load(self, job: Job) -> dict[str, Any] | None:
         """The last checkpoint of ``job``, or None; nothing but data is read from it, never code."""
         path = self._checkpoint(job)
         if not path.exists():
             return None
         try:
-            saved = torch.load(path, map_location=device, weights_only=True)
+            saved = torch.load(path, map_location="cpu", weights_only=True)
             version, state = int(saved["format"]), saved["state"]
         except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
             raise self._damaged(path, error) from None

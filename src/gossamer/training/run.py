@@ -105,7 +105,7 @@ def _network(
     folder: RunFolder, options: Options, data: Dataset, device: torch.device, watch: Watch, job: Job
 ) -> dict[str, Any]:
     """Train and measure one network, from wherever its checkpoint stands; what was measured."""
-    state = folder.load(job, device)
+    state = folder.load(job)
     if state is not None and state.get("result"):
         result: dict[str, Any] = state["result"]
         watch.result(job, result)
