@@ -20,12 +20,17 @@ settings.load_profile("gossamer")
 
 
 @pytest.fixture
-def one_thread() -> Iterator[None]:
-    """One thread, which is fastest for small tensors on a busy machine; a test may set more. Put back afterwards."""
+def threads() -> Iterator[None]:
+    """A test that sets the number of threads leaves it as it was."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def one_thread(threads: None) -> None:
+    """Start on one thread, which is fastest for small tensors on a busy machine; a test may set more."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

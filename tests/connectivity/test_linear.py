@@ -17,6 +17,7 @@ from torch import Tensor, nn
 import gossamer as gs
 from gossamer import InputError, Pattern, SparseLinear
 from gossamer.functional import sparse_linear
+from gossamer.kernels import Code
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -252,6 +253,23 @@ def test_wrong_inputs_are_refused() -> None:
         for gradients in (True, False):
             with torch.set_grad_enabled(gradients), pytest.raises(InputError, match=message):
                 layer.train(gradients)(x)
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+def test_a_wrong_bias_is_refused_and_a_strange_one_read_rightly(gradients: bool) -> None:
+    x = torch.zeros(1, 40)
+    for wrong in (torch.zeros(29), torch.zeros(1, 30), torch.zeros(30).double()):
+        layer = make(40, 30, 0.3).eval()
+        layer.bias = nn.Parameter(wrong)
+        for this_x in (x, Code.pack(x)):
+            with torch.set_grad_enabled(gradients), pytest.raises(InputError, match="bias must be a vector of 30"):
+                layer(this_x)
+    layer.bias = nn.Parameter(torch.arange(60.0)[::2])
+    layer.bias.data = torch.arange(60.0)[::2]
+    assert not layer.bias.is_contiguous()
+    for this_x in (x, Code.pack(x)):
+        with torch.set_grad_enabled(gradients):
+            assert layer(this_x).tolist() == [list(range(0, 60, 2))]
 
 
 def test_two_layers_pass_activations_on_without_a_copy() -> None:

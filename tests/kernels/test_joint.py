@@ -172,3 +172,11 @@ def test_packed_activities_need_two_dimensions() -> None:
     for build in (lambda: gs.TopK(2, dim=0, packed=True), lambda: gs.Hoyer(0.6, dim=0, packed=True)):
         with pytest.raises(gs.InputError, match="dim must be -1 or 1"):
             build()
+
+
+def test_an_update_through_data_is_noticed_in_evaluation() -> None:
+    net, x = layer(64, 80, 0.4).eval(), sparse_input(1, 80, 0.05)
+    with torch.no_grad():
+        before = net(x) - net.bias
+        net.values.data.mul_(2.0)  # as exponential moving averages do: no version is counted
+        torch.testing.assert_close(net(x) - net.bias, 2 * before)

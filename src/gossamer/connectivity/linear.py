@@ -136,14 +136,18 @@ class SparseLinear(nn.Module):
         )
 
     def _column_values(self, structure: Structure) -> Tensor:
-        """The weights in column order, kept in evaluation mode until the weights or the pattern change."""
+        """The weights in column order, kept in evaluation mode until the weights or the pattern change.
+
+        One weight changed through ``values.data`` in evaluation mode may go unnoticed: call `train` or `eval` after.
+        """
         kernels.verify(structure)
         values, permutation = self.values, structure.permutation
         if values.is_inference():  # such tensors count no versions
             return kernels.column_order(values, structure)
         state = (values.data_ptr(), values._version, values.numel(), permutation._version)
         kept = self._ordered
-        if kept is None or kept[0] != state or kept[1] is not permutation:
+        fresh = kept is not None and kept[0] == state and kept[1] is permutation
+        if kept is None or not fresh or not kernels.still_ordered(kept[2], values, structure):
             kept = self._ordered = (state, permutation, kernels.column_order(values, structure))
         return kept[2]
 

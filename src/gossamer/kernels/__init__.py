@@ -8,9 +8,9 @@ import torch
 
 from gossamer.kernels import _cpu
 from gossamer.kernels.code import Code
-from gossamer.kernels.joint import column_order, joint, joint_if_sparse
-from gossamer.kernels.ops import linear, sddmm, spmm, spmm_t, transformed
-from gossamer.kernels.structure import Structure, check_csr, rows_of, transpose, trust, verify
+from gossamer.kernels.joint import column_order, joint, joint_if_sparse, still_ordered
+from gossamer.kernels.ops import linear, sddmm, spmm, spmm_t
+from gossamer.kernels.structure import Structure, check_csr, rows_of, transformed, transpose, trust, verify
 
 __all__ = [
     "Code",
@@ -26,6 +26,7 @@ __all__ = [
     "sddmm",
     "spmm",
     "spmm_t",
+    "still_ordered",
     "transformed",
     "transpose",
     "trust",

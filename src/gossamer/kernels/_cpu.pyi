@@ -35,9 +35,7 @@ def fuse(
     b_stride: int,
     da_stride: int,
 ) -> None: ...
-def copy_transposed(
-    bytes: int, threads: int, source: int, target: int, rows: int, cols: int, stride: int
-) -> None: ...
+def copy_transposed(bytes: int, threads: int, source: int, target: int, rows: int, cols: int, stride: int) -> None: ...
 def joint(
     dtype: int,
     threads: int,
@@ -92,6 +90,7 @@ def joint_if_sparse(
     outputs: int,
     /,
 ) -> bool: ...
+def same_values(dtype: int, values: int, permutation: int, ordered: int, nnz: int, samples: int, /) -> bool: ...
 def hoyer_forward(
     dtype: int,
     threads: int,

@@ -20,7 +20,7 @@ from gossamer.kernels import _cpu, native, ops
 from gossamer.kernels.code import Code
 from gossamer.kernels.structure import Structure, verify
 
-__all__ = ["column_order", "joint", "joint_if_sparse"]
+__all__ = ["column_order", "joint", "joint_if_sparse", "still_ordered"]
 
 _INDEX = "Tensor indptr, Tensor indices, Tensor t_indptr, Tensor t_indices, Tensor permutation"
 _library = torch.library.Library("gossamer", "FRAGMENT")
@@ -34,6 +34,20 @@ _library.define(f"joint_backward(Tensor grad, Tensor values, {_INDEX}, Tensor co
 def column_order(values: Tensor, s: Structure) -> Tensor:
     """The values in the order of the transposed structure."""
     return values.detach()[s.permutation.long()]
+
+
+_SAMPLES = 64
+
+
+def still_ordered(ordered: Tensor, values: Tensor, s: Structure) -> bool:
+    """Whether ``ordered`` is `column_order` of the values as they are now, judged by 64 of them spread over all.
+
+    Writing through ``values.data`` leaves no trace in PyTorch; this notices an update of all weights, as by an
+    exponential moving average.
+    """
+    return _cpu.same_values(
+        native.DTYPES[values.dtype], values.data_ptr(), s.permutation.data_ptr(), ordered.data_ptr(), s.nnz, _SAMPLES
+    )
 
 
 def _pointer(tensor: Tensor | None) -> int:
@@ -62,8 +76,8 @@ def _verified_joint(values: Tensor, *rest: Any) -> Tensor:
         return ops.linear(values, s, Code(code, units, cols).to_dense(), bias, bool(relu))
     if values.shape != (s.nnz,) or (column_values is not None and column_values.shape != (s.nnz,)):
         raise InputError(f"values must be a vector of {s.nnz} numbers, got shape {tuple(values.shape)}")
-    if bias is not None and (bias.shape != (rows,) or bias.dtype != code.dtype):
-        raise InputError(f"bias must be a vector of {rows} {code.dtype}, got {bias.dtype} of {tuple(bias.shape)}")
+    ops.check_bias(bias, s, code)
+    bias = None if bias is None else bias.contiguous()
     code, units = code.contiguous(), units.contiguous()
     batch, slots = code.shape
     ordered = values.contiguous() if column_values is None else column_values
@@ -147,7 +161,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     values, *index, code, units, y = ctx.saved_tensors
     if y is not None:
-        grad = grad * (y > 0)
+        grad = torch.ops.aten.threshold_backward(grad, y, 0)
     if torch.is_grad_enabled():
         grad_code, grad_values = _dense_backward(grad, values, Structure(*index), code, units)
     else:
@@ -198,6 +212,8 @@ def joint_if_sparse(
     x, batch = x.resolve_neg(), x.shape[0]
     if not 0 < batch <= _LARGEST_BATCH or x.shape[1] != cols or x.dtype != column_values.dtype or s.nnz < 8 * cols:
         return None
+    ops.check_bias(bias, s, x)
+    bias = None if bias is None else bias.contiguous()
     y = x.new_empty(batch, rows)
     done = _cpu.joint_if_sparse(
         native.DTYPES[x.dtype],

@@ -22,13 +22,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from gossamer.errors import InputError
 from gossamer.kernels import native, reference
-from gossamer.kernels.structure import Structure, verify
+from gossamer.kernels.structure import Structure, transformed, verify
 
-__all__ = ["linear", "sddmm", "spmm", "spmm_t", "transformed"]
+__all__ = ["check_bias", "linear", "sddmm", "spmm", "spmm_t"]
 
 _INDEX = "Tensor indptr, Tensor indices, Tensor t_indptr, Tensor t_indices, Tensor permutation"
 _library = torch.library.Library("gossamer", "DEF")
@@ -70,7 +69,8 @@ def _check_structure(s: Structure, like: Tensor) -> None:
     verify(s)
 
 
-def _check_bias(bias: Tensor | None, s: Structure, values: Tensor) -> None:
+def check_bias(bias: Tensor | None, s: Structure, values: Tensor) -> None:
+    """Raise `InputError` unless ``bias`` is none, or one number for each row, like ``values``."""
     if bias is None:
         return
     if bias.shape != (s.shape[0],) or bias.dtype != values.dtype or bias.device != values.device:
@@ -128,7 +128,7 @@ def _linear(
     s = Structure(indptr, indices, t_indptr, t_indices, permutation)
     _check_values(values, s)
     _check_matrix("x", x, s.shape[1], 1, values)
-    _check_bias(bias, s, values)
+    check_bias(bias, s, values)
     if _compiled(x):
         return native.linear(values.contiguous(), s, x, None if bias is None else bias.contiguous(), relu)
     y = _plain_linear(values, s, x, bias, relu)
@@ -200,13 +200,6 @@ for _name, _fake in (
 
 
 # ---- derivatives ---------------------------------------------------------------------------------------------------
-
-
-def transformed() -> bool:
-    """Whether torch.func (vmap, grad, jvp) or forward-mode differentiation is at work: they see plain torch only."""
-    if torch.compiler.is_compiling():
-        return False
-    return torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
 
 
 def _bare(s: Structure) -> Structure:
@@ -290,7 +283,7 @@ def _linear_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     s = Structure(*index)
     need_values, need_x, need_bias = (ctx.needs_input_grad[i] for i in (0, 6, 7))
     if y is not None:
-        grad = grad * (y > 0)
+        grad = torch.ops.aten.threshold_backward(grad, y, 0)
     grad_x = grad_values = None
     if need_values and need_x and not torch.is_grad_enabled() and not transformed():
         grad_x, grad_values = torch.ops.gossamer.linear_backward(grad, values, *s, x)
@@ -327,7 +320,7 @@ def linear(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None = None, 
         s = _bare(s)
         _check_values(values, s)
         _check_matrix("x", x, s.shape[1], 1, values)
-        _check_bias(bias, s, values)
+        check_bias(bias, s, values)
         return _plain_linear(values, s, x, bias, relu)
     if torch.is_grad_enabled():
         return _Linear.apply(values, *s, x, bias, relu)  # type: ignore[no-any-return, no-untyped-call]

@@ -15,14 +15,16 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from gossamer.errors import InputError
 from gossamer.kernels import _cpu
 
-__all__ = ["Structure", "check_csr", "rows_of", "transpose", "trust", "verify"]
+__all__ = ["Structure", "check_csr", "rows_of", "transformed", "transpose", "trust", "verify"]
 
 
 class Structure(NamedTuple):
@@ -44,8 +46,18 @@ class Structure(NamedTuple):
         return self.indices.numel()
 
 
+def transformed() -> bool:
+    """Whether torch.func (vmap, grad, jvp) or forward-mode differentiation is at work: they see plain torch only."""
+    if torch.compiler.is_compiling():
+        return False
+    return torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
+
+
 def rows_of(indptr: Tensor) -> Tensor:
     """The row of each entry, (nnz) int64, from row pointers."""
+    if indptr.device.type == "cpu" and type(indptr) is Tensor and not (torch.compiler.is_compiling() or transformed()):
+        pointers = indptr.numpy()  # NumPy stays on this thread, and so is safe in a forked child
+        return torch.from_numpy(np.repeat(np.arange(pointers.size - 1), np.diff(pointers)))
     counts = indptr.diff()
     return torch.repeat_interleave(torch.arange(counts.numel(), device=indptr.device), counts)
 

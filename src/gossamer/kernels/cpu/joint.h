@@ -35,6 +35,8 @@ struct Joint {
   void (*backward)(const JointProduct<S, C>&, const S* dy, std::int32_t first, std::int32_t last, S* dcode, C* dvalues);
   // y = narrow(max(y + bias, 0) or y + bias); bias may be null.
   void (*finish)(const C* sum, const S* bias, bool relu, S* y, std::int64_t outputs);
+  // Whether `ordered` still holds the values in the permuted order, judged by `samples` of them spread over all.
+  bool (*same)(const S* values, const std::int32_t* permutation, const S* ordered, std::int64_t nnz, int samples);
   // Indices and values of the non-zero entries of x (features), their number returned.
   std::int64_t (*pack)(const S* x, std::int64_t features, std::int64_t stride, std::int32_t* indices, S* values);
 };

@@ -139,12 +139,22 @@ bool joint_if_sparse(int dtype, int threads, Address t_indptr, Address t_indices
   return done;
 }
 
+bool same_values(int dtype, Address values, Address permutation, Address ordered, std::int64_t nnz, int samples) {
+  bool same = false;
+  with_dtype(dtype, active_joint(), [&](const auto& kernels, auto storage) {
+    using S = decltype(storage);
+    same = kernels.same(at<const S>(values), at<const std::int32_t>(permutation), at<const S>(ordered), nnz, samples);
+  });
+  return same;
+}
+
 }  // namespace
 
 void bind_joint(nb::module_& m) {
   m.def("joint", &joint);
   m.def("joint_backward", &joint_backward);
   m.def("joint_if_sparse", &joint_if_sparse);
+  m.def("same_values", &same_values);
 }
 
 }  // namespace gossamer
