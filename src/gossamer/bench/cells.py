@@ -1,0 +1,191 @@
+"""What is measured, what was found, and the density at which both sides break even.
+
+A cell sets gossamer beside a baseline at one setting. Its ratio is
+
+    R = median of the baseline / median of gossamer       (of seconds, or of bytes),
+
+above 1 where gossamer wins. The break-even density d* of a task lies where R(d*) = 1: below it gossamer won at every
+density that was measured. Between two measured densities log R is taken to be linear in log d.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import torch
+
+from gossamer.bench.measure import Sample
+from gossamer.errors import InputError, check_count, check_fraction
+
+__all__ = ["DTYPES", "OURS", "Bench", "BreakEven", "Cell", "Plan", "break_even", "break_evens"]
+
+OURS = "gossamer"
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure. ``rounds`` and ``seconds`` are the least effort for one cell, see `interleave`."""
+
+    tasks: tuple[str, ...] = ("layer", "training", "joint", "convolution", "projection", "memory")
+    widths: tuple[int, ...] = (1024,)
+    densities: tuple[float, ...] = (0.5, 0.2, 0.1, 0.05, 0.01)
+    batches: tuple[int, ...] = (1, 8, 128)
+    training_batch: int = 128
+    joint_widths: tuple[int, ...] = (4096,)
+    joint_batches: tuple[int, ...] = (1, 8)
+    joint_densities: tuple[tuple[float, float], ...] = ((0.1, 0.1), (0.05, 0.05), (0.01, 0.1))  # (code, weights)
+    channels: tuple[int, ...] = (64,)
+    image_batch: int = 8
+    image_size: int = 32
+    projections: tuple[tuple[int, int], ...] = ((128, 1000), (1000, 784), (4096, 4096), (1, 1 << 20))
+    memory_batch: int = 8  # small, so that data and activations hardly count
+    memory_densities: tuple[float, ...] = (0.1, 0.01)
+    rounds: int = 5
+    seconds: float = 0.4
+    dtype: str = "float32"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("widths", "batches", "joint_widths", "joint_batches", "channels"):
+            for value in getattr(self, name):
+                check_count(name, value, low=2 if name == "widths" else 1)
+        for name in ("training_batch", "memory_batch", "image_batch", "image_size", "rounds"):
+            check_count(name, getattr(self, name), low=1)
+        for name in ("densities", "memory_densities"):
+            for value in getattr(self, name):
+                check_fraction(name, value, open_low=True, open_high=True)
+        for pair in self.joint_densities:
+            for value in pair:
+                check_fraction("joint_densities", value, open_low=True, open_high=True)
+        check_fraction("seconds", self.seconds, high=math.inf, open_high=True)
+        if self.dtype not in DTYPES:
+            raise InputError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
+
+    @staticmethod
+    def quick(**changes: Any) -> Plan:
+        """Under a minute: one width, batches to 128."""
+        return Plan(**changes)
+
+    @staticmethod
+    def full(**changes: Any) -> Plan:
+        """Under ten minutes: two widths, batches to 1024, more effort for each cell."""
+        wide: dict[str, Any] = {
+            "widths": (1024, 4096),
+            "batches": (1, 8, 128, 1024),
+            "joint_densities": ((0.2, 0.2), (0.1, 0.1), (0.05, 0.05), (0.01, 0.1), (0.01, 0.01)),
+            "channels": (64, 128, 256),
+            "rounds": 7,
+            "seconds": 1.5,
+        }
+        return Plan(**(wide | changes))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One comparison: ``setting`` says where; ``results`` has a `Sample`, or the reason why there is none, by name."""
+
+    task: str
+    setting: Mapping[str, Any]
+    results: Mapping[str, Sample | str]
+    baseline: str = "dense"
+
+    @property
+    def ratio(self) -> float | None:
+        """R of the head of this file; None unless both sides were measured and found to take something."""
+        return self.ratio_of(OURS)
+
+    def ratio_of(self, name: str) -> float | None:
+        """The same for another contender."""
+        theirs, base = self.results.get(name), self.results.get(self.baseline)
+        if not isinstance(theirs, Sample) or not isinstance(base, Sample) or min(theirs.median, base.median) <= 0:
+            return None
+        return base.median / theirs.median
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    """``density`` is d*; None if gossamer lost at the lowest density already. ``beyond``: it won at all densities, so
+    that d* lies at ``density``, the highest, or above it. ``tried`` are the densities that were measured."""
+
+    task: str
+    setting: Mapping[str, Any]
+    density: float | None
+    beyond: bool
+    tried: tuple[float, ...]
+
+
+def break_even(densities: Sequence[float], ratios: Sequence[float]) -> tuple[float | None, bool]:
+    """(d*, whether it lies beyond the highest density) for ratios R measured at the given densities, in any order."""
+    if len(densities) != len(ratios) or not densities:
+        raise InputError(f"densities and ratios must be as many, at least one: {len(densities)} and {len(ratios)}")
+    points = sorted(zip(densities, ratios, strict=True))
+    if points[0][1] < 1:
+        return None, False
+    for (d0, r0), (d1, r1) in pairwise(points):
+        if r1 < 1:
+            part = math.log(r0) / (math.log(r0) - math.log(r1))
+            return math.exp(math.log(d0) + part * (math.log(d1) - math.log(d0))), False
+    return points[-1][0], True
+
+
+def break_evens(cells: Sequence[Cell]) -> list[BreakEven]:
+    """One for each task and setting that was measured over several densities."""
+    lines: dict[tuple[str, tuple[tuple[str, Any], ...]], list[tuple[float, float]]] = {}
+    for cell in cells:
+        if cell.task in ("layer", "training", "convolution") and cell.ratio is not None:
+            rest = tuple((key, value) for key, value in cell.setting.items() if key != "density")
+            lines.setdefault((cell.task, rest), []).append((cell.setting["density"], cell.ratio))
+    found = []
+    for (task, rest), points in lines.items():
+        densities, ratios = zip(*points, strict=True)
+        found.append(BreakEven(task, dict(rest), *break_even(densities, ratios), tuple(sorted(densities))))
+    return found
+
+
+@dataclass(frozen=True)
+class Bench:
+    """All of one run. ``machine`` as `describe` gives it; ``stopped``: it was ended before the plan was done."""
+
+    plan: Plan
+    machine: Mapping[str, Any]
+    cells: Sequence[Cell] = field(default_factory=tuple)
+    stopped: bool = False
+    command: str | None = None
+    date: str | None = None
+
+    @property
+    def break_evens(self) -> list[BreakEven]:
+        return break_evens(self.cells)
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON has it; seconds and bytes are plain numbers, a reason stands where nothing was measured."""
+        return {
+            "date": self.date,
+            "command": self.command,
+            "stopped": self.stopped,
+            "machine": dict(self.machine),
+            "plan": dataclasses.asdict(self.plan),
+            "cells": [
+                {
+                    "task": cell.task,
+                    "setting": dict(cell.setting),
+                    "unit": "bytes" if cell.task == "memory" else "seconds",
+                    "baseline": cell.baseline,
+                    "ratio": cell.ratio,
+                    "results": {
+                        name: {**dataclasses.asdict(found), "noisy": found.noisy}
+                        if isinstance(found, Sample)
+                        else {"missing": found}
+                        for name, found in cell.results.items()
+                    },
+                }
+                for cell in self.cells
+            ],
+            "break_even": [{**dataclasses.asdict(line), "setting": dict(line.setting)} for line in self.break_evens],
+        }

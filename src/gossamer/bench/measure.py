@@ -1,0 +1,108 @@
+"""Times that can be compared on a machine that does other things too.
+
+Contenders take turns (round-robin, another one first in every round), so that whatever slows the machine for a while
+slows them all. A turn is an untimed call, which brings back the contender's own caches and wakes its threads, and then
+as many timed calls as fill `_TURN` seconds, counted as one observation. The median over the rounds is the result, the
+quartiles say how far to trust it.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from gossamer.errors import check_count, check_fraction
+
+__all__ = ["NOISY", "Sample", "Step", "interleave"]
+
+Step = Callable[[], object]
+
+NOISY = 0.2
+"""A sample whose interquartile range is a larger share of its median is marked as noisy."""
+
+_TURN = 2e-3
+_LONG = 0.05  # seconds after which cold caches no longer matter: such a call needs no untimed one before it
+_PAUSE = 0.02  # longer than idle OpenMP threads go on spinning, which would slow threads of another OpenMP runtime
+_LEAST_ROUNDS, _MOST_ROUNDS = 3, 200
+_PATIENCE = 8
+
+
+@dataclass(frozen=True)
+class Sample:
+    """``count`` observations: their median and quartiles, in seconds or bytes."""
+
+    median: float
+    low: float
+    high: float
+    count: int
+
+    @staticmethod
+    def of(observations: Collection[float]) -> Sample:
+        low, median, high = np.percentile(list(observations), [25, 50, 75])
+        return Sample(float(median), float(low), float(high), len(observations))
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the interquartile range exceeds `NOISY` of the median."""
+        return self.high - self.low > NOISY * self.median
+
+
+def interleave(
+    steps: Mapping[str, Step], *, rounds: int = 5, seconds: float = 0.5, apart: Collection[str] = ()
+) -> dict[str, Sample]:
+    """Seconds of one call of each of ``steps``, measured in turns.
+
+    Args:
+        steps: the contenders by name; each is called without arguments.
+        rounds: turns that each contender gets, or more while there is time; but only three if they take long, eight
+            times ``seconds``.
+        seconds: rounds go on until so much time has passed (200 rounds at most).
+        apart: names of contenders that bring threads of their own: there is a pause where the turn passes to or from
+            one of these, until the threads of the other side sleep.
+    """
+    check_count("rounds", rounds, low=1)
+    check_fraction("seconds", seconds, high=float("inf"), open_high=True)
+    collecting = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        return _interleave(dict(steps), rounds, seconds, apart)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _interleave(steps: dict[str, Step], rounds: int, seconds: float, apart: Collection[str]) -> dict[str, Sample]:
+    paces = {}
+    for name, step in steps.items():
+        paces[name] = _clock(step, 1)
+        if paces[name] < _LONG:  # the first call may have paid for what is made only once
+            paces[name] = min(_clock(step, 1) for _ in range(2))
+    calls = {name: max(1, min(1000, round(_TURN / max(pace, 1e-9)))) for name, pace in paces.items()}
+    found: dict[str, list[float]] = {name: [] for name in steps}
+    names, before = list(steps), None
+    start = time.perf_counter()
+    for turn in range(_MOST_ROUNDS):
+        spent = time.perf_counter() - start
+        if (turn >= rounds and spent >= seconds) or (turn >= _LEAST_ROUNDS and spent >= _PATIENCE * seconds > 0):
+            break
+        first = turn % max(1, len(names))
+        for name in names[first:] + names[:first]:
+            if before is not None and (name in apart) != (before in apart):
+                time.sleep(_PAUSE)
+            if paces[name] < _LONG:
+                steps[name]()
+            found[name].append(_clock(steps[name], calls[name]))
+            before = name
+    return {name: Sample.of(observations) for name, observations in found.items()}
+
+
+def _clock(step: Step, calls: int) -> float:
+    start = time.perf_counter()
+    for _ in range(calls):
+        step()
+    return (time.perf_counter() - start) / calls

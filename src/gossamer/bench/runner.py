@@ -1,0 +1,148 @@
+"""Carry out a plan: each comparison in turn, and no rival's failure ends the run."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import TypeVar
+
+import torch
+
+import gossamer
+from gossamer.bench import rivals
+from gossamer.bench.cells import OURS, Bench, Cell, Plan
+from gossamer.bench.convolution import convolution_trials
+from gossamer.bench.forward import joint_trials, layer_trials
+from gossamer.bench.machine import describe
+from gossamer.bench.measure import Sample, Step, interleave
+from gossamer.bench.projection import projection_trials
+from gossamer.bench.training import memory_trials, peak_bytes, training_trials
+from gossamer.bench.trial import Trial
+from gossamer.errors import InputError, check_choice, check_count
+
+__all__ = ["OUT_OF_MEMORY", "TASKS", "run"]
+
+TASKS: dict[str, Callable[[Plan], Iterator[Trial]]] = {
+    "layer": layer_trials,
+    "training": training_trials,
+    "joint": joint_trials,
+    "convolution": convolution_trials,
+    "projection": projection_trials,
+    "memory": memory_trials,
+}
+
+OUT_OF_MEMORY = "out of memory"
+
+Result = TypeVar("Result")
+
+
+def run(
+    plan: Plan,
+    *,
+    threads: int | None = None,
+    watch: Callable[[int, int, Trial], None] = lambda done, trials, trial: None,
+) -> Bench:
+    """Measure what ``plan`` says with ``threads`` threads (default: as many as torch takes).
+
+    ``watch`` is told before each comparison how many are done, how many there are, and which comes next. After Ctrl-C
+    the result has the cells that were finished and ``stopped`` is true; before the first cell, KeyboardInterrupt is
+    raised. The convolution is left out where gossamer has no SparseConv2d, unless it is all that is asked for.
+    """
+    if threads is not None:
+        check_count("threads", threads, low=1)
+    for task in plan.tasks:
+        check_choice("tasks", task, tuple(TASKS))
+    tasks = list(dict.fromkeys(plan.tasks))
+    if len(tasks) > 1 and not hasattr(gossamer, "SparseConv2d"):
+        tasks = [task for task in tasks if task != "convolution"]
+    trials = [trial for task in tasks for trial in TASKS[task](plan)]
+    trials.sort(key=lambda trial: trial.task != "memory")  # first, while the process has freed little memory
+    if not trials:
+        raise InputError("the plan is empty: give at least one task, width, density and batch")
+    cells: list[Cell] = []
+    with rivals.threads(threads), _frozen():
+        machine = describe()
+        try:
+            for done, trial in enumerate(trials):
+                watch(done, len(trials), trial)
+                cells.append(_measured(trial, plan))
+        except KeyboardInterrupt:
+            if not cells:
+                raise
+    cells.sort(key=lambda cell: (tasks.index(cell.task), _order(cell)))
+    return Bench(plan, machine, tuple(cells), stopped=len(cells) < len(trials))
+
+
+@contextmanager
+def _frozen() -> Iterator[None]:
+    """Spare what exists already the garbage collections before each comparison, which would take most of the time."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def _order(cell: Cell) -> tuple[float, ...]:
+    """Of the rows in a table: by width and batch, then from the densest to the sparsest."""
+    setting = cell.setting
+    if cell.task == "projection":
+        return ()
+    if cell.task == "joint":
+        return (setting["width"], setting["batch"])
+    return (setting.get("width", setting.get("channels")), setting["batch"], -setting["density"])
+
+
+def _measured(trial: Trial, plan: Plan) -> Cell:
+    results: Mapping[str, Sample | str]
+    try:
+        with torch.set_grad_enabled(trial.gradient):
+            results = _bytes(trial) if trial.task == "memory" else _seconds(trial, plan)
+    except (MemoryError, RuntimeError) as error:  # what the contenders share is too large, or all of them together are
+        if not _is_out_of_memory(error):
+            raise
+        results = dict.fromkeys((OURS, trial.baseline), OUT_OF_MEMORY)
+    finally:
+        rivals.forget_sparselab()
+    return Cell(trial.task, trial.setting, results, trial.baseline)
+
+
+def _seconds(trial: Trial, plan: Plan) -> dict[str, Sample | str]:
+    steps: dict[str, Step] = {}
+    results: dict[str, Sample | str] = {}
+    for name, prepare in trial.contenders().items():
+        step = _attempt(partial(_warm, prepare))
+        if isinstance(step, str):
+            results[name] = step
+        else:
+            steps[name] = step
+    apart = rivals.OWN_THREADS if torch.get_num_threads() > 1 else ()
+    return results | interleave(steps, rounds=plan.rounds, seconds=plan.seconds, apart=apart)
+
+
+def _warm(prepare: Callable[[], Step | str]) -> Step | str:
+    step = prepare()
+    if not isinstance(step, str):
+        step()
+    return step
+
+
+def _bytes(trial: Trial) -> dict[str, Sample | str]:
+    return {name: _attempt(partial(peak_bytes, prepare)) for name, prepare in trial.contenders().items()}
+
+
+def _attempt(function: Callable[[], Result]) -> Result | str:
+    """Its result, or `OUT_OF_MEMORY`."""
+    try:
+        return function()
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        return OUT_OF_MEMORY
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
