@@ -2,7 +2,7 @@
 
 from gossamer import activity, connectivity, data, evaluate, functional, kernels, plasticity
 from gossamer.activity import AllReLU, Hoyer, SReLU, TopK
-from gossamer.connectivity import Pattern, SparseLinear, allocate_densities, sparsify_
+from gossamer.connectivity import Pattern, SparseLinear, SparseLinearReLU, allocate_densities, sparsify_
 from gossamer.errors import InputError
 from gossamer.evaluate import summary
 from gossamer.kernels import Code
@@ -19,6 +19,7 @@ __all__ = [
     "Rewire",
     "SReLU",
     "SparseLinear",
+    "SparseLinearReLU",
     "TopK",
     "__version__",
     "activity",

@@ -59,3 +59,38 @@ def test_an_in_place_function_may_follow_a_sparse_layer() -> None:
     plain(x).sum().backward()
     for mine, theirs in zip(gradients, (parameter.grad for parameter in plain.parameters()), strict=True):
         torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("batch", [0, 1, 5, 16, 37])
+def test_a_folded_relu_is_a_relu(dtype: torch.dtype, batch: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    pattern = gs.Pattern.erdos_renyi(9, 12, 0.4, generator)
+    folded = gs.SparseLinearReLU(12, 9, pattern=pattern, dtype=dtype)
+    plain = gs.SparseLinear(12, 9, pattern=pattern, dtype=dtype)
+    plain.load_state_dict(folded.state_dict())
+    x = torch.randn(batch, 12, generator=generator).to(dtype)
+    outputs, gradients = [], []
+    for net in (folded, nn.Sequential(plain, nn.ReLU())):
+        source = x.clone().requires_grad_()
+        y = net(source)
+        y.sum().backward()
+        outputs.append(y)
+        gradients.append([source.grad, *(parameter.grad for parameter in net.parameters())])
+    torch.testing.assert_close(outputs[0], outputs[1])
+    for mine, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_a_folded_relu_compiles_and_differentiates_twice() -> None:
+    net = gs.SparseLinearReLU(12, 9, density=0.4, dtype=torch.float64)
+    x = torch.randn(5, 12, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(net, (x,))
+    assert torch.autograd.gradgradcheck(net, (x,))
+    compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x), net(x))
+    expected = torch.autograd.grad(net(x).square().sum(), [x, *net.parameters()])
+    for mine, theirs in zip(
+        torch.autograd.grad(compiled(x).square().sum(), [x, *net.parameters()]), expected, strict=True
+    ):
+        torch.testing.assert_close(mine, theirs)

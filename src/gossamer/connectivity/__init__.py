@@ -2,8 +2,16 @@
 
 from gossamer.connectivity.allocate import allocate_densities
 from gossamer.connectivity.dense import FeatureMajorLinear
-from gossamer.connectivity.linear import SparseLinear, sparse_linear
+from gossamer.connectivity.linear import SparseLinear, SparseLinearReLU, sparse_linear
 from gossamer.connectivity.pattern import Pattern
 from gossamer.connectivity.sparsify import sparsify_
 
-__all__ = ["FeatureMajorLinear", "Pattern", "SparseLinear", "allocate_densities", "sparse_linear", "sparsify_"]
+__all__ = [
+    "FeatureMajorLinear",
+    "Pattern",
+    "SparseLinear",
+    "SparseLinearReLU",
+    "allocate_densities",
+    "sparse_linear",
+    "sparsify_",
+]

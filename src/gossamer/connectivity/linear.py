@@ -14,7 +14,7 @@ from gossamer.connectivity.pattern import Pattern
 from gossamer.errors import InputError, check_count
 from gossamer.kernels import Code, Structure
 
-__all__ = ["SparseLinear", "sparse_linear"]
+__all__ = ["SparseLinear", "SparseLinearReLU", "sparse_linear"]
 
 _COMPILED = (torch.float32, torch.float64, torch.bfloat16)
 
@@ -68,6 +68,7 @@ class SparseLinear(nn.Module):
     t_indices: Tensor
     permutation: Tensor
     bias: Tensor | None
+    _relu = False
 
     def __init__(
         self,
@@ -116,12 +117,12 @@ class SparseLinear(nn.Module):
         reading = not (self.training or torch.is_grad_enabled())
         if isinstance(x, Code):
             ordered = self._column_values(structure) if reading else None
-            return kernels.joint(self.values, structure, x, self.bias, column_values=ordered)
+            return kernels.joint(self.values, structure, x, self.bias, self._relu, ordered)
         if reading and self._may_read_less(x):
-            y = kernels.joint_if_sparse(self._column_values(structure), structure, x, self.bias)
+            y = kernels.joint_if_sparse(self._column_values(structure), structure, x, self.bias, self._relu)
             if y is not None:
                 return y
-        return sparse_linear(x, self.values, structure, self.bias)
+        return sparse_linear(x, self.values, structure, self.bias, relu=self._relu)
 
     def _may_read_less(self, x: Tensor) -> bool:
         """Whether live inputs alone could be read: on the CPU, outside compilers and autocast."""
@@ -265,3 +266,14 @@ class SparseLinear(nn.Module):
             f"in_features={self.in_features}, out_features={self.out_features}, density={self.density:.4g}, "
             f"nnz={self.nnz}, bias={self.bias is not None}"
         )
+
+
+class SparseLinearReLU(SparseLinear):
+    """y = max(x Wᵀ + b, 0): a `SparseLinear` and its ReLU in one kernel, forward and backward.
+
+    The same arguments and parameters as `SparseLinear`; two passes over the activations less in each direction.
+    ``to_dense`` gives the linear part alone. Rules that look at a layer's output before its activation, such as growth
+    by cosine similarity, see it after the ReLU here.
+    """
+
+    _relu = True

@@ -35,6 +35,20 @@ def fuse(
     b_stride: int,
     da_stride: int,
 ) -> None: ...
+def relu_gradient(
+    dtype: int,
+    threads: int,
+    g: int,
+    y: int,
+    out: int,
+    dbias: int,
+    rows: int,
+    batch: int,
+    g_stride: int,
+    y_stride: int,
+    out_stride: int,
+    /,
+) -> None: ...
 def copy_transposed(bytes: int, threads: int, source: int, target: int, rows: int, cols: int, stride: int) -> None: ...
 def joint(
     dtype: int,

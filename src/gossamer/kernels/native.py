@@ -12,7 +12,7 @@ from torch import Tensor
 from gossamer.kernels import _cpu
 from gossamer.kernels.structure import Structure
 
-__all__ = ["DTYPES", "feature_major", "fused_backward", "linear", "sddmm", "spmm", "spmm_t"]
+__all__ = ["DTYPES", "feature_major", "fused_backward", "linear", "relu_backward", "sddmm", "spmm", "spmm_t"]
 
 DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}
 
@@ -83,6 +83,27 @@ def linear(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None, relu: b
     y = x.new_empty_strided((batch, s.indptr.numel() - 1), (1, batch))
     _product(values, x.t(), s.indptr, s.indices, None, bias, relu, y.t())
     return y
+
+
+def relu_backward(grad: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradient before a ReLU and its sum over the batch, from those behind it: (batch, rows) each, y its output."""
+    g, batch = feature_major(grad.t()), grad.shape[0]
+    y = feature_major(y.t())
+    out, dbias = g.new_empty(g.shape), g.new_empty(g.shape[0])
+    _cpu.relu_gradient(
+        DTYPES[g.dtype],
+        torch.get_num_threads(),
+        g.data_ptr(),
+        y.data_ptr(),
+        out.data_ptr(),
+        dbias.data_ptr(),
+        g.shape[0],
+        batch,
+        g.stride(0),
+        y.stride(0),
+        batch,
+    )
+    return out.t(), dbias
 
 
 def _inner(

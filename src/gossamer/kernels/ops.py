@@ -282,16 +282,22 @@ def _linear_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     values, *index, x, y = ctx.saved_tensors
     s = Structure(*index)
     need_values, need_x, need_bias = (ctx.needs_input_grad[i] for i in (0, 6, 7))
-    if y is not None:
+    grad_x = grad_values = grad_bias = None
+    plain = not torch.is_grad_enabled() and not transformed()
+    if y is not None and plain and type(grad) is Tensor and _compiled(grad) and grad.dtype == y.dtype:
+        grad, grad_bias = native.relu_backward(grad, y)
+    elif y is not None:
         grad = torch.ops.aten.threshold_backward(grad, y, 0)
-    grad_x = grad_values = None
-    if need_values and need_x and not torch.is_grad_enabled() and not transformed():
+    if plain:
+        x = getattr(ctx, "feature_major", x)
+    if need_values and need_x and plain:
         grad_x, grad_values = torch.ops.gossamer.linear_backward(grad, values, *s, x)
     else:  # one of the two, or both to be differentiated again or transformed
         grad_values = sddmm(grad.t(), x.t(), s) if need_values else None
         grad_x = spmm_t(values, s, grad.t()).t() if need_x else None
-    grad_bias = grad.sum(0) if need_bias else None
-    return grad_values, None, None, None, None, None, grad_x, grad_bias, None
+    if need_bias and grad_bias is None:
+        grad_bias = grad.sum(0)
+    return grad_values, None, None, None, None, None, grad_x, grad_bias if need_bias else None, None
 
 
 torch.library.register_autograd("gossamer::spmm", _spmm_gradient, setup_context=_save_product, lib=_library)
@@ -305,7 +311,13 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:  # in one with the context: half the time of a separate set-up
-        output = _linear(*inputs)
+        x = inputs[6]
+        if _compiled(x) and x.dim() == 2:
+            ctx.feature_major = native.feature_major(x.t()).t()  # once for both passes
+            arguments = (*inputs[:6], ctx.feature_major, *inputs[7:])
+        else:
+            arguments = inputs
+        output = _linear(*arguments)
         _save_linear(ctx, inputs, output)
         return output
 

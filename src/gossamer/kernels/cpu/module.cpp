@@ -126,6 +126,18 @@ void fuse(int dtype, int threads, Address indptr, Address indices, Address permu
   });
 }
 
+void relu_gradient(int dtype, int threads, Address g, Address y, Address out, Address dbias, std::int64_t rows,
+                   std::int64_t batch, std::int64_t g_stride, std::int64_t y_stride, std::int64_t out_stride) {
+  nb::gil_scoped_release release;
+  with_dtype(dtype, active(), [&](const auto& products, auto storage) {
+    using S = decltype(storage);
+    const ReluGradient<S> job{at<const S>(g), at<const S>(y), at<S>(out), at<S>(dbias), batch, g_stride, y_stride, out_stride};
+    parallel(rows * batch < 32768 ? 1 : threads, [&](int part, int parts) {
+      products.relu_gradient(job, rows * part / parts, rows * (part + 1) / parts);
+    });
+  });
+}
+
 template <class T>
 void transposed_copy(void (*kernel)(const CopyTransposed<T>&, std::int64_t, std::int64_t), const CopyTransposed<T>& job,
                      int threads) {
@@ -170,6 +182,7 @@ NB_MODULE(_cpu, m) {
 
   m.def("copy_transposed", &copy_transposed, "bytes"_a, "threads"_a, "source"_a, "target"_a, "rows"_a, "cols"_a,
         "stride"_a);
+  m.def("relu_gradient", &relu_gradient);
   m.def("sample_sorted", [](std::int64_t cells, std::int64_t count, std::uint64_t seed, Address out) {
     nb::gil_scoped_release release;
     sample_sorted(cells, count, seed, at<std::int64_t>(out));

@@ -159,6 +159,34 @@ void fuse_tile(const FusedProduct<S, Compute<S>>& job, std::int64_t begin, std::
   }
 }
 
+// ---- the gradient of a ReLU behind the product --------------------------------------------------------------------
+
+template <class S>
+void relu_gradient(const ReluGradient<S>& job, std::int64_t begin, std::int64_t end) {
+  using C = Compute<S>;
+  constexpr int W = kVectorBytes / int(sizeof(C));
+  using Vector = Vec<C, W>;
+  for (std::int64_t row = begin; row < end; ++row) {
+    const S *g = job.g + row * job.g_stride, *y = job.y + row * job.y_stride;
+    S* out = job.out + row * job.out_stride;
+    Vector sums{};
+    std::int64_t b = 0;
+    for (; b + W <= job.batch; b += W) {
+      const Vector passed = load<S, W>(y + b) <= Vector{} ? Vector{} : load<S, W>(g + b);
+      store<S, W>(out + b, passed);
+      sums += passed;
+    }
+    C sum = 0;
+    for (int lane = 0; lane < W; ++lane) sum += sums[lane];
+    for (; b < job.batch; ++b) {
+      const C passed = widen(y[b]) <= C(0) ? C(0) : widen(g[b]);
+      out[b] = narrow<S>(passed);
+      sum += passed;
+    }
+    job.dbias[row] = narrow<S>(sum);
+  }
+}
+
 // ---- cutting the batch into tiles ---------------------------------------------------------------------------------
 
 // Calls tile(width, vectors, where, first) for each tile of the batch, all of about equal size.
@@ -249,9 +277,9 @@ void fuse(const FusedProduct<S, Compute<S>>& job, std::int64_t begin, std::int64
 extern const Kernels kernels;  // const alone would make it internal
 const Kernels kernels{GOSSAMER_NAME(GOSSAMER_ISA),
                       kVectorBytes,
-                      {gather<float>, fuse<float>},
-                      {gather<double>, fuse<double>},
-                      {gather<bfloat16>, fuse<bfloat16>}};
+                      {gather<float>, fuse<float>, relu_gradient<float>},
+                      {gather<double>, fuse<double>, relu_gradient<double>},
+                      {gather<bfloat16>, fuse<bfloat16>, relu_gradient<bfloat16>}};
 
 }  // namespace GOSSAMER_ISA
 }  // namespace gossamer

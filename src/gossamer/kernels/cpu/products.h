@@ -42,11 +42,19 @@ struct FusedProduct {
   bool prefetch;  // B is larger than the cache
 };
 
+template <class S>
+struct ReluGradient {  // out[r] = g[r] where not y[r] <= 0, and dbias[r] = its sum over the batch; all (rows x batch)
+  const S *g, *y;
+  S *out, *dbias;
+  std::int64_t batch, g_stride, y_stride, out_stride;
+};
+
 // What one instruction set offers. Rows [begin, end) of the pattern are worked on by the calling thread.
 template <class S, class C>
 struct Products {
   void (*gather)(const GatherProduct<S, C>&, std::int64_t begin, std::int64_t end);
   void (*fuse)(const FusedProduct<S, C>&, std::int64_t begin, std::int64_t end);
+  void (*relu_gradient)(const ReluGradient<S>&, std::int64_t begin, std::int64_t end);
 };
 
 template <class T>
