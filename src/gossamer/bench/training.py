@@ -1,8 +1,8 @@
 """A training step of a network of three hidden layers, n-n-n-n-10 with ReLU: its seconds, and its bytes.
 
 A step is forward, cross entropy, backward, Adam (fused) and zero_grad. The hidden layers are those of the contender;
-the output layer is dense: an `nn.Linear`, and with gossamer a `SparseLinear` of density 1, which keeps to the memory
-layout of the layers before it. The learning rate is so small that the network stays what it was at the start.
+the output layer is dense: an `nn.Linear`, and with gossamer a `FeatureMajorLinear`, which keeps to the memory layout of
+the layers before it, and whose ReLU is folded into the layers. The learning rate is so small that the network stays what it was at the start.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gossamer.bench import rivals
 from gossamer.bench.cells import DTYPES, Plan
 from gossamer.bench.measure import Sample, Step
 from gossamer.bench.trial import Factories, Trial
-from gossamer.connectivity import SparseLinear
+from gossamer.connectivity import FeatureMajorLinear, SparseLinear, SparseLinearReLU
 from gossamer.connectivity.pattern import live_count
 from gossamer.evaluate import peak_memory
 
@@ -35,24 +35,27 @@ def network(kind: str, width: int, density: float, dtype: torch.dtype, seed: int
     """The network with hidden layers of one of the contenders."""
     generator = torch.Generator().manual_seed(seed)
 
+    if kind == "gossamer":
+        layers = [SparseLinearReLU(width, width, density, generator=generator, dtype=dtype) for _ in range(HIDDEN)]
+        return nn.Sequential(*layers, _dense(width, CLASSES, dtype, generator, FeatureMajorLinear))
+
     def hidden(index: int) -> nn.Module:
         if kind == "SparseLab":
             return rivals.sparselab_layer(width, width, density, seed + index)
         if kind == "dense":
             return _dense(width, width, dtype, generator)
-        sparse = SparseLinear(width, width, density, generator=generator, dtype=dtype)
-        return rivals.MaskedLinear(sparse) if kind == "masked" else sparse
+        return rivals.MaskedLinear(SparseLinear(width, width, density, generator=generator, dtype=dtype))
 
-    layers = [layer for index in range(HIDDEN) for layer in (hidden(index), nn.ReLU())]
-    if kind == "gossamer":
-        output: nn.Module = SparseLinear(width, CLASSES, 1.0, generator=generator, dtype=dtype)
-    else:
-        output = _dense(width, CLASSES, dtype, generator)
-    return nn.Sequential(*layers, output)
+    return nn.Sequential(
+        *(layer for index in range(HIDDEN) for layer in (hidden(index), nn.ReLU())),
+        _dense(width, CLASSES, dtype, generator),
+    )
 
 
-def _dense(inputs: int, outputs: int, dtype: torch.dtype, generator: torch.Generator) -> nn.Linear:
-    layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs, dtype=dtype)
+def _dense(
+    inputs: int, outputs: int, dtype: torch.dtype, generator: torch.Generator, kind: type[nn.Linear] = nn.Linear
+) -> nn.Linear:
+    layer: nn.Linear = nn.utils.skip_init(kind, inputs, outputs, dtype=dtype)
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.uniform_(-(inputs**-0.5), inputs**-0.5, generator=generator)
