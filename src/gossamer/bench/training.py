@@ -1,8 +1,9 @@
 """A training step of a network of three hidden layers, n-n-n-n-10 with ReLU: its seconds, and its bytes.
 
 A step is forward, cross entropy, backward, Adam (fused) and zero_grad. The hidden layers are those of the contender;
-the output layer is dense: an `nn.Linear`, and with gossamer a `FeatureMajorLinear`, which keeps to the memory layout of
-the layers before it, and whose ReLU is folded into the layers. The learning rate is so small that the network stays what it was at the start.
+gossamer folds the ReLU into its own. The output layer is dense: an `nn.Linear`, and with gossamer a
+`FeatureMajorLinear`, which keeps to the memory layout of the layers before it. The learning rate is so small that the
+network stays what it was at the start.
 """
 
 from __future__ import annotations
