@@ -122,6 +122,8 @@ bool joint_if_sparse(int dtype, int threads, Address t_indptr, Address t_indices
                                code.data() + b * inputs);
       total += counts[b];
       most = std::max(most, counts[b]);
+      // A first sample that is far too busy speaks for the batch: do not read the rest for nothing.
+      if (b == 0 && double(total) > 1.5 * most_active * double(inputs)) return;
     }
     if (double(total) > most_active * double(batch) * double(inputs)) return;
     for (std::int64_t b = 0; b < batch; ++b) {  // rows of one length: move them together, empty pairs at the end
