@@ -2,7 +2,14 @@
 
 from gossamer import activity, connectivity, data, evaluate, functional, kernels, plasticity
 from gossamer.activity import AllReLU, Hoyer, SReLU, TopK
-from gossamer.connectivity import Pattern, SparseLinear, SparseLinearReLU, allocate_densities, sparsify_
+from gossamer.connectivity import (
+    Pattern,
+    SparseConv2d,
+    SparseLinear,
+    SparseLinearReLU,
+    allocate_densities,
+    sparsify_,
+)
 from gossamer.errors import InputError
 from gossamer.evaluate import summary
 from gossamer.kernels import Code
@@ -18,6 +25,7 @@ __all__ = [
     "Pattern",
     "Rewire",
     "SReLU",
+    "SparseConv2d",
     "SparseLinear",
     "SparseLinearReLU",
     "TopK",

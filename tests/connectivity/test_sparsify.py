@@ -169,7 +169,7 @@ def test_subclasses_are_left_alone() -> None:
     sparsify_(model, 0.5)
     assert list(sparse_layers(model)) == ["0"]
     assert type(model[1]) is Special
-    with pytest.raises(InputError, match=r"model has no nn\.Linear layer to make sparse$"):
+    with pytest.raises(InputError, match=r"model has no nn\.Conv2d and no nn\.Linear layer to make sparse$"):
         sparsify_(nn.Sequential(Special(4, 4), nn.ReLU()), 0.5)
 
 
@@ -195,5 +195,5 @@ def test_unknown_choices_are_refused() -> None:
 
 def test_a_sparse_model_has_nothing_left_to_replace() -> None:
     model = sparsify_(network(), 0.2)
-    with pytest.raises(InputError, match=r"model has no nn\.Linear layer"):
+    with pytest.raises(InputError, match=r"model has no nn\.Conv2d and no nn\.Linear layer"):
         sparsify_(model, 0.2)

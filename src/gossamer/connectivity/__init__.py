@@ -1,7 +1,9 @@
 """What is wired: patterns of live connections and the layers that store nothing else."""
 
 from gossamer.connectivity.allocate import allocate_densities
+from gossamer.connectivity.conv import SparseConv2d, sparse_conv2d
 from gossamer.connectivity.dense import FeatureMajorLinear
+from gossamer.connectivity.layer import SparseLayer
 from gossamer.connectivity.linear import SparseLinear, SparseLinearReLU, sparse_linear
 from gossamer.connectivity.pattern import Pattern
 from gossamer.connectivity.sparsify import sparsify_
@@ -9,9 +11,12 @@ from gossamer.connectivity.sparsify import sparsify_
 __all__ = [
     "FeatureMajorLinear",
     "Pattern",
+    "SparseConv2d",
+    "SparseLayer",
     "SparseLinear",
     "SparseLinearReLU",
     "allocate_densities",
+    "sparse_conv2d",
     "sparse_linear",
     "sparsify_",
 ]

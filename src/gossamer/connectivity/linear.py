@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gossamer import kernels
+from gossamer.connectivity.layer import SparseLayer
 from gossamer.connectivity.pattern import Pattern
 from gossamer.errors import InputError, check_count
 from gossamer.kernels import Code, Structure
@@ -43,7 +42,7 @@ def sparse_linear(
     return flat.reshape(*x.shape[:-1], structure.shape[0])
 
 
-class SparseLinear(nn.Module):
+class SparseLinear(SparseLayer):
     """y = x Wᵀ + b with a W of which only the live connections exist.
 
     Args:
@@ -55,19 +54,10 @@ class SparseLinear(nn.Module):
         pattern: the live connections, if they are not to be drawn.
         generator: source of the pattern and of the initial weights (default: torch's own).
 
-    ``values`` (nnz), in row order of the pattern, is an ordinary Parameter: optimizers, gradient clipping, AMP and DDP
-    see a vector. The pattern is in int32 buffers, of which ``indptr`` and ``indices`` are saved in a state dict.
-
-    Weights start uniform on ±1/√k_r, where k_r is the number of live connections into output r, so that outputs start
-    with the variance that `torch.nn.Linear` gives a dense layer.
+    See `SparseLayer` for ``values``, the pattern and the initial weights.
     """
 
-    indptr: Tensor
-    indices: Tensor
-    t_indptr: Tensor
-    t_indices: Tensor
-    permutation: Tensor
-    bias: Tensor | None
+    _ordered: tuple[tuple[int, ...], Tensor, Tensor] | None = None  # see _column_values
     _relu = False
 
     def __init__(
@@ -82,35 +72,9 @@ class SparseLinear(nn.Module):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        self.in_features = check_count("in_features", in_features, low=1)
-        self.out_features = check_count("out_features", out_features, low=1)
-        if (density is None) == (pattern is None):
-            raise InputError("SparseLinear needs either density or pattern")
-        if pattern is None:
-            assert density is not None
-            pattern = Pattern.erdos_renyi(self.out_features, self.in_features, density, generator)
-        self._ordered: tuple[tuple[int, ...], Tensor, Tensor] | None = None
-        self.values = nn.Parameter(torch.empty(pattern.nnz, dtype=dtype, device="cpu"))
-        self.bias = nn.Parameter(torch.empty(self.out_features, dtype=dtype, device="cpu")) if bias else None
-        for name in Structure._fields:
-            self.register_buffer(name, None, persistent=name in ("indptr", "indices"))
-        self._set_structure(pattern)
-        self.reset_parameters(generator)
-        self.to(torch.get_default_device() if device is None else device)
-
-    @torch.no_grad()
-    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw weights and biases anew for the live fan-in of each output."""
-        if self.values.is_meta:
-            return
-        fan_in = self.pattern.fan_in.cpu()
-        bound = fan_in.clamp(min=1).to(self.values.dtype).rsqrt()
-        values = torch.rand(self.values.shape, generator=generator, dtype=self.values.dtype, device="cpu") * 2 - 1
-        self.values.copy_(values * torch.repeat_interleave(bound, fan_in))
-        if self.bias is not None:
-            draws = torch.rand(self.bias.shape, generator=generator, dtype=self.bias.dtype, device="cpu") * 2 - 1
-            self.bias.copy_(draws / math.sqrt(max(1.0, self.values.numel() / self.out_features)))
+        in_features = check_count("in_features", in_features, low=1)
+        out_features = check_count("out_features", out_features, low=1)
+        super().__init__(in_features, out_features, density, bias, pattern, generator, device, dtype)
 
     def forward(self, x: Tensor | Code) -> Tensor:
         structure = self._structure
@@ -159,50 +123,8 @@ class SparseLinear(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_ordered": None}
 
-    @property
-    def _structure(self) -> Structure:
-        b = self._buffers
-        return Structure(b["indptr"], b["indices"], b["t_indptr"], b["t_indices"], b["permutation"])  # type: ignore[arg-type]
-
-    @property
-    def pattern(self) -> Pattern:
-        """The live connections."""
-        return Pattern(self._structure)
-
-    @property
-    def nnz(self) -> int:
-        """Number of live connections."""
-        return self.values.numel()
-
-    @property
-    def density(self) -> float:
-        """Live fraction of the connections."""
-        return self.nnz / (self.in_features * self.out_features)
-
-    @torch.no_grad()
-    def set_pattern(self, pattern: Pattern, values: Tensor) -> None:
-        """Wire the layer anew: ``values`` (nnz) are the weights at the cells of ``pattern``.
-
-        ``self.values`` stays the same Parameter, so optimizers keep it; its gradient is dropped. With another number
-        of connections the Parameter changes its length, and state that an optimizer holds for it no longer fits.
-        """
-        if values.shape != (pattern.nnz,):
-            raise InputError(f"values must be a vector of {pattern.nnz} numbers, got shape {tuple(values.shape)}")
-        self._set_structure(pattern.to(self.values.device))
-        self.values.grad = None
-        if values.numel() == self.values.numel():
-            self.values.copy_(values)
-        else:
-            self.values.data = values.detach().to(self.values, copy=True)
-
     def _set_structure(self, pattern: Pattern) -> None:
-        if pattern.shape != (self.out_features, self.in_features):
-            raise InputError(
-                f"pattern must have shape (out_features, in_features) = ({self.out_features}, {self.in_features}), "
-                f"got {pattern.shape}"
-            )
-        for name, tensor in zip(Structure._fields, pattern.structure, strict=True):
-            self._buffers[name] = tensor
+        super()._set_structure(pattern)
         self._ordered = None
 
     def to_dense(self) -> nn.Linear:
@@ -215,51 +137,24 @@ class SparseLinear(nn.Module):
             device=self.values.device,
             dtype=self.values.dtype,
         )
-        with torch.no_grad():
-            dense.weight.zero_().view(-1)[self.pattern.cells] = self.values
-            if self.bias is not None:
-                dense.bias.copy_(self.bias)
-        return dense.requires_grad_(self.values.requires_grad).train(self.training)
+        self._write_dense(dense)
+        return dense
 
     @classmethod
     def from_dense(cls, dense: nn.Linear, pattern: Pattern | None = None) -> SparseLinear:
         """Keep the weights of ``dense`` at the cells of ``pattern`` (default: wherever a weight is not zero)."""
         weight = dense.weight.detach()
-        if pattern is None:
-            pattern = Pattern.from_mask(weight != 0)
         layer = cls(
             dense.in_features,
             dense.out_features,
             bias=dense.bias is not None,
-            pattern=pattern,
+            pattern=Pattern.from_mask(weight != 0) if pattern is None else pattern,
             generator=torch.Generator("cpu").manual_seed(0),  # overwritten below: leave torch's own generator alone
             device=weight.device,
             dtype=weight.dtype,
         )
-        with torch.no_grad():
-            layer.values.copy_(weight.flatten()[pattern.cells.to(weight.device)])
-            if layer.bias is not None:
-                layer.bias.copy_(dense.bias)
-        layer.requires_grad_(dense.weight.requires_grad)
-        return layer.train(dense.training)
-
-    def _load_from_state_dict(
-        self, state_dict: Mapping[str, Any], prefix: str, local_metadata: Mapping[str, Any], *args: Any
-    ) -> None:
-        """Load another pattern too, of any length; one that is damaged or does not fit is refused, changing nothing."""
-        values, indptr, indices = (state_dict.get(prefix + name) for name in ("values", "indptr", "indices"))
-        if indptr is not None or indices is not None:
-            if values is None or indptr is None or indices is None:
-                raise InputError(f"the state of layer {prefix[:-1]!r} must have values with indptr and indices")
-            pattern = Pattern.from_csr(indptr, indices, self.in_features)
-            if values.shape != (pattern.nnz,):
-                raise InputError(f"values must be a vector of {pattern.nnz} numbers, got shape {tuple(values.shape)}")
-            assign = local_metadata.get("assign_to_params_buffers", False)
-            self._set_structure(pattern.to(values.device if assign else self.values.device))
-            if values.numel() != self.values.numel():
-                self.values.grad = None
-                self.values.data = torch.empty_like(values, dtype=self.values.dtype, device=self.values.device)
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
+        layer._read_dense(dense)
+        return layer
 
     def extra_repr(self) -> str:
         return (

@@ -1,14 +1,15 @@
-"""Turning the linear layers of any model sparse, in place."""
+"""Turning the linear and convolutional layers of any model sparse, in place."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from gossamer.connectivity.allocate import Allocation, allocate_densities
+from gossamer.connectivity.conv import SparseConv2d
 from gossamer.connectivity.linear import SparseLinear
 from gossamer.connectivity.pattern import Pattern, live_count
 from gossamer.errors import InputError, check_choice
@@ -16,21 +17,24 @@ from gossamer.errors import InputError, check_choice
 __all__ = ["sparsify_"]
 
 Model = TypeVar("Model", bound=nn.Module)
+Dense = nn.Linear | nn.Conv2d
 
 
 def sparsify_(
     model: Model,
     density: float,
     allocate: Allocation = "uniform",
-    where: Callable[[str, nn.Linear], bool] | None = None,
+    where: Callable[[str, Any], bool] | None = None,
     *,
     keep: str = "random",
     generator: torch.Generator | None = None,
 ) -> Model:
-    """Replace the `torch.nn.Linear` layers of ``model`` by `SparseLinear` layers, in place, and return the model.
+    """Replace linear and convolutional layers of ``model`` by sparse ones, in place, and return the model.
+
+    Every `torch.nn.Linear` becomes a `SparseLinear`, every `torch.nn.Conv2d` a `SparseConv2d`.
 
     Args:
-        model: any module with `nn.Linear` layers inside.
+        model: any module with `nn.Linear` or `nn.Conv2d` layers inside.
         density: live fraction of the connections of all replaced layers together, in (0, 1].
         allocate: how they are shared among layers; see `allocate_densities`.
         where: ``where(name, layer)`` tells whether to replace a layer (default: all); name is its first in the model.
@@ -39,27 +43,30 @@ def sparsify_(
         generator: source of patterns and weights (default: torch's own).
 
     A layer that occurs at several places in the model is replaced by one layer at all of them. A subclass of
-    `nn.Linear` is left alone: what it does may not be what `SparseLinear` does. If the weights of a chosen layer are
-    shared with another module (as in tied embeddings) it is refused, since the tie would be cut silently.
+    `nn.Linear` or `nn.Conv2d` is left alone: what it does may not be what the sparse layer does. If the weights of a
+    chosen layer are shared with another module (as in tied embeddings) it is refused, since the tie would be cut
+    silently; so is a convolution that pads with anything but zeros.
     """
     check_choice("keep", keep, ("random", "magnitude"))
-    if type(model) is nn.Linear:
-        raise InputError("model must contain nn.Linear layers, not be one: use SparseLinear.from_dense")
-    places: dict[nn.Linear, list[tuple[nn.Module, str]]] = {}
-    names: dict[nn.Linear, str] = {}
+    if type(model) in (nn.Linear, nn.Conv2d):
+        kind = type(model).__name__
+        raise InputError(f"model must contain nn.{kind} layers, not be one: use Sparse{kind}.from_dense")
+    places: dict[Dense, list[tuple[nn.Module, str]]] = {}
+    names: dict[Dense, str] = {}
     for prefix, parent in model.named_modules():
         for name, child in parent._modules.items():  # named_children would list a layer once
             full = f"{prefix}.{name}" if prefix else name
-            if type(child) is nn.Linear:
+            if isinstance(child, nn.Linear | nn.Conv2d) and type(child) in (nn.Linear, nn.Conv2d):
                 places.setdefault(child, []).append((parent, name))
                 names.setdefault(child, full)
     if where is not None:
         places = {layer: spots for layer, spots in places.items() if where(names[layer], layer)}
     if not places:
         raise InputError(
-            "model has no nn.Linear layer to make sparse" + (" at which where(…) is true" if where else "")
+            "model has no nn.Conv2d and no nn.Linear layer to make sparse"
+            + (" at which where(…) is true" if where else "")
         )
-    _refuse_shared(model, {layer: names[layer] for layer in places})
+    _refuse_unfit(model, {layer: names[layer] for layer in places})
     densities = allocate_densities([tuple(layer.weight.shape) for layer in places], density, allocate)
     for (layer, spots), layer_density in zip(places.items(), densities, strict=True):
         replacement = _sparse_twin(layer, layer_density, keep, generator)
@@ -68,7 +75,7 @@ def sparsify_(
     return model
 
 
-def _refuse_shared(model: nn.Module, names: dict[nn.Linear, str]) -> None:
+def _refuse_unfit(model: nn.Module, names: dict[Dense, str]) -> None:
     owners: dict[int, set[nn.Module]] = {}
     for module in model.modules():
         for parameter in module.parameters(recurse=False):
@@ -80,14 +87,24 @@ def _refuse_shared(model: nn.Module, names: dict[nn.Linear, str]) -> None:
             )
         if len(owners[id(layer.weight)]) > 1:
             raise InputError(f"the weight of {name!r} is shared with another module: leave it out with where(…)")
+        if isinstance(layer, nn.Conv2d) and layer.padding_mode != "zeros":
+            raise InputError(f"{name!r} pads with {layer.padding_mode!r}, not with zeros: leave it out with where(…)")
 
 
-def _sparse_twin(layer: nn.Linear, density: float, keep: str, generator: torch.Generator | None) -> SparseLinear:
-    rows, cols = layer.weight.shape
+def _sparse_twin(
+    layer: Dense, density: float, keep: str, generator: torch.Generator | None
+) -> SparseLinear | SparseConv2d:
+    rows, cols = layer.weight.flatten(1).shape
     if keep == "magnitude":
         magnitudes = layer.weight.detach().abs().flatten()
         kept = magnitudes.topk(live_count(rows, cols, density), sorted=False).indices
-        return SparseLinear.from_dense(layer, Pattern.from_cells(kept.sort().values, rows, cols))
-    twin = SparseLinear.from_dense(layer, Pattern.erdos_renyi(rows, cols, density, generator))
+        return _from_dense(layer, Pattern.from_cells(kept.sort().values, rows, cols))
+    twin = _from_dense(layer, Pattern.erdos_renyi(rows, cols, density, generator))
     twin.reset_parameters(generator)
     return twin
+
+
+def _from_dense(layer: Dense, pattern: Pattern) -> SparseLinear | SparseConv2d:
+    if isinstance(layer, nn.Conv2d):
+        return SparseConv2d.from_dense(layer, pattern)
+    return SparseLinear.from_dense(layer, pattern)

@@ -8,16 +8,19 @@ import torch
 
 from gossamer.kernels import _cpu
 from gossamer.kernels.code import Code
+from gossamer.kernels.convolution import Geometry, conv2d
 from gossamer.kernels.joint import column_order, joint, joint_if_sparse, still_ordered
 from gossamer.kernels.ops import linear, sddmm, spmm, spmm_t
 from gossamer.kernels.structure import Structure, check_csr, rows_of, transformed, transpose, trust, verify
 
 __all__ = [
     "Code",
+    "Geometry",
     "Info",
     "Structure",
     "check_csr",
     "column_order",
+    "conv2d",
     "info",
     "joint",
     "joint_if_sparse",

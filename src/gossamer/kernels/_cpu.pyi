@@ -132,6 +132,30 @@ def hoyer_backward(
     inner: int,
     magnitude: bool,
 ) -> None: ...
+def conv_forward(
+    dtype: int,
+    threads: int,
+    indptr: int,
+    indices: int,
+    values: int,
+    bias: int,
+    x: int,
+    y: int,
+    layer: list[int],
+) -> None: ...
+def conv_backward(
+    dtype: int,
+    threads: int,
+    t_indptr: int,
+    t_indices: int,
+    permutation: int,
+    values: int,
+    x: int,
+    dy: int,
+    dx: int,
+    dvalues: int,
+    layer: list[int],
+) -> None: ...
 def sample_sorted(cells: int, count: int, seed: int, out: int, /) -> None: ...
 def transpose(
     indptr: int, indices: int, rows: int, cols: int, t_indptr: int, t_indices: int, permutation: int, /

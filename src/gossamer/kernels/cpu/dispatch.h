@@ -12,10 +12,12 @@
 
 namespace gossamer {
 
-
-
 int active_isa();   // the one in use: 0 baseline, 1 avx2, 2 avx512
 bool after_fork();  // true in a child of fork(): its copy of the thread pool is dead, so stay on one thread
+
+std::int64_t l1_bytes();  // caches of one core
+std::int64_t l2_bytes();
+void keep_freed_pages();  // of the memory that kernels and their callers ask for again and again
 
 // Every instruction set defines a table of its own; function() gives the one in use.
 #ifdef GOSSAMER_HAS_avx512

@@ -28,6 +28,7 @@ namespace gossamer {
 GOSSAMER_TABLE(Kernels, kernels, active)
 GOSSAMER_TABLE(Layout, layout, active_layout)
 
+void bind_convolution(nb::module_& m);
 void bind_hoyer(nb::module_& m);
 void bind_joint(nb::module_& m);
 
@@ -50,17 +51,6 @@ int best_isa() {
   return 0;
 }
 
-std::int64_t l2_bytes() {
-  static const std::int64_t bytes = [] {
-#if defined(_SC_LEVEL2_CACHE_SIZE)
-    const long found = sysconf(_SC_LEVEL2_CACHE_SIZE);
-    if (found > 0) return std::int64_t(found);
-#endif
-    return std::int64_t(1) << 20;
-  }();
-  return bytes;
-}
-
 // Whether a matrix from which rows are gathered is too large to stay in the cache by itself.
 bool outgrows_cache(std::int64_t rows, std::int64_t batch, std::int64_t element) {
   return rows * batch * element > l2_bytes() / 2;
@@ -68,18 +58,6 @@ bool outgrows_cache(std::int64_t rows, std::int64_t batch, std::int64_t element)
 
 Compressed compressed(Address indptr, Address indices, Address permutation, std::int64_t rows) {
   return {at<const std::int32_t>(indptr), at<const std::int32_t>(indices), at<const std::int32_t>(permutation), rows};
-}
-
-// glibc hands freed memory back to the system above a threshold that grows, up to 64 MiB, once a large block has been
-// freed. A training step frees and asks for the same few megabytes again and again, and would pay for fresh pages every
-// time: free one such block at the first call.
-void keep_freed_pages() {
-  static const bool done = [] {
-    void* volatile block = std::malloc((std::size_t(32) << 20) - (std::size_t(64) << 10));
-    std::free(block);
-    return true;
-  }();
-  (void)done;
 }
 
 // Runs kernel(job, begin, end) on rows balanced by their entries.
@@ -163,6 +141,40 @@ void copy_transposed(int bytes, int threads, Address from, Address to, std::int6
 
 }  // namespace
 
+std::int64_t l1_bytes() {
+  static const std::int64_t bytes = [] {
+#if defined(_SC_LEVEL1_DCACHE_SIZE)
+    const long found = sysconf(_SC_LEVEL1_DCACHE_SIZE);
+    if (found > 0) return std::int64_t(found);
+#endif
+    return std::int64_t(1) << 15;
+  }();
+  return bytes;
+}
+
+std::int64_t l2_bytes() {
+  static const std::int64_t bytes = [] {
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+    const long found = sysconf(_SC_LEVEL2_CACHE_SIZE);
+    if (found > 0) return std::int64_t(found);
+#endif
+    return std::int64_t(1) << 20;
+  }();
+  return bytes;
+}
+
+// glibc hands freed memory back to the system above a threshold that grows, up to 64 MiB, once a large block has been
+// freed. A training step frees and asks for the same few megabytes again and again, and would pay for fresh pages every
+// time: free one such block at the first call.
+void keep_freed_pages() {
+  static const bool done = [] {
+    void* volatile block = std::malloc((std::size_t(32) << 20) - (std::size_t(64) << 10));
+    std::free(block);
+    return true;
+  }();
+  (void)done;
+}
+
 int active_isa() { return isa; }
 bool after_fork() { return forked; }
 
@@ -206,6 +218,7 @@ NB_MODULE(_cpu, m) {
     if (wanted < 0 || wanted > best_isa()) throw std::invalid_argument("this processor lacks that instruction set");
     isa = wanted;
   });
+  bind_convolution(m);
   bind_hoyer(m);
   bind_joint(m);
 }

@@ -1,0 +1,188 @@
+"""A 2-D convolution that stores and computes only its live connections."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from gossamer import kernels
+from gossamer.connectivity.layer import SparseLayer
+from gossamer.connectivity.pattern import Pattern
+from gossamer.errors import InputError, check_choice, check_count
+from gossamer.kernels import Geometry, Structure
+
+__all__ = ["Padding", "SparseConv2d", "sparse_conv2d"]
+
+Size = int | tuple[int, int]
+Padding = Size | Literal["same", "valid"]
+
+
+def sparse_conv2d(
+    x: Tensor,
+    values: Tensor,
+    pattern: Pattern | Structure,
+    bias: Tensor | None = None,
+    *,
+    kernel_size: Size,
+    stride: Size = 1,
+    padding: Padding = 0,
+    dilation: Size = 1,
+    groups: int = 1,
+) -> Tensor:
+    """The convolution of `torch.nn.functional.conv2d` with a weight that is never made dense.
+
+    The weight (out, in / groups, kh, kw), seen as a matrix (out, in / groups · kh · kw), has ``values`` (nnz) at the
+    live cells of ``pattern``. Shapes: ``x`` (N, in, H, W) or (in, H, W), ``bias`` (out), result (N, out, H', W') or
+    (out, H', W') with H' = ⌊(H + top + bottom − dilation · (kh − 1) − 1) / stride⌋ + 1, and W' likewise. Time is
+    proportional to nnz · N · H' · W', memory to input, output and nnz. Under autocast, ``x``, ``values`` and ``bias``
+    are cast as for `torch.nn.functional.conv2d`.
+
+    The result has the layout of ``x`` in memory: batch-innermost if ``x`` is (as what a sparse linear layer returns,
+    seen as images), else contiguous.
+    """
+    return _convolve(x, values, pattern, bias, _geometry(kernel_size, stride, padding, dilation, groups))
+
+
+def _convolve(x: Tensor, values: Tensor, pattern: Pattern | Structure, bias: Tensor | None, g: Geometry) -> Tensor:
+    structure = pattern.structure if isinstance(pattern, Pattern) else pattern
+    if not x.is_meta and torch.is_autocast_enabled(x.device.type):
+        dtype = torch.get_autocast_dtype(x.device.type)
+        x, values, bias = x.to(dtype), values.to(dtype), None if bias is None else bias.to(dtype)
+    if x.dim() == 3:
+        return kernels.conv2d(values, structure, x[None], bias, g)[0]
+    return kernels.conv2d(values, structure, x, bias, g)
+
+
+def _pair(name: str, size: Size, low: int) -> tuple[int, int]:
+    both = size if isinstance(size, (tuple, list)) else (size, size)
+    if len(both) != 2:
+        raise InputError(f"{name} must be a whole number or a pair (vertical, horizontal) of them, got {size!r}")
+    return check_count(name, both[0], low=low), check_count(name, both[1], low=low)
+
+
+def _geometry(kernel_size: Size, stride: Size, padding: Padding, dilation: Size, groups: int) -> Geometry:
+    kernel, steps = _pair("kernel_size", kernel_size, 1), _pair("stride", stride, 1)
+    spread = _pair("dilation", dilation, 1)
+    groups = check_count("groups", groups, low=1)
+    if not isinstance(padding, str):
+        (y, x) = _pair("padding", padding, 0)
+        return Geometry(kernel, steps, (y, y, x, x), spread, groups)
+    check_choice("padding", padding, ("same", "valid"))
+    if padding == "valid":
+        return Geometry(kernel, steps, (0, 0, 0, 0), spread, groups)
+    if steps != (1, 1):
+        raise InputError(f"padding 'same' needs stride 1, got {stride!r}")
+    y, x = (d * (k - 1) for k, d in zip(kernel, spread, strict=True))
+    return Geometry(kernel, steps, (y // 2, y - y // 2, x // 2, x - x // 2), spread, groups)
+
+
+class SparseConv2d(SparseLayer):
+    """A `torch.nn.Conv2d` of whose weight only the live connections exist.
+
+    Args:
+        in_channels: channels of the input, a multiple of ``groups``.
+        out_channels: channels of the output, a multiple of ``groups``.
+        kernel_size: whole number or pair (vertical, horizontal), as are stride, padding and dilation.
+        stride: pixels from one output to the next.
+        padding: zeros on either side, or ``"valid"`` for none, or ``"same"`` for a result of the input's size.
+        dilation: pixels from one kernel cell to the next.
+        groups: output channels see the input channels of their group alone.
+        bias: learn an additive (out_channels) bias.
+        padding_mode: ``"zeros"``, the only one there is; another is refused.
+        density: live fraction of the weight's cells, in (0, 1]; the pattern is drawn uniformly with exactly
+            ``round(density · cells)`` connections. Or give ``pattern``.
+        pattern: the live connections, of shape (out_channels, in_channels / groups · kh · kw).
+        generator: source of the pattern and of the initial weights (default: torch's own).
+
+    A connection joins an output channel to a cell (input channel, row, column) of its kernel: ``in_features`` =
+    in_channels / groups · kh · kw and ``out_features`` = out_channels count both. See `SparseLayer` for ``values``, the
+    pattern and the initial weights, and `sparse_conv2d` for shapes.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Padding = 0,
+        dilation: Size = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        *,
+        density: float | None = None,
+        pattern: Pattern | None = None,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        check_choice("padding_mode", padding_mode, ("zeros",))
+        in_channels = check_count("in_channels", in_channels, low=1)
+        out_channels = check_count("out_channels", out_channels, low=1)
+        geometry = _geometry(kernel_size, stride, padding, dilation, groups)
+        for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
+            if channels % geometry.groups:
+                raise InputError(f"{name} must be a multiple of groups = {groups}, got {channels}")
+        cells = in_channels // geometry.groups * geometry.kernel[0] * geometry.kernel[1]
+        super().__init__(cells, out_channels, density, bias, pattern, generator, device, dtype)
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, geometry.groups
+        self.kernel_size, self.stride, self.dilation = geometry.kernel, geometry.stride, geometry.dilation
+        self.padding: str | tuple[int, int] = padding if isinstance(padding, str) else geometry.padding[::2]
+        self.padding_mode = padding_mode
+        self._geometry = geometry
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _convolve(x, self.values, self._structure, self.bias, self._geometry)
+
+    def to_dense(self) -> nn.Conv2d:
+        """The same function as a `torch.nn.Conv2d`, zeros where no connection is live."""
+        dense: nn.Conv2d = nn.utils.skip_init(  # no draws from torch's own generator
+            nn.Conv2d,
+            self.in_channels,
+            self.out_channels,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
+            self.bias is not None,
+            device=self.values.device,
+            dtype=self.values.dtype,
+        )
+        self._write_dense(dense)
+        return dense
+
+    @classmethod
+    def from_dense(cls, dense: nn.Conv2d, pattern: Pattern | None = None) -> SparseConv2d:
+        """Keep the weights of ``dense`` at the cells of ``pattern`` (default: wherever a weight is not zero)."""
+        weight = dense.weight.detach()
+        layer = cls(
+            dense.in_channels,
+            dense.out_channels,
+            dense.kernel_size,  # type: ignore[arg-type]
+            dense.stride,  # type: ignore[arg-type]
+            dense.padding,  # type: ignore[arg-type]
+            dense.dilation,  # type: ignore[arg-type]
+            dense.groups,
+            dense.bias is not None,
+            dense.padding_mode,
+            pattern=Pattern.from_mask(weight.flatten(1) != 0) if pattern is None else pattern,
+            generator=torch.Generator("cpu").manual_seed(0),  # overwritten below: leave torch's own generator alone
+            device=weight.device,
+            dtype=weight.dtype,
+        )
+        layer._read_dense(dense)
+        return layer
+
+    def extra_repr(self) -> str:
+        parts = [f"{self.in_channels}, {self.out_channels}", f"kernel_size={self.kernel_size}, stride={self.stride}"]
+        if self.padding != (0, 0):
+            parts.append(f"padding={self.padding!r}")
+        if self.dilation != (1, 1):
+            parts.append(f"dilation={self.dilation}")
+        if self.groups != 1:
+            parts.append(f"groups={self.groups}")
+        return ", ".join([*parts, f"density={self.density:.4g}, nnz={self.nnz}, bias={self.bias is not None}"])

@@ -1,0 +1,159 @@
+"""What all layers share that store only their live connections."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gossamer.connectivity.pattern import Pattern
+from gossamer.errors import InputError
+from gossamer.kernels import Structure
+
+__all__ = ["SparseLayer"]
+
+
+class SparseLayer(nn.Module):
+    """A layer of ``in_features`` × ``out_features`` possible connections that consists of the live ones.
+
+    ``values`` (nnz), in row order of the pattern, is an ordinary Parameter: optimizers, gradient clipping, AMP and DDP
+    see a vector. The pattern is in int32 buffers, of which ``indptr`` and ``indices`` are saved in a state dict.
+    """
+
+    in_features: int
+    out_features: int
+    indptr: Tensor
+    indices: Tensor
+    t_indptr: Tensor
+    t_indices: Tensor
+    permutation: Tensor
+    bias: Tensor | None
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        density: float | None,
+        bias: bool,
+        pattern: Pattern | None,
+        generator: torch.Generator | None,
+        device: torch.device | str | None,
+        dtype: torch.dtype | None,
+    ) -> None:
+        super().__init__()
+        self.in_features, self.out_features = in_features, out_features
+        if (density is None) == (pattern is None):
+            raise InputError(f"{type(self).__name__} needs either density or pattern")
+        if pattern is None:
+            assert density is not None
+            pattern = Pattern.erdos_renyi(out_features, in_features, density, generator)
+        self.values = nn.Parameter(torch.empty(pattern.nnz, dtype=dtype, device="cpu"))
+        self.bias = nn.Parameter(torch.empty(out_features, dtype=dtype, device="cpu")) if bias else None
+        for name in Structure._fields:
+            self.register_buffer(name, None, persistent=name in ("indptr", "indices"))
+        self._set_structure(pattern)
+        self.reset_parameters(generator)
+        self.to(torch.get_default_device() if device is None else device)
+
+    @torch.no_grad()
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw weights and biases anew for the live fan-in of each output.
+
+        Weights are uniform on ±1/√k_r, where k_r is the number of live connections into output r, so that outputs start
+        with the variance that torch gives those of a dense layer.
+        """
+        if self.values.is_meta:
+            return
+        fan_in = self.pattern.fan_in.cpu()
+        bound = fan_in.clamp(min=1).to(self.values.dtype).rsqrt()
+        values = torch.rand(self.values.shape, generator=generator, dtype=self.values.dtype, device="cpu") * 2 - 1
+        self.values.copy_(values * torch.repeat_interleave(bound, fan_in))
+        if self.bias is not None:
+            draws = torch.rand(self.bias.shape, generator=generator, dtype=self.bias.dtype, device="cpu") * 2 - 1
+            self.bias.copy_(draws / math.sqrt(max(1.0, self.values.numel() / self.out_features)))
+
+    @property
+    def _structure(self) -> Structure:
+        b = self._buffers
+        return Structure(b["indptr"], b["indices"], b["t_indptr"], b["t_indices"], b["permutation"])  # type: ignore[arg-type]
+
+    @property
+    def pattern(self) -> Pattern:
+        """The live connections."""
+        return Pattern(self._structure)
+
+    @property
+    def nnz(self) -> int:
+        """Number of live connections."""
+        return self.values.numel()
+
+    @property
+    def density(self) -> float:
+        """Live fraction of the connections."""
+        return self.nnz / (self.in_features * self.out_features)
+
+    @torch.no_grad()
+    def set_pattern(self, pattern: Pattern, values: Tensor) -> None:
+        """Wire the layer anew: ``values`` (nnz) are the weights at the cells of ``pattern``.
+
+        ``self.values`` stays the same Parameter, so optimizers keep it; its gradient is dropped. With another number
+        of connections the Parameter changes its length, and state that an optimizer holds for it no longer fits.
+        """
+        if values.shape != (pattern.nnz,):
+            raise InputError(f"values must be a vector of {pattern.nnz} numbers, got shape {tuple(values.shape)}")
+        self._set_structure(pattern.to(self.values.device))
+        self.values.grad = None
+        if values.numel() == self.values.numel():
+            self.values.copy_(values)
+        else:
+            self.values.data = values.detach().to(self.values, copy=True)
+
+    def _set_structure(self, pattern: Pattern) -> None:
+        if pattern.shape != (self.out_features, self.in_features):
+            raise InputError(
+                f"pattern must have shape (out_features, in_features) = ({self.out_features}, {self.in_features}), "
+                f"got {pattern.shape}"
+            )
+        for name, tensor in zip(Structure._fields, pattern.structure, strict=True):
+            self._buffers[name] = tensor
+
+    # ---- to and from dense layers ----------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def _write_dense(self, dense: nn.Linear | nn.Conv2d) -> None:
+        """Make ``dense``, of the same sizes, the same function: zeros where no connection is live."""
+        dense.weight.zero_().view(-1)[self.pattern.cells] = self.values
+        if self.bias is not None and dense.bias is not None:
+            dense.bias.copy_(self.bias)
+        dense.requires_grad_(self.values.requires_grad).train(self.training)
+
+    @torch.no_grad()
+    def _read_dense(self, dense: nn.Linear | nn.Conv2d) -> None:
+        """Keep the weights of ``dense``, of the same sizes, at the live cells."""
+        self.values.copy_(dense.weight.flatten()[self.pattern.cells])
+        if self.bias is not None and dense.bias is not None:
+            self.bias.copy_(dense.bias)
+        self.requires_grad_(dense.weight.requires_grad).train(dense.training)
+
+    # ---- saving ----------------------------------------------------------------------------------------------------
+
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, local_metadata: Mapping[str, Any], *args: Any
+    ) -> None:
+        """Load another pattern too, of any length; one that is damaged or does not fit is refused, changing nothing."""
+        values, indptr, indices = (state_dict.get(prefix + name) for name in ("values", "indptr", "indices"))
+        if indptr is not None or indices is not None:
+            if values is None or indptr is None or indices is None:
+                raise InputError(f"the state of layer {prefix[:-1]!r} must have values with indptr and indices")
+            pattern = Pattern.from_csr(indptr, indices, self.in_features)
+            if values.shape != (pattern.nnz,):
+                raise InputError(f"values must be a vector of {pattern.nnz} numbers, got shape {tuple(values.shape)}")
+            assign = local_metadata.get("assign_to_params_buffers", False)
+            self._set_structure(pattern.to(values.device if assign else self.values.device))
+            if values.numel() != self.values.numel():
+                self.values.grad = None
+                self.values.data = torch.empty_like(values, dtype=self.values.dtype, device=self.values.device)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
