@@ -14,31 +14,9 @@ using nb::literals::operator""_a;
 
 namespace gossamer {
 
-namespace baseline {
-extern const HoyerKernelSet hoyer_kernels;
-}
-#ifdef GOSSAMER_HAS_avx2
-namespace avx2 {
-extern const HoyerKernelSet hoyer_kernels;
-}
-#endif
-#ifdef GOSSAMER_HAS_avx512
-namespace avx512 {
-extern const HoyerKernelSet hoyer_kernels;
-}
-#endif
+GOSSAMER_TABLE(HoyerKernelSet, hoyer_kernels, kernel_set)
 
 namespace {
-
-const HoyerKernelSet& kernel_set() {
-#ifdef GOSSAMER_HAS_avx512
-  if (active_isa() == 2) return avx512::hoyer_kernels;
-#endif
-#ifdef GOSSAMER_HAS_avx2
-  if (active_isa() == 1) return avx2::hoyer_kernels;
-#endif
-  return baseline::hoyer_kernels;
-}
 
 using Address = std::uintptr_t;
 template <class T>
