@@ -1,9 +1,34 @@
 """Every pure function of gossamer under one import, as in torch.nn.functional."""
 
-from gossamer.activity.hoyer import hoyer_projection
 from gossamer.activity.top_k import top_k
 from gossamer.activity.units import all_relu, srelu
 from gossamer.connectivity.conv import sparse_conv2d
 from gossamer.connectivity.linear import sparse_linear
+from gossamer.projections import (
+    group_hoyer_projection,
+    hoyer_projection,
+    l0_projection,
+    l1_ball_projection,
+    l1_l2_projection,
+    l1_sphere_projection,
+    l2_ball_projection,
+    l2_sphere_projection,
+    simplex_projection,
+)
 
-__all__ = ["all_relu", "hoyer_projection", "sparse_conv2d", "sparse_linear", "srelu", "top_k"]
+__all__ = [
+    "all_relu",
+    "group_hoyer_projection",
+    "hoyer_projection",
+    "l0_projection",
+    "l1_ball_projection",
+    "l1_l2_projection",
+    "l1_sphere_projection",
+    "l2_ball_projection",
+    "l2_sphere_projection",
+    "simplex_projection",
+    "sparse_conv2d",
+    "sparse_linear",
+    "srelu",
+    "top_k",
+]

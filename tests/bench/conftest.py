@@ -53,8 +53,8 @@ def bench() -> Bench:
         ),
         Cell(
             "projection",
-            {"rows": 4, "units": 50, "pass": "forward"},
-            {"gossamer": sample(3e-3), "softmax": sample(1e-3)},
+            {"rows": 4, "units": 50, "sparseness": 0.8, "pass": "forward"},
+            {"gossamer": sample(3e-3), "softmax": sample(1e-3), "sort": sample(4e-2)},
             baseline="softmax",
         ),
         Cell("memory", memory, {"gossamer": sample(4e4), "dense": sample(1.6e5), "SparseLab": "not installed"}),

@@ -96,7 +96,16 @@ def test_json_holds_everything(bench: Bench) -> None:
 
 def test_the_full_plan_has_all_of_the_quick_one() -> None:
     quick, full = Plan.quick(), Plan.full()
-    for name in ("tasks", "widths", "densities", "batches", "joint_densities", "channels", "projections"):
+    for name in (
+        "tasks",
+        "widths",
+        "densities",
+        "batches",
+        "joint_densities",
+        "channels",
+        "projections",
+        "sparsenesses",
+    ):
         assert set(getattr(quick, name)) <= set(getattr(full, name))
     assert Plan.full(widths=(7,)).widths == (7,)
 
@@ -110,6 +119,7 @@ def test_the_full_plan_has_all_of_the_quick_one() -> None:
         {"densities": (0.0,)},
         {"densities": (1.0,)},
         {"densities": (float("nan"),)},
+        {"sparsenesses": (1.0,)},
         {"joint_densities": ((0.1, 2.0),)},
         {"dtype": "int8"},
         {"rounds": 0},

@@ -71,6 +71,12 @@ def test_sections_follow_the_tasks(bench: Bench) -> None:
     assert layer.rows[0].best == 6  # CSR
     joint = found[2]
     assert joint.rows[0].cells[:6] == ("8", "0.1", "0.1", "1.00 µs", "1.00 ms", "1000× faster")
+    projection = found[3]
+    assert projection.headings[:3] == ("rows × units", "sparseness", "pass")
+    assert projection.rows[0].cells == (
+        *("4 × 50", "0.8", "forward", "3.00 ms", "1.00 ms", "softmax is 3.0× faster"),
+        *("40.0 ms",),
+    )
     memory = found[4]
     assert memory.rows[0].cells == ("0.1", "40 B / 16 B", "40.0 kB", "160 kB", "4.0× smaller", "–", "not installed")
     assert [row.cells for row in found[5].rows] == [

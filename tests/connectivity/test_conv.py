@@ -205,6 +205,133 @@ def test_it_reads_what_a_sparse_linear_layer_gives_without_a_copy() -> None:
     torch.testing.assert_close(y, make()(maps.contiguous()))
 
 
+# ---- derivatives, dtypes and devices -------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # PyTorch's own formulas
+@pytest.mark.parametrize(
+    ("options", "shape"),
+    [
+        ({}, (2, 4, 5, 4)),
+        ({}, (4, 4, 5)),
+        ({"kernel": 1, "bias": False}, (3, 4, 2, 2)),
+        ({"kernel": (1, 3), "padding": "same", "groups": 2}, (2, 4, 3, 4)),
+        ({"stride": (2, 1), "padding": (2, 0), "dilation": (1, 2)}, (1, 4, 4, 6)),
+        ({"into": 6, "groups": 6, "padding": 1}, (2, 6, 3, 3)),
+    ],
+)
+def test_derivatives_of_the_layer(options: dict[str, Any], shape: tuple[int, ...]) -> None:
+    layer, x = make(**options).double(), numbers(*shape).double().requires_grad_()
+    names, parameters = zip(*layer.named_parameters(), strict=True)
+
+    def function(x: Tensor, *parameters: Tensor) -> Tensor:
+        return torch.func.functional_call(layer, dict(zip(names, parameters, strict=True)), (x,))  # type: ignore[no-any-return]
+
+    assert torch.autograd.gradcheck(function, (x, *parameters), fast_mode=True)
+    assert torch.autograd.gradgradcheck(function, (x, *parameters), fast_mode=True)
+    tangent = numbers(*shape, seed=3).double()
+    forward_mode = torch.func.jvp(layer, (x.detach(),), (tangent,))[1]
+    torch.testing.assert_close(forward_mode, torch.func.jvp(layer.to_dense(), (x.detach(),), (tangent,))[1])
+
+
+@pytest.mark.parametrize("frozen", ["values", "bias", "x"])
+def test_what_is_frozen_gets_no_gradient(frozen: str) -> None:
+    layer, x = make(padding=1), numbers(2, 4, 5, 5).requires_grad_()
+    tensors = {"values": layer.values, "bias": layer.bias, "x": x}
+    expected = torch.autograd.grad(layer(x).square().sum(), [t for t in tensors.values() if t is not None])
+    chosen = tensors[frozen]
+    assert chosen is not None
+    chosen.requires_grad_(False)
+    layer(x).square().sum().backward()
+    for (name, tensor), grad in zip(tensors.items(), expected, strict=True):
+        assert tensor is not None
+        if name == frozen:
+            assert tensor.grad is None
+        else:
+            torch.testing.assert_close(tensor.grad, grad)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision(dtype: torch.dtype) -> None:
+    layer = make(padding=1, dtype=dtype)
+    dense = copy.deepcopy(layer).to_dense().float()
+    x = numbers(5, 4, 6, 6).to(dtype)
+    mine, right = x.clone().requires_grad_(), x.float().requires_grad_()
+    y, expected = layer(mine), dense(right)
+    assert y.dtype == dtype
+    torch.testing.assert_close(y.float(), expected, rtol=2e-2, atol=2e-2)
+    y.float().square().sum().backward()
+    expected.square().sum().backward()
+    assert mine.grad is not None
+    assert right.grad is not None
+    assert layer.values.grad is not None
+    assert dense.weight.grad is not None
+    assert mine.grad.dtype == layer.values.grad.dtype == dtype
+    torch.testing.assert_close(mine.grad.float(), right.grad, rtol=5e-2, atol=5e-2)
+    live = dense.weight.grad.flatten()[layer.pattern.cells]
+    torch.testing.assert_close(layer.values.grad.float(), live, rtol=5e-2, atol=0.3)
+
+
+def test_a_layer_changes_its_dtype_and_keeps_its_pattern() -> None:
+    layer, x = make(), numbers(2, 4, 6, 6)
+    y, cells = layer(x), layer.pattern.cells
+    torch.testing.assert_close(layer.double()(x.double()).float(), y)
+    assert torch.equal(layer.pattern.cells, cells)
+    assert layer.indices.dtype == layer.indptr.dtype == cells.to(torch.int32).dtype
+    assert layer.values.dtype == layer.to_dense().weight.dtype == torch.float64
+    single = make()
+    single.load_state_dict(layer.state_dict())
+    assert single.values.dtype == torch.float32
+    with pytest.raises(InputError, match=r"x must be torch\.float64"):
+        layer(x.int())
+
+
+def test_the_default_dtype_and_device_are_obeyed() -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert make().values.dtype == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    with torch.device("meta"):
+        assert all(tensor.is_meta for tensor in make().state_dict().values())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x.contiguous(memory_format=torch.channels_last),
+        lambda x: x.permute(1, 2, 3, 0).contiguous().permute(3, 0, 1, 2),
+        lambda x: torch.stack([x, x], -1)[..., 0],
+        lambda x: x[:1].expand(5, -1, -1, -1),
+        lambda x: x.flip(3).flip(3),
+    ],
+)
+def test_any_layout_in_memory(change: Callable[[Tensor], Tensor]) -> None:
+    layer, x = make(padding=1), change(numbers(5, 4, 6, 7)).requires_grad_()
+    y = layer(x)
+    expected = layer.to_dense()(x)
+    torch.testing.assert_close(y, expected)
+    grad = change(numbers(5, 6, 6, 7, seed=2))
+    mine, right = (torch.autograd.grad(out, x, grad)[0] for out in (y, expected))
+    torch.testing.assert_close(mine, right)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_cuda_device() -> None:
+    layer, x = make(padding=1, groups=2), numbers(5, 4, 6, 7)
+    expected = layer(x)
+    moved = copy.deepcopy(layer).cuda()
+    y = moved(x.cuda())
+    torch.testing.assert_close(y.cpu(), expected, rtol=1e-3, atol=1e-3)
+    y.square().sum().backward()
+    expected.square().sum().backward()
+    assert moved.values.grad is not None
+    torch.testing.assert_close(moved.values.grad.cpu(), layer.values.grad, rtol=1e-3, atol=1e-3)
+    moved.set_pattern(Pattern.erdos_renyi(6, 18, 0.5, seeded(1)), torch.ones(54))
+    assert moved.pattern.cells.is_cuda
+    assert moved(x.cuda()).shape == (5, 6, 6, 7)
+
+
 # ---- another pattern -----------------------------------------------------------------------------------------------
 
 
@@ -233,7 +360,7 @@ def test_links_can_be_moved_with_their_momentum() -> None:
     survives = torch.arange(layer.nnz) % 3 > 0
     kept = layer.pattern.cells[survives]
     born = (~before).nonzero().flatten()[: layer.nnz - kept.numel()]
-    carry_(layer, kept, survives, born, torch.zeros(born.numel()), optimizer)  # type: ignore[arg-type]
+    carry_(layer, kept, survives, born, torch.zeros(born.numel()), optimizer)
     old = torch.isin(layer.pattern.cells, kept)
     assert torch.equal(layer.pattern.cells, torch.cat([kept, born]).sort().values)
     assert torch.equal(layer.values.detach()[old], weights[survives])
@@ -417,7 +544,7 @@ def test_sparsify_covers_convolutions(keep: str) -> None:
     model(x).sum().backward()
     if keep == "magnitude":
         for weight, layer in zip(dense, layers.values(), strict=False):
-            kept = layer.to_dense().weight.flatten(1)  # type: ignore[operator]
+            kept = layer.to_dense().weight.flatten(1)
             live = kept != 0
             assert torch.equal(kept[live], weight[live])
             assert float(weight[live].abs().min()) >= float(weight[~live].abs().max())

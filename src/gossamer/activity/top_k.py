@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from gossamer.errors import InputError, check_count
 from gossamer.kernels import Code
+from gossamer.projections.l0 import largest
 
 __all__ = ["TopK", "top_k"]
 
@@ -25,22 +26,8 @@ def top_k(x: Tensor, k: int, dim: int = -1, signed: bool = False) -> Tensor:
     ``k`` in [1, n] for n entries along ``dim``. A row with a NaN becomes NaN, whatever its other entries.
     """
     with torch.no_grad():
-        live, broken = _live(x, k, dim, signed)
+        live, broken = largest(x, k, dim, signed)
     return torch.where(live, x, torch.where(broken, torch.nan, 0.0).to(x.dtype))
-
-
-def _live(x: Tensor, k: int, dim: int, signed: bool) -> tuple[Tensor, Tensor]:
-    """True at the k largest entries, ties by lowest index; and, for each row, whether a NaN leaves it without any."""
-    if x.dim() == 0 or not x.is_floating_point():
-        raise InputError(f"x must be floating point with one dimension at least, got {x.dtype} of {tuple(x.shape)}")
-    k = check_count("k", k, low=1, high=x.shape[dim])
-    score = x.abs() if signed else x
-    threshold = score.topk(k, dim, sorted=False).values.amin(dim, keepdim=True)
-    above, level = score > threshold, score == threshold
-    room = k - above.sum(dim, keepdim=True)
-    live = above | (level & (level.cumsum(dim) <= room))
-    broken = x.isnan().any(dim, keepdim=True)
-    return live & ~broken, broken
 
 
 class TopK(nn.Module):
@@ -63,7 +50,7 @@ class TopK(nn.Module):
         if x.dim() != 2:
             raise InputError(f"x must have shape (batch, features) for a packed code, got {tuple(x.shape)}")
         with torch.no_grad():
-            live, broken = _live(x, self.k, 1, self.signed)
+            live, broken = largest(x, self.k, 1, self.signed)
             units = live.to(torch.uint8).topk(self.k, dim=1).indices.sort(1).values
         values = torch.where(broken, torch.nan, x.gather(1, units))
         return Code(values, units.to(torch.int32), x.shape[1])

@@ -43,7 +43,8 @@ class Plan:
     channels: tuple[int, ...] = (64,)
     image_batch: int = 8
     image_size: int = 32
-    projections: tuple[tuple[int, int], ...] = ((128, 1000), (1000, 784), (4096, 4096), (1, 1 << 20))
+    projections: tuple[tuple[int, int], ...] = ((128, 1000), (1000, 784), (1, 1 << 20))
+    sparsenesses: tuple[float, ...] = (0.8,)
     memory_batch: int = 8  # small, so that data and activations hardly count
     memory_densities: tuple[float, ...] = (0.1, 0.01)
     rounds: int = 5
@@ -57,7 +58,7 @@ class Plan:
                 check_count(name, value, low=2 if name == "widths" else 1)
         for name in ("training_batch", "memory_batch", "image_batch", "image_size", "rounds"):
             check_count(name, getattr(self, name), low=1)
-        for name in ("densities", "memory_densities"):
+        for name in ("densities", "memory_densities", "sparsenesses"):
             for value in getattr(self, name):
                 check_fraction(name, value, open_low=True, open_high=True)
         for pair in self.joint_densities:
@@ -80,6 +81,8 @@ class Plan:
             "batches": (1, 8, 128, 1024),
             "joint_densities": ((0.2, 0.2), (0.1, 0.1), (0.05, 0.05), (0.01, 0.1), (0.01, 0.01)),
             "channels": (64, 128, 256),
+            "projections": ((128, 1000), (1000, 784), (4096, 4096), (1, 1 << 20)),
+            "sparsenesses": (0.5, 0.8, 0.95),
             "rounds": 7,
             "seconds": 1.5,
         }

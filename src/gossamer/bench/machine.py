@@ -15,7 +15,7 @@ import gossamer
 from gossamer import kernels
 from gossamer.bench import rivals
 
-__all__ = ["describe"]
+__all__ = ["describe", "processor"]
 
 _CPU = Path("/sys/devices/system/cpu")
 
@@ -27,7 +27,7 @@ def describe() -> dict[str, Any]:
     """
     info = kernels.info()
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": _cores(),
         "logical_cpus": os.cpu_count(),
         "available_cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -48,7 +48,8 @@ def describe() -> dict[str, Any]:
     }
 
 
-def _processor() -> str | None:
+def processor() -> str | None:
+    """Its name, or None if the system doesn't tell."""
     if sys.platform.startswith("linux"):
         for line in _lines(Path("/proc/cpuinfo")):
             key, _, value = line.partition(":")

@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 from gossamer.bench.cells import OURS, Bench, BreakEven, Cell
 from gossamer.bench.measure import NOISY, Sample
-from gossamer.bench.projection import SPARSENESS
 from gossamer.bench.training import CLASSES, HIDDEN
 
 __all__ = [
@@ -153,10 +152,15 @@ _FORMS = {
         "One layer with padding 1, in evaluation mode.",
     ),
     "projection": _Form(
-        lambda s: f"Hoyer projection, sparseness {SPARSENESS:g}",
-        {"rows × units": lambda s: f"{s['rows']} × {s['units']}", "pass": lambda s: str(s["pass"])},
-        (),
-        "The price of the transfer function, beside softmax along the same dimension. It does more than softmax.",
+        lambda s: "Hoyer projection",
+        {
+            "rows × units": lambda s: f"{s['rows']} × {s['units']}",
+            "sparseness": _number("sparseness"),
+            "pass": lambda s: str(s["pass"]),
+        },
+        ("sort",),
+        "The price of the transfer function, beside softmax along the same dimension, which does less. “sort” is the "
+        "same projection in torch operations, by sorting and cumulative sums.",
     ),
     "memory": _Form(
         lambda s: f"Memory of a training step, {'-'.join([str(s['width'])] * 4)}-{CLASSES}, batch {s['batch']}",

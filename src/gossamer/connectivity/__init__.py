@@ -1,6 +1,8 @@
 """What is wired: patterns of live connections and the layers that store nothing else."""
 
+from gossamer.connectivity import constraints
 from gossamer.connectivity.allocate import allocate_densities
+from gossamer.connectivity.compact import compact_
 from gossamer.connectivity.conv import SparseConv2d, sparse_conv2d
 from gossamer.connectivity.dense import FeatureMajorLinear
 from gossamer.connectivity.layer import SparseLayer
@@ -16,6 +18,8 @@ __all__ = [
     "SparseLinear",
     "SparseLinearReLU",
     "allocate_densities",
+    "compact_",
+    "constraints",
     "sparse_conv2d",
     "sparse_linear",
     "sparsify_",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
+from math import isfinite, prod
 from typing import Literal
 
-from gossamer.errors import check_choice, check_fraction
+from gossamer.errors import InputError, check_choice, check_fraction
 
-__all__ = ["Allocation", "allocate_densities"]
+__all__ = ["Allocation", "allocate_densities", "epsilon_density"]
 
 Allocation = Literal["uniform", "er", "erk"]
 
@@ -46,3 +46,15 @@ def allocate_densities(
         if not full:
             return [1.0 if i in dense else scale * raw[i] for i in range(len(shapes))]
         dense |= full
+
+
+def epsilon_density(shapes: Sequence[tuple[int, int]], epsilon: float) -> float:
+    """The density at which ``allocate="er"`` gives each layer ε (n_in + n_out) connections, or all if it has fewer.
+
+    ``shapes``: (out, in); ``epsilon`` > 0 (Mocanu et al. 2018, equation 3, with ε from 1 to 20 or so).
+    """
+    if not (isfinite(epsilon) and epsilon > 0):
+        raise InputError(f"epsilon must be a finite number above 0, got {epsilon!r}")
+    cells = [prod(shape) for shape in shapes]
+    live = sum(min(size, epsilon * sum(shape)) for size, shape in zip(cells, shapes, strict=True))
+    return live / sum(cells) if cells else 1.0

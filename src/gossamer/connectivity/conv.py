@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
 
 from gossamer import kernels
-from gossamer.connectivity.layer import SparseLayer
+from gossamer.connectivity.layer import SparseLayer, autocast
 from gossamer.connectivity.pattern import Pattern
 from gossamer.errors import InputError, check_choice, check_count
 from gossamer.kernels import Geometry, Structure
@@ -42,14 +42,12 @@ def sparse_conv2d(
     The result has the layout of ``x`` in memory: batch-innermost if ``x`` is (as what a sparse linear layer returns,
     seen as images), else contiguous.
     """
-    return _convolve(x, values, pattern, bias, _geometry(kernel_size, stride, padding, dilation, groups))
+    return _convolve(x, values, pattern, bias, geometry(kernel_size, stride, padding, dilation, groups))
 
 
 def _convolve(x: Tensor, values: Tensor, pattern: Pattern | Structure, bias: Tensor | None, g: Geometry) -> Tensor:
     structure = pattern.structure if isinstance(pattern, Pattern) else pattern
-    if not x.is_meta and torch.is_autocast_enabled(x.device.type):
-        dtype = torch.get_autocast_dtype(x.device.type)
-        x, values, bias = x.to(dtype), values.to(dtype), None if bias is None else bias.to(dtype)
+    x, values, bias = autocast(x, values, bias)
     if x.dim() == 3:
         return kernels.conv2d(values, structure, x[None], bias, g)[0]
     return kernels.conv2d(values, structure, x, bias, g)
@@ -62,7 +60,7 @@ def _pair(name: str, size: Size, low: int) -> tuple[int, int]:
     return check_count(name, both[0], low=low), check_count(name, both[1], low=low)
 
 
-def _geometry(kernel_size: Size, stride: Size, padding: Padding, dilation: Size, groups: int) -> Geometry:
+def geometry(kernel_size: Size, stride: Size, padding: Padding, dilation: Size, groups: int) -> Geometry:
     kernel, steps = _pair("kernel_size", kernel_size, 1), _pair("stride", stride, 1)
     spread = _pair("dilation", dilation, 1)
     groups = check_count("groups", groups, low=1)
@@ -101,6 +99,8 @@ class SparseConv2d(SparseLayer):
     pattern and the initial weights, and `sparse_conv2d` for shapes.
     """
 
+    _sizes = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
+
     def __init__(
         self,
         in_channels: int,
@@ -122,60 +122,29 @@ class SparseConv2d(SparseLayer):
         check_choice("padding_mode", padding_mode, ("zeros",))
         in_channels = check_count("in_channels", in_channels, low=1)
         out_channels = check_count("out_channels", out_channels, low=1)
-        geometry = _geometry(kernel_size, stride, padding, dilation, groups)
+        g = geometry(kernel_size, stride, padding, dilation, groups)
         for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
-            if channels % geometry.groups:
+            if channels % g.groups:
                 raise InputError(f"{name} must be a multiple of groups = {groups}, got {channels}")
-        cells = in_channels // geometry.groups * geometry.kernel[0] * geometry.kernel[1]
+        cells = in_channels // g.groups * g.kernel[0] * g.kernel[1]
         super().__init__(cells, out_channels, density, bias, pattern, generator, device, dtype)
-        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, geometry.groups
-        self.kernel_size, self.stride, self.dilation = geometry.kernel, geometry.stride, geometry.dilation
-        self.padding: str | tuple[int, int] = padding if isinstance(padding, str) else geometry.padding[::2]
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, g.groups
+        self.kernel_size, self.stride, self.dilation = g.kernel, g.stride, g.dilation
+        self.padding: str | tuple[int, int] = padding if isinstance(padding, str) else g.padding[::2]
         self.padding_mode = padding_mode
-        self._geometry = geometry
+        self._geometry = g
 
     def forward(self, x: Tensor) -> Tensor:
         return _convolve(x, self.values, self._structure, self.bias, self._geometry)
 
     def to_dense(self) -> nn.Conv2d:
         """The same function as a `torch.nn.Conv2d`, zeros where no connection is live."""
-        dense: nn.Conv2d = nn.utils.skip_init(  # no draws from torch's own generator
-            nn.Conv2d,
-            self.in_channels,
-            self.out_channels,
-            self.kernel_size,
-            self.stride,
-            self.padding,
-            self.dilation,
-            self.groups,
-            self.bias is not None,
-            device=self.values.device,
-            dtype=self.values.dtype,
-        )
-        self._write_dense(dense)
-        return dense
+        return self._to_dense(nn.Conv2d)
 
     @classmethod
-    def from_dense(cls, dense: nn.Conv2d, pattern: Pattern | None = None) -> SparseConv2d:
+    def from_dense(cls, dense: nn.Conv2d, pattern: Pattern | None = None) -> Self:
         """Keep the weights of ``dense`` at the cells of ``pattern`` (default: wherever a weight is not zero)."""
-        weight = dense.weight.detach()
-        layer = cls(
-            dense.in_channels,
-            dense.out_channels,
-            dense.kernel_size,  # type: ignore[arg-type]
-            dense.stride,  # type: ignore[arg-type]
-            dense.padding,  # type: ignore[arg-type]
-            dense.dilation,  # type: ignore[arg-type]
-            dense.groups,
-            dense.bias is not None,
-            dense.padding_mode,
-            pattern=Pattern.from_mask(weight.flatten(1) != 0) if pattern is None else pattern,
-            generator=torch.Generator("cpu").manual_seed(0),  # overwritten below: leave torch's own generator alone
-            device=weight.device,
-            dtype=weight.dtype,
-        )
-        layer._read_dense(dense)
-        return layer
+        return cls._from_dense(dense, pattern)
 
     def extra_repr(self) -> str:
         parts = [f"{self.in_channels}, {self.out_channels}", f"kernel_size={self.kernel_size}, stride={self.stride}"]

@@ -4,16 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from gossamer.connectivity.pattern import Pattern
 from gossamer.errors import InputError
-from gossamer.kernels import Structure
+from gossamer.kernels import Code, Structure
 
-__all__ = ["SparseLayer"]
+__all__ = ["SparseLayer", "autocast", "layer_input"]
+
+Dense = TypeVar("Dense", nn.Linear, nn.Conv2d)
+
+
+def autocast(x: Tensor, values: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The three in the dtype that autocast gives to the operands of a dense layer; as they are, where it is off."""
+    if x.is_meta or not torch.is_autocast_enabled(x.device.type):
+        return x, values, bias
+    dtype = torch.get_autocast_dtype(x.device.type)
+    return x.to(dtype), values.to(dtype), None if bias is None else bias.to(dtype)
+
+
+def layer_input(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
+    """What a layer was called with, whether by place or by name, as a tensor or as a code; dense."""
+    x: Tensor | Code = args[0] if args else next(iter(kwargs.values()))
+    return x.to_dense() if isinstance(x, Code) else x
 
 
 class SparseLayer(nn.Module):
@@ -23,8 +39,11 @@ class SparseLayer(nn.Module):
     see a vector. The pattern is in int32 buffers, of which ``indptr`` and ``indices`` are saved in a state dict.
     """
 
+    _sizes: ClassVar[tuple[str, ...]]  # arguments of the dense layer's constructor that are attributes of both layers
     in_features: int
     out_features: int
+    kernel_size: tuple[int, ...] = ()  # of a convolution, whose inputs are the cells (channel, row, column) of a kernel
+    groups: int = 1  # of outputs: each reads its own
     indptr: Tensor
     indices: Tensor
     t_indptr: Tensor
@@ -122,21 +141,40 @@ class SparseLayer(nn.Module):
 
     # ---- to and from dense layers ----------------------------------------------------------------------------------
 
+    def to_dense(self) -> nn.Linear | nn.Conv2d:
+        """The same function as a dense layer, zeros where no connection is live."""
+        raise NotImplementedError
+
     @torch.no_grad()
-    def _write_dense(self, dense: nn.Linear | nn.Conv2d) -> None:
-        """Make ``dense``, of the same sizes, the same function: zeros where no connection is live."""
+    def _to_dense(self, kind: type[Dense]) -> Dense:
+        dense: Dense = nn.utils.skip_init(  # no draws from torch's own generator
+            kind,
+            **{name: getattr(self, name) for name in self._sizes},
+            bias=self.bias is not None,
+            device=self.values.device,
+            dtype=self.values.dtype,
+        )
         dense.weight.zero_().view(-1)[self.pattern.cells] = self.values
         if self.bias is not None and dense.bias is not None:
             dense.bias.copy_(self.bias)
-        dense.requires_grad_(self.values.requires_grad).train(self.training)
+        return dense.requires_grad_(self.values.requires_grad).train(self.training)
 
+    @classmethod
     @torch.no_grad()
-    def _read_dense(self, dense: nn.Linear | nn.Conv2d) -> None:
-        """Keep the weights of ``dense``, of the same sizes, at the live cells."""
-        self.values.copy_(dense.weight.flatten()[self.pattern.cells])
-        if self.bias is not None and dense.bias is not None:
-            self.bias.copy_(dense.bias)
-        self.requires_grad_(dense.weight.requires_grad).train(dense.training)
+    def _from_dense(cls, dense: nn.Linear | nn.Conv2d, pattern: Pattern | None) -> Self:
+        layer = cls(
+            **{name: getattr(dense, name) for name in cls._sizes},
+            bias=dense.bias is not None,
+            density=None,
+            pattern=Pattern.from_mask(dense.weight.flatten(1) != 0) if pattern is None else pattern,
+            generator=torch.Generator("cpu").manual_seed(0),  # overwritten below: leave torch's own generator alone
+            device=dense.weight.device,
+            dtype=dense.weight.dtype,
+        )
+        layer.values.copy_(dense.weight.flatten()[layer.pattern.cells])
+        if layer.bias is not None and dense.bias is not None:
+            layer.bias.copy_(dense.bias)
+        return layer.requires_grad_(dense.weight.requires_grad).train(dense.training)
 
     # ---- saving ----------------------------------------------------------------------------------------------------
 

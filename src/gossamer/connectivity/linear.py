@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from gossamer import kernels
-from gossamer.connectivity.layer import SparseLayer
+from gossamer.connectivity.layer import SparseLayer, autocast
 from gossamer.connectivity.pattern import Pattern
 from gossamer.errors import InputError, check_count
 from gossamer.kernels import Code, Structure
@@ -31,9 +31,7 @@ def sparse_linear(
     that layout and the next sparse layer reads it without a copy.
     """
     structure = pattern.structure if isinstance(pattern, Pattern) else pattern
-    if not x.is_meta and torch.is_autocast_enabled(x.device.type):
-        dtype = torch.get_autocast_dtype(x.device.type)
-        x, values, bias = x.to(dtype), values.to(dtype), None if bias is None else bias.to(dtype)
+    x, values, bias = autocast(x, values, bias)
     if x.dim() == 2:
         return kernels.linear(values, structure, x, bias, relu)
     if x.dim() == 0 or x.shape[-1] != structure.shape[1]:
@@ -57,6 +55,7 @@ class SparseLinear(SparseLayer):
     See `SparseLayer` for ``values``, the pattern and the initial weights.
     """
 
+    _sizes = ("in_features", "out_features")
     _ordered: tuple[tuple[int, ...], Tensor, Tensor] | None = None  # see _column_values
     _relu = False
 
@@ -129,32 +128,12 @@ class SparseLinear(SparseLayer):
 
     def to_dense(self) -> nn.Linear:
         """The same function as a `torch.nn.Linear`, zeros where no connection is live."""
-        dense: nn.Linear = nn.utils.skip_init(  # no draws from torch's own generator
-            nn.Linear,
-            self.in_features,
-            self.out_features,
-            self.bias is not None,
-            device=self.values.device,
-            dtype=self.values.dtype,
-        )
-        self._write_dense(dense)
-        return dense
+        return self._to_dense(nn.Linear)
 
     @classmethod
-    def from_dense(cls, dense: nn.Linear, pattern: Pattern | None = None) -> SparseLinear:
+    def from_dense(cls, dense: nn.Linear, pattern: Pattern | None = None) -> Self:
         """Keep the weights of ``dense`` at the cells of ``pattern`` (default: wherever a weight is not zero)."""
-        weight = dense.weight.detach()
-        layer = cls(
-            dense.in_features,
-            dense.out_features,
-            bias=dense.bias is not None,
-            pattern=Pattern.from_mask(weight != 0) if pattern is None else pattern,
-            generator=torch.Generator("cpu").manual_seed(0),  # overwritten below: leave torch's own generator alone
-            device=weight.device,
-            dtype=weight.dtype,
-        )
-        layer._read_dense(dense)
-        return layer
+        return cls._from_dense(dense, pattern)
 
     def extra_repr(self) -> str:
         return (

@@ -141,11 +141,20 @@ class Pattern:
         return Pattern.from_csr(indptr, indices, cols)
 
     @staticmethod
-    def erdos_renyi(rows: int, cols: int, density: float, generator: torch.Generator | None = None) -> Pattern:
-        """``round(density · rows · cols)`` connections, every such set equally likely (Mocanu et al. 2018 draw each
-        connection on its own instead, which leaves the count to chance)."""
+    def erdos_renyi(
+        rows: int, cols: int, density: float, generator: torch.Generator | None = None, *, exact: bool = True
+    ) -> Pattern:
+        """``round(density · rows · cols)`` connections, every such set equally likely.
+
+        Not ``exact``, each connection exists with probability ``density`` on its own, as Mocanu et al. (2018) have it:
+        the count is drawn from the binomial law first, then the connections, still in time and memory of their number.
+        """
         rows, cols = check_count("rows", rows, low=1, high=_MOST), check_count("cols", cols, low=1, high=_MOST)
-        return Pattern.from_cells(sample_cells(rows * cols, live_count(rows, cols, density), generator), rows, cols)
+        count = live_count(rows, cols, density)
+        if not exact:
+            trials, chance = (torch.tensor(float(x), dtype=torch.float64) for x in (rows * cols, density))
+            count = int(torch.binomial(trials, chance, generator))
+        return Pattern.from_cells(sample_cells(rows * cols, count, generator), rows, cols)
 
     @staticmethod
     def fixed_fan_in(rows: int, cols: int, fan_in: int, generator: torch.Generator | None = None) -> Pattern:

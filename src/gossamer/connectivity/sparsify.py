@@ -10,14 +10,20 @@ from torch import nn
 
 from gossamer.connectivity.allocate import Allocation, allocate_densities
 from gossamer.connectivity.conv import SparseConv2d
+from gossamer.connectivity.layer import SparseLayer
 from gossamer.connectivity.linear import SparseLinear
 from gossamer.connectivity.pattern import Pattern, live_count
 from gossamer.errors import InputError, check_choice
 
-__all__ = ["sparsify_"]
+__all__ = ["SPARSE", "Dense", "find_places", "put", "sparsify_"]
 
 Model = TypeVar("Model", bound=nn.Module)
 Dense = nn.Linear | nn.Conv2d
+
+SPARSE: dict[type[nn.Module], Callable[[Any, Pattern], SparseLayer]] = {
+    nn.Linear: SparseLinear.from_dense,
+    nn.Conv2d: SparseConv2d.from_dense,
+}
 
 
 def sparsify_(
@@ -48,6 +54,15 @@ def sparsify_(
     silently; so is a convolution that pads with anything but zeros.
     """
     check_choice("keep", keep, ("random", "magnitude"))
+    places = find_places(model, where)
+    densities = allocate_densities([tuple(layer.weight.shape) for layer in places], density, allocate)
+    for (layer, spots), layer_density in zip(places.items(), densities, strict=True):
+        put(spots, _sparse_twin(layer, layer_density, keep, generator))
+    return model
+
+
+def find_places(model: nn.Module, where: Callable[[str, Any], bool] | None) -> dict[Dense, list[tuple[nn.Module, str]]]:
+    """Where in ``model`` each layer to make sparse is; refuses those that can't be."""
     if type(model) in (nn.Linear, nn.Conv2d):
         kind = type(model).__name__
         raise InputError(f"model must contain nn.{kind} layers, not be one: use Sparse{kind}.from_dense")
@@ -67,12 +82,13 @@ def sparsify_(
             + (" at which where(…) is true" if where else "")
         )
     _refuse_unfit(model, {layer: names[layer] for layer in places})
-    densities = allocate_densities([tuple(layer.weight.shape) for layer in places], density, allocate)
-    for (layer, spots), layer_density in zip(places.items(), densities, strict=True):
-        replacement = _sparse_twin(layer, layer_density, keep, generator)
-        for parent, name in spots:
-            setattr(parent, name, replacement)
-    return model
+    return places
+
+
+def put(spots: list[tuple[nn.Module, str]], layer: nn.Module) -> None:
+    """Place ``layer`` where `find_places` has found another."""
+    for parent, name in spots:
+        setattr(parent, name, layer)
 
 
 def _refuse_unfit(model: nn.Module, names: dict[Dense, str]) -> None:
@@ -91,20 +107,12 @@ def _refuse_unfit(model: nn.Module, names: dict[Dense, str]) -> None:
             raise InputError(f"{name!r} pads with {layer.padding_mode!r}, not with zeros: leave it out with where(…)")
 
 
-def _sparse_twin(
-    layer: Dense, density: float, keep: str, generator: torch.Generator | None
-) -> SparseLinear | SparseConv2d:
-    rows, cols = layer.weight.flatten(1).shape
+def _sparse_twin(layer: Dense, density: float, keep: str, generator: torch.Generator | None) -> SparseLayer:
+    make, (rows, cols) = SPARSE[type(layer)], layer.weight.flatten(1).shape
     if keep == "magnitude":
         magnitudes = layer.weight.detach().abs().flatten()
         kept = magnitudes.topk(live_count(rows, cols, density), sorted=False).indices
-        return _from_dense(layer, Pattern.from_cells(kept.sort().values, rows, cols))
-    twin = _from_dense(layer, Pattern.erdos_renyi(rows, cols, density, generator))
+        return make(layer, Pattern.from_cells(kept.sort().values, rows, cols))
+    twin = make(layer, Pattern.erdos_renyi(rows, cols, density, generator))
     twin.reset_parameters(generator)
     return twin
-
-
-def _from_dense(layer: Dense, pattern: Pattern) -> SparseLinear | SparseConv2d:
-    if isinstance(layer, nn.Conv2d):
-        return SparseConv2d.from_dense(layer, pattern)
-    return SparseLinear.from_dense(layer, pattern)

@@ -1,0 +1,167 @@
+"""Weights that stay in a set while an optimizer trains them: projected gradient.
+
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    attached = gossamer.constraints.attach(net, gossamer.constraints.Hoyer(0.75), optimizer)
+
+From now on every ``optimizer.step()`` ends with a projection, in any training loop. Once the same weights have been
+zero for many steps, they need not be stored:
+
+    if attached.stability == 1:
+        attached.remove()
+        gossamer.compact_(net, optimizer=optimizer)
+
+The layers of ``net`` are sparse ones then, which compute the same and go on training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from gossamer.connectivity.constraints.sets import Constraint
+from gossamer.errors import InputError, check_count
+
+__all__ = ["Attached", "attach"]
+
+Where = Callable[[str, nn.Module], bool]
+
+
+def attach(
+    module: nn.Module,
+    constraint: Constraint,
+    optimizer: torch.optim.Optimizer | None,
+    *,
+    name: str = "weight",
+    where: Where | None = None,
+    window: int = 100,
+) -> Attached:
+    """Project weights into a set, now and after every ``optimizer.step()``.
+
+    Args:
+        module: a layer, or any module with a parameter ``name`` of its own; or a model, of which every `nn.Linear` and
+            `nn.Conv2d` is meant.
+        constraint: the set, one of `gossamer.constraints`. Each weight is projected on its own.
+        optimizer: whatever trains them; None if `Attached.step` is called by hand.
+        name: the parameter, of shape (out, in, …).
+        where: ``where(name, layer)`` tells which layers of a model are meant (default: all).
+        window: the number of steps over which `Attached.stability` is measured.
+
+    Nothing is added to the module: a state dict is what it would be, and a copy of the module is not constrained. A
+    copy or a pickle of the module, the optimizer and what this function returns, made together, is.
+
+    Raises:
+        InputError: no such parameter, one that ``optimizer`` does not hold, or of a shape that the constraint does not
+            allow. Nothing has changed then.
+    """
+    return Attached(_owners(module, name, where), name, constraint, optimizer, window)
+
+
+def _owners(module: nn.Module, name: str, where: Where | None) -> dict[str, nn.Module]:
+    if name in module._parameters:
+        owners = {"": module}
+    else:
+        layers = ((full, m) for full, m in module.named_modules() if isinstance(m, nn.Linear | nn.Conv2d))
+        owners = {full: layer for full, layer in layers if where is None or where(full, layer)}
+    if not owners:
+        raise InputError(
+            f"module must have a parameter {name!r}, or nn.Linear or nn.Conv2d layers"
+            + (" at which where(…) is true" if where else "")
+        )
+    for full, owner in owners.items():
+        if owner._parameters.get(name) is None:
+            raise InputError(f"{full or type(owner).__name__!r} must have a parameter {name!r} that no hook computes")
+    return owners
+
+
+class Attached:
+    """What `attach` returns: weights, the set they are kept in, and how stable their zeros are."""
+
+    def __init__(
+        self,
+        owners: Mapping[str, nn.Module],
+        name: str,
+        constraint: Constraint,
+        optimizer: torch.optim.Optimizer | None,
+        window: int,
+    ) -> None:
+        self.owners, self.name, self.constraint, self.optimizer = dict(owners), name, constraint, optimizer
+        self.window = check_count("window", window, low=1)
+        self.steps = 0
+        self.stability = 0.0
+        """Of the weights that were live at any time of the last full window of steps, the share that were live all the
+        time: 1 if the zeros have stayed where they were. 0 before the first window is full."""
+        held = {id(p) for group in optimizer.param_groups for p in group["params"]} if optimizer is not None else None
+        for full, owner in self.owners.items():
+            if held is not None and id(getattr(owner, name)) not in held:
+                raise InputError(
+                    f"optimizer must hold the {name} of every layer that is constrained, and lacks {full!r}'s"
+                )
+            if constraint.per == "input" and isinstance(owner, nn.Conv2d) and owner.groups > 1:
+                raise InputError(f"per must not be 'input' for a convolution of {owner.groups} groups ({full!r})")
+        projected = [constraint.project_(weight.detach().clone()) for weight in self.weights]  # all, or none
+        with torch.no_grad():
+            for weight, nearest in zip(self.weights, projected, strict=True):
+                weight.copy_(nearest)
+        self._always = [weight.detach() != 0 for weight in self.weights]
+        self._ever = list(self._always)
+        self._handle: RemovableHandle | None = None
+        self._listen()
+
+    @property
+    def weights(self) -> list[nn.Parameter]:
+        """The constrained parameters, each once."""
+        found = (owner._parameters[self.name] for owner in self.owners.values())
+        return list({id(weight): weight for weight in found if weight is not None}.values())
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Project all weights; an optimizer that is attached calls this itself."""
+        live = [self.constraint.project_(weight) != 0 for weight in self.weights]
+        self._always = [now & before.to(now.device) for now, before in zip(live, self._always, strict=True)]
+        self._ever = [now | before.to(now.device) for now, before in zip(live, self._ever, strict=True)]
+        self.steps += 1
+        if self.steps % self.window == 0:
+            always, ever = (sum(int(mask.sum()) for mask in masks) for masks in (self._always, self._ever))
+            self.stability = always / ever if ever else 1.0
+            self._always = self._ever = live
+
+    def remove(self) -> None:
+        """Leave the weights alone from now on."""
+        if self._handle is not None:
+            self._handle.remove()
+            self._handle = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `stability` depends on; the weights are in the module's own."""
+        masks = {"always": list(self._always), "ever": list(self._ever)}
+        return {"steps": self.steps, "stability": self.stability} | masks
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+        if missing := {"steps", "stability", "always", "ever"} - set(state):
+            raise InputError(f"state must be a state_dict of Attached, and lacks {', '.join(sorted(missing))}")
+        shapes = [weight.shape for weight in self.weights]
+        for masks in (state["always"], state["ever"]):
+            if [mask.shape for mask in masks] != shapes:
+                raise InputError(f"state must be of the same weights, {shapes}, got {[mask.shape for mask in masks]}")
+        self.steps, self.stability = int(state["steps"]), float(state["stability"])
+        self._always, self._ever = list(state["always"]), list(state["ever"])
+
+    def _listen(self) -> None:
+        if self.optimizer is not None:
+            self._handle = self.optimizer.register_step_post_hook(lambda *_: self.step())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_handle": None, "_listening": self._handle is not None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self.__dict__.pop("_listening"):  # copies of an optimizer have no hooks
+            self._listen()
+
+    def __repr__(self) -> str:
+        return f"Attached({self.constraint}, layers={list(self.owners)}, steps={self.steps})"

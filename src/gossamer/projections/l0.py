@@ -1,0 +1,51 @@
+"""Few live entries: the nearest vector with at most k of them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gossamer.errors import InputError, check_count
+
+__all__ = ["l0_projection", "largest"]
+
+
+def l0_projection(x: Tensor, k: int, dim: int = -1, signed: bool = True) -> Tensor:
+    """argmin ‖s − x‖₂ over ‖s‖₀ ≤ k; over s ≥ 0 too, unless ``signed``.
+
+    The k entries of largest magnitude stay, the others become zero; without ``signed``, the k largest, and of these
+    the positive ones. Of equal candidates those with the lowest index stay.
+
+    Args:
+        x: floating point, any shape.
+        k: in [1, n] for n entries along ``dim``.
+        dim: the entries that compete.
+        signed: whether the result may be negative.
+
+    Infinities are numbers. A row with a NaN becomes NaN, and only that row. The derivative is the diagonal of the
+    entries that stay.
+
+    Source: Thom, Palm, "Sparse Activity and Sparse Connectivity in Supervised Learning", JMLR 14 (2013).
+    """
+    with torch.no_grad():
+        live, broken = largest(x, k, dim, signed)
+        if not signed:
+            live &= x > 0
+    return torch.where(live, x, torch.where(broken, torch.nan, 0.0).to(x.dtype))
+
+
+def largest(x: Tensor, k: int, dim: int, signed: bool) -> tuple[Tensor, Tensor]:
+    """True at the k largest entries (``signed``: in magnitude), ties by lowest index; and, for each row, whether a NaN
+    leaves it without any."""
+    if x.dim() == 0 or not x.is_floating_point():
+        raise InputError(f"x must be floating point with one dimension at least, got {x.dtype} of {tuple(x.shape)}")
+    if not -x.dim() <= dim < x.dim():
+        raise InputError(f"dim must be in [{-x.dim()}, {x.dim() - 1}] for x of shape {tuple(x.shape)}, got {dim}")
+    k = check_count("k", k, low=1, high=x.shape[dim])
+    score = x.abs() if signed else x
+    threshold = score.topk(k, dim, sorted=False).values.amin(dim, keepdim=True)
+    above, level = score > threshold, score == threshold
+    room = k - above.sum(dim, keepdim=True)
+    live = above | (level & (level.cumsum(dim) <= room))
+    broken = x.isnan().any(dim, keepdim=True)
+    return live & ~broken, broken
