@@ -4,6 +4,7 @@ import gzip
 import os
 import struct
 import urllib.error
+import warnings
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -258,6 +259,39 @@ def test_openml_serves_what_the_folder_lacks(store: Path, monkeypatch: pytest.Mo
     assert (data.features, data.classes, len(data.test)) == (tuple("abcde"), ("1", "2"), 8)
     with pytest.raises(InputError, match="mnist must have 40 images"):
         load("mnist")
+
+
+@pytest.mark.parametrize("succeeds", [True, False])
+def test_attempts_at_openml_are_told_once(
+    succeeds: bool, store: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fetch(**_: object) -> SimpleNamespace:  # as scikit-learn does
+        for _attempt in range(3):
+            url = "https://api.openml.org/data/v1/download/1"
+            warnings.warn(f"A network error occurred while downloading {url}. Retrying...", stacklevel=2)
+        warnings.warn("Invalid cache, redownloading file to madelon.gz", RuntimeWarning, stacklevel=2)
+        if not succeeds:
+            raise urllib.error.URLError("no route to host")
+        return SimpleNamespace(
+            data=np.eye(40, 5), target=np.array(["1", "2"] * 20, dtype=object), feature_names=list("abcde")
+        )
+
+    monkeypatch.setattr(sklearn.datasets, "fetch_openml", fetch)
+    if succeeds:
+        load("madelon")
+    else:
+        with pytest.raises(InputError, match=r"OpenML, the other source, failed: .*no route to host"):
+            load("madelon")
+    assert [record.getMessage() for record in caplog.records] == ["OpenML did not send madelon whole: trying again"]
+
+
+def test_other_warnings_of_scikit_learn_come_through(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetch(**_: object) -> None:
+        warnings.warn("OpenML registered a problem with the dataset", stacklevel=2)
+
+    monkeypatch.setattr(sklearn.datasets, "fetch_openml", fetch)
+    with pytest.raises(UserWarning, match="registered a problem"):
+        load("madelon")
 
 
 def write_text(folder: Path, **parts: str) -> None:

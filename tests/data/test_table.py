@@ -9,6 +9,7 @@ import pytest
 from sklearn.datasets import dump_svmlight_file
 
 from gossamer.data import Preprocessing, load, read_features, read_table
+from gossamer.data.table import image_shape, pixel_names
 from gossamer.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -166,6 +167,44 @@ def test_npz_images(tmp_path: Path, shape: tuple[int, ...], image: tuple[int, in
     np.testing.assert_allclose(x.reshape(shape), pixels / 255, rtol=1e-6)
     assert y is not None
     assert y.tolist() == [0, 1] * 10
+
+
+@pytest.mark.parametrize(
+    ("trained", "given", "message"),
+    [
+        ((2, 6), (3, 4), "images in b.npz must be 2 × 6 as in training, got 3 × 4"),  # of as many pixels
+        ((2, 6), (2, 2, 3), "must be 2 × 6 as in training, got 2 × 2 of 3 channels"),
+        ((2, 2, 3), (3, 2, 2), "must be 2 × 2 of 3 channels as in training, got 3 × 2 of 2 channels"),
+        ((2, 6), (5, 5), "must be 2 × 6 as in training, got 5 × 5"),
+    ],
+)
+def test_images_of_another_shape_than_in_training(
+    tmp_path: Path, trained: tuple[int, ...], given: tuple[int, ...], message: str
+) -> None:
+    for name, shape in (("a", trained), ("b", given)):
+        np.savez(tmp_path / f"{name}.npz", x=RNG.integers(0, 256, (20, *shape), dtype=np.uint8), y=[0, 1] * 10)
+    fitted = Preprocessing.from_dict(load(tmp_path / "a.npz").preprocessing.to_dict())
+    with pytest.raises(InputError, match=message):
+        read_features(tmp_path / "b.npz", fitted)
+
+
+def test_images_and_rows_of_as_many_pixels_are_the_same(tmp_path: Path) -> None:
+    pixels = RNG.integers(0, 256, (20, 2, 3), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", x=pixels, y=[0, 1] * 10)
+    np.savez(tmp_path / "b.npz", x=pixels.reshape(20, 6), y=[0, 1] * 10)
+    fitted = load(tmp_path / "a.npz").preprocessing
+    first, second = (read_features(tmp_path / f"{name}.npz", fitted)[0] for name in "ab")
+    np.testing.assert_array_equal(first, second)
+    read_features(tmp_path / "a.npz", load(tmp_path / "b.npz").preprocessing)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 12, 1), (3, 4, 1), (2, 11, 3)])
+def test_the_names_of_pixels_tell_the_shape(shape: tuple[int, int, int]) -> None:
+    columns = pixel_names(*shape)
+    assert image_shape(columns) == shape
+    assert image_shape(columns[::-1]) is None or len(columns) == 1
+    assert image_shape(("x0", *columns)) is None
+    assert image_shape(()) is None
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from gossamer import InputError, SparseLinear
+from gossamer import InputError, SparseConv2d, SparseLinear
 from gossamer.evaluate import LayerCost, cost, measure_activity
 
 
@@ -158,3 +158,63 @@ def test_activities_outside_are_refused(fraction: float) -> None:
 def test_unknown_layers_are_refused() -> None:
     with pytest.raises(InputError, match=r"activity must name linear layers of the model, \['0', '3'\], got '1'"):
         cost(network(), activity={"1": 0.5})
+
+
+# ---- convolutions --------------------------------------------------------------------------------------------------
+
+
+def pictures() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(2, 4, 3, stride=2, padding=1, bias=False),
+        nn.ReLU(),
+        SparseConv2d(4, 6, (2, 1), groups=2, density=0.5),
+        nn.Flatten(),
+        SparseLinear(6 * 3 * 4, 5, 0.1),
+    )
+
+
+def test_literal_counts_of_convolutions() -> None:
+    dense, sparse, linear = cost(pictures()).layers
+    assert sparse == LayerCost(
+        name="2",
+        kind="SparseConv2d",
+        shape=(6, 4),
+        kernel=(2, 1),
+        parameters=12 + 6,
+        connections=12,
+        weight_bytes=4 * 18,
+        gradient_bytes=4 * 18,
+        optimizer_bytes=None,
+        index_bytes=4 * (7 + 12 + 5 + 12 + 12),
+        macs_per_sample=None,
+        active_macs_per_sample=None,
+    )
+    assert sparse.density == 0.5
+    assert (dense.shape, dense.kernel, dense.connections, dense.density) == ((4, 18), (3, 3), 72, 1.0)
+    assert (dense.index_bytes, dense.weight_bytes, dense.macs_per_sample) == (0, 288, None)
+    assert linear.macs_per_sample == 36
+    assert cost(pictures()).total.macs_per_sample is None  # the size of the images is not known
+
+
+def test_multiply_adds_of_a_convolution_are_counted_at_each_position() -> None:
+    x = torch.ones(3, 2, 8, 7)
+    found = cost(pictures(), x=x)
+    assert [layer.macs_per_sample for layer in found.layers] == [72 * 4 * 4, 12 * 3 * 4, 36]
+    assert found.total.macs_per_sample == 72 * 16 + 12 * 12 + 36
+    assert found.layers[0].active_macs_per_sample == 4 * 2 * (2 + 3 + 3 + 3) * (2 + 3 + 3 + 2)  # but for the padding
+    shares = cost(pictures(), activity={"2": 0.25}, x=x)
+    assert shares.layers[1].active_macs_per_sample == 0.25 * 12 * 12
+    assert shares.layers[0].active_macs_per_sample == found.layers[0].active_macs_per_sample
+    assert cost(pictures(), activity={"2": 0.25}).layers[1].active_macs_per_sample is None
+    assert cost(pictures(), activity=measure_activity(pictures(), x)).total.macs_per_sample == (
+        found.total.macs_per_sample
+    )
+
+
+def test_multiply_adds_of_time_steps_and_repeated_calls() -> None:
+    layer = SparseLinear(6, 6, 0.5)
+    model = nn.Sequential(layer, nn.ReLU(), layer)
+    assert cost(model).total.macs_per_sample == 18
+    found = cost(model, x=torch.ones(4, 5, 6))
+    assert found.total.macs_per_sample == 18 * 5 * 2
+    assert cost(layer, x=torch.ones(4, 5, 6)).total.active_macs_per_sample == 18 * 5

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from gossamer import Pattern, SparseLinear
+from gossamer import Pattern, SparseConv2d, SparseLinear
 from gossamer.evaluate import summary
 
 
@@ -85,3 +85,24 @@ def test_a_model_without_linear_layers() -> None:
     lines = str(summary(nn.PReLU())).splitlines()
     assert lines[2].split() == ["other", "4", "B"]
     assert lines[-1].split() == ["total", "0", "4", "B", "0", "B", "0"]
+
+
+def test_a_literal_table_of_convolutions() -> None:
+    mask = torch.tensor([[1, 0, 0, 1, 0, 0, 0, 0], [0] * 8])
+    sparse = SparseConv2d(2, 2, 2, pattern=Pattern.from_mask(mask), bias=False)
+    with torch.no_grad():
+        sparse.values.fill_(1.0)
+    model = nn.Sequential(sparse, nn.ReLU(), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2 * 2 * 3, 1, bias=False))
+    x = torch.ones(2, 2, 3, 4)
+    x[:, 0, :, 0] = 0
+    rows = [line.split("  ") for line in str(summary(model, x)).splitlines()]
+    rows = [[cell.strip() for cell in row if cell.strip()] for row in rows]
+    assert rows[0][7:11] == ["indices", "positions", "MACs", "active MACs"]
+    first = ["0", "SparseConv2d", "2×2×2", "2", "0.125", "2", "8 B", "72 B", "6", "12", "10"]
+    assert rows[2] == [*first, "87.5%", "50.0%", "1", "1", "1"]
+    assert rows[3] == ["4", "Linear", "12", "1", "1", "12", "48 B", "0 B", "1", "12", "6", "50.0%", "0", "0"]
+    assert rows[6] == ["total", "14", "72 B", "72 B", "24", "16"]
+    without = str(summary(model)).splitlines()
+    assert "positions" not in without[0]
+    assert without[2].split()[-3:] == ["B", "1", "1"]  # no multiply-adds
+    assert without[6].split()[-1] == "B"

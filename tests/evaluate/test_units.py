@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from gossamer import InputError, Pattern, SparseLinear
+from gossamer import InputError, Pattern, SparseConv2d, SparseLinear
 from gossamer.evaluate import measure_activity
+from gossamer.evaluate.units import fan_out, unwired
 from gossamer.kernels import Code
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -143,3 +146,115 @@ def test_nothing_to_measure() -> None:
             measure_activity(literal(), x)
     with pytest.raises(InputError, match="batch_size must be a whole number of at least 1, got 0"):
         measure_activity(literal(), torch.ones(3, 2), 0)
+
+
+# ---- convolutions --------------------------------------------------------------------------------------------------
+
+
+def two_channels() -> SparseConv2d:
+    """Output 0 reads two cells of channel 0 and one of channel 1, output 1 nothing, output 2 one cell of channel 0."""
+    mask = torch.tensor([[1, 0, 0, 1, 0, 1, 0, 0], [0] * 8, [1, 0, 0, 0, 0, 0, 0, 0]])
+    return SparseConv2d(2, 3, 2, pattern=Pattern.from_mask(mask))
+
+
+def test_literal_activity_of_a_convolution() -> None:
+    x = torch.zeros(1, 2, 2, 3)
+    x[0, 0] = torch.tensor([[1.0, 0.0, 2.0], [0.0, 3.0, 0.0]])
+    found = measure_activity(two_channels(), x)[""]
+    assert (found.samples, found.positions) == (1, 2)
+    assert found.input_active.tolist() == [0.5, 0]
+    assert found.dead_inputs == 1
+    assert found.fan_out.tolist() == [3, 1]
+    # at the left position the two outer cells of channel 0 are active, which three connections read; at the right none
+    assert found.active_connections == 1.5
+    assert found.output_active is None
+    assert unwired(two_channels()) == (0, 1)
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
+@given(
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    st.sampled_from([{}, {"stride": 2}, {"stride": (1, 2), "dilation": 2}, {"padding": "same"}]),
+    st.sampled_from(["zeros", "reflect", "circular", "replicate"]),
+    st.integers(0, 99),
+)
+def test_active_connections_are_those_that_read_something(
+    groups: int, channels: int, kernel: tuple[int, int], options: dict[str, Any], mode: Any, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(3, channels * groups, 7, 6, generator=generator).relu()
+    dense = nn.Conv2d(
+        channels * groups, 2 * groups, kernel, groups=groups, bias=False, padding_mode=mode, **{"padding": 1, **options}
+    )
+    nn.init.ones_(dense.requires_grad_(False).weight)
+    layers: list[nn.Conv2d | SparseConv2d] = [dense]
+    if mode == "zeros":
+        cells = Pattern.erdos_renyi(2 * groups, channels * kernel[0] * kernel[1], 0.4, generator)
+        layers.append(SparseConv2d.from_dense(dense, cells))
+    for layer in layers:
+        found, live = measure_activity(layer, x)[""], layer(x.sign())
+        assert found.samples == 3
+        assert found.positions == live[0, 0].numel()
+        assert found.active_connections == pytest.approx(float(live.sum()) / live[:, 0].numel())
+        weight = (layer.to_dense() if isinstance(layer, SparseConv2d) else layer).weight.view(groups, 2, channels, -1)
+        assert torch.equal(fan_out(layer), weight.sum((1, 3)).flatten().long())
+
+
+class Pictures(nn.Module):
+    """Channel 1 of the first convolution never fires, channel 0 always, channel 2 where the image is positive."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 3, 1), SparseConv2d(3, 2, 2, density=1.0)
+        self.head = nn.Linear(2 * 2 * 2, 4)
+        with torch.no_grad():
+            self.first.weight.copy_(torch.tensor([0.0, 0.0, 1.0]).view(3, 1, 1, 1))
+            self.first.bias.copy_(torch.tensor([1.0, -1.0, 0.0]))  # type: ignore[union-attr]
+            self.second.values.copy_(torch.tensor([1.0, -1.0]).repeat_interleave(12))
+            self.second.bias.zero_()  # type: ignore[union-attr]
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.second(self.first(x).relu()).relu()
+        y: Tensor = self.head(nn.functional.max_pool2d(x, 2).flatten(1))
+        return y
+
+
+def test_live_and_dead_channels() -> None:
+    x = torch.ones(2, 1, 5, 5)
+    x[:, :, :, 3:] = -1
+    found = measure_activity(Pictures(), x)
+    assert [found[name].positions for name in ("first", "second", "head")] == [25, 16, 1]
+    assert found["first"].output_active is not None
+    assert found["first"].output_active.tolist() == [1, 0, 0.6]
+    assert found["first"].dead_units == found["second"].dead_inputs == 1
+    assert found["second"].output_active is not None  # behind pooling and flattening
+    assert found["second"].output_active.tolist() == [1, 0]
+    assert found["second"].dead_units == 1
+    assert found["head"].dead_inputs == 4
+
+
+def test_one_image_needs_no_batch() -> None:
+    x = torch.randn(2, 2, 4, 4, generator=torch.Generator().manual_seed(0)).relu()
+
+    class Each(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = two_channels()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.stack([self.layer(image) for image in x])
+
+    mine, right = measure_activity(Each(), x)["layer"], measure_activity(two_channels(), x)[""]
+    assert (mine.samples, mine.positions, mine.active_connections) == (2, 9, right.active_connections)
+    assert torch.equal(mine.input_active, right.input_active)
+
+
+@pytest.mark.parametrize("layer", [two_channels(), two_channels().to_dense()])
+def test_wrong_images_are_refused_and_nothing_is_left_behind(layer: nn.Module) -> None:
+    for x in (torch.ones(1, 3, 4, 4), torch.ones(2, 4), torch.ones(1, 2, 1, 4)):
+        with pytest.raises((InputError, RuntimeError)):
+            measure_activity(layer, x)
+    assert layer.training
+    assert not layer._forward_pre_hooks

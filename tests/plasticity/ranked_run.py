@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from gossamer import SparseLinear
+from gossamer import SparseConv2d, SparseLinear
 from gossamer.plasticity import Rewire, preset
 
 WORLD = 4
@@ -21,8 +21,10 @@ RULES = ("SET", "CoDACoRSET", "CoPACoRSET", "CTRE", "RigL")
 def build() -> nn.Sequential:
     g = torch.Generator().manual_seed(0)
     return nn.Sequential(
-        SparseLinear(16, 24, density=0.2, generator=g, dtype=torch.float64),
+        nn.Unflatten(1, (2, 2, 4)),
+        SparseConv2d(2, 8, 2, groups=2, density=0.6, generator=g, dtype=torch.float64),
         nn.Tanh(),
+        nn.Flatten(),
         SparseLinear(24, 24, density=0.2, generator=g, dtype=torch.float64),
         nn.Tanh(),
         SparseLinear(24, 3, density=0.5, generator=g, dtype=torch.float64),

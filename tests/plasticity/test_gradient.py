@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gossamer import InputError, SparseLinear
+from gossamer import InputError, SparseLinear, SparseLinearReLU
 from gossamer.kernels import Code
 from gossamer.plasticity import LossGradient, Rewire, drop, grow
 from gossamer.plasticity.evidence import PairScores
@@ -178,5 +178,15 @@ def test_gradient_of_a_layer_that_reads_a_code() -> None:
     loss(layer(Code.pack(x))).backward()
     twin = layer.to_dense()
     loss(twin(x)).backward()
+    assert twin.weight.grad is not None
+    torch.testing.assert_close(measured(memory, LossGradient())[""], twin.weight.grad.abs())
+
+
+def test_gradient_of_a_layer_with_its_own_relu() -> None:
+    layer, x = SparseLinearReLU(6, 4, density=0.5, generator=seeded(0), dtype=F64), batch(0)
+    memory = GradientMemory(layer, {"": layer}, 1)
+    loss(layer(x=x)).backward()
+    twin = layer.to_dense()
+    loss(twin(x).relu()).backward()
     assert twin.weight.grad is not None
     torch.testing.assert_close(measured(memory, LossGradient())[""], twin.weight.grad.abs())

@@ -66,6 +66,16 @@ def test_samples_limits_them() -> None:
     assert sum(len(args[0]) for args, _ in take(batches, None)) == 60
 
 
+def test_images_come_in_smaller_batches() -> None:
+    def sizes(*shape: int) -> list[int]:
+        return [len(args[0]) for args, _ in calls_of(torch.zeros(shape), CPU, None, seeded(0))]
+
+    assert sizes(100, 3, 64, 64) == [21, 21, 21, 21, 16]  # about a quarter of a million pixels
+    assert sizes(2, 3, 600, 600) == [1, 1]
+    assert sizes(2000, 1, 8, 8) == sizes(2000, 64) == [1024, 976]
+    assert sum(sizes(0, 3, 8, 8)) == 0
+
+
 def test_without_inputs_the_last_training_batches_are_used() -> None:
     x = data()
     net = net_of_two()

@@ -100,7 +100,7 @@ def test_mistakes_are_named() -> None:
         magnitude_prune_(net, 0.0)
     with pytest.raises(InputError, match="scope must be one of"):
         magnitude_prune_(net, 0.5, scope="all")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="one SparseLinear layer only"):
+    with pytest.raises(InputError, match="one sparse layer only"):
         importance_prune_(net[0])
     with pytest.raises(InputError, match="optimizer must hold"):
         magnitude_prune_(net, 0.5, torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1))

@@ -400,7 +400,7 @@ def test_drop_and_grow_may_measure_differently() -> None:
 
 def test_mistakes_are_named() -> None:
     net = small_net()
-    with pytest.raises(InputError, match="no SparseLinear layer"):
+    with pytest.raises(InputError, match="no sparse layer"):
         Rewire(nn.Linear(2, 2))
     with pytest.raises(InputError, match="at which where"):
         Rewire(net, where=lambda name, layer: False)

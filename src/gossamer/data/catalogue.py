@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import http.client
+import logging
 import os
-from collections.abc import Callable
+import re
+import warnings
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,12 +81,37 @@ class _OpenML:
     def fetch(self, name: str) -> Table:
         from sklearn.datasets import fetch_openml
 
-        found = fetch_openml(data_id=self.number, as_frame=False, parser="auto")
+        with _one_word_about_retries(name):
+            found = fetch_openml(data_id=self.number, as_frame=False, parser="auto")
         x = found.data.toarray() if hasattr(found.data, "toarray") else np.asarray(found.data)
         if self.image is not None:
             return _image_table(name, x.astype(np.uint8), found.target, self.image, self.classes, self.train_rows)
         x = numeric(x, name).astype(np.float32)
         return Table(name, x, tuple(map(str, found.feature_names)), found.target, "class")
+
+
+_RETRY = re.compile("A network error occurred|Invalid cache|Downloaded file could have been corrupted")
+
+
+@contextmanager
+def _one_word_about_retries(name: str) -> Iterator[None]:
+    """scikit-learn warns at each attempt, with a line of its source; instead, one line is logged at the first."""
+    said = False
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def say(message: Warning | str, *rest: Any, **others: Any) -> None:
+            nonlocal said
+            if not _RETRY.match(str(message)):
+                show(message, *rest, **others)
+            elif not said:
+                said = True
+                logging.getLogger(__name__).warning("OpenML did not send %s whole: trying again", name)
+
+        warnings.showwarning = say
+        for category in (UserWarning, RuntimeWarning):
+            warnings.filterwarnings("always", _RETRY.pattern, category)
+        yield
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from gossamer.data.catalogue import CORPORA, names, read_named
 from gossamer.data.dataset import Dataset, Split, split_rows
 from gossamer.data.labels import class_indices, match_classes
 from gossamer.data.preprocess import Preprocessing
-from gossamer.data.table import SUFFIXES, Table, read_table
+from gossamer.data.table import SUFFIXES, Table, image_shape, read_table
 from gossamer.errors import InputError
 
 __all__ = ["load", "read_features"]
@@ -83,11 +83,19 @@ def read_features(
     """
     name = _known(path_or_name)
     table = read_table(path_or_name, like=preprocessing) if name is None else read_named(name)
+    trained = image_shape(preprocessing.columns)
+    if trained is not None and table.image is not None and table.image != trained:  # of as many pixels, maybe
+        raise InputError(f"images in {table.name} must be {_size(trained)} as in training, got {_size(table.image)}")
     x = preprocessing.transform(table.x)
     if table.labels is None:
         return x, None
     labels = table.labels if table.classes is None else np.array(table.classes, dtype=object)[table.labels]
     return x, match_classes(labels, preprocessing.classes, table.target)
+
+
+def _size(image: tuple[int, int, int]) -> str:
+    height, width, channels = image
+    return f"{height} × {width}" + (f" of {channels} channels" if channels > 1 else "")
 
 
 def _labels(table: Table) -> tuple[NDArray[np.int64], tuple[str, ...]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from gossamer.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["SUFFIXES", "Table", "pixel_names", "read_table"]
+__all__ = ["SUFFIXES", "Table", "image_shape", "pixel_names", "read_table"]
 
 SUFFIXES = (".csv", ".parquet", ".npz", ".svmlight", ".libsvm")
 
@@ -174,6 +175,15 @@ def pixel_names(height: int, width: int, channels: int) -> tuple[str, ...]:
     if channels == 1:
         return tuple(f"pixel_{i}_{j}" for i in range(height) for j in range(width))
     return tuple(f"pixel_{i}_{j}_{c}" for i in range(height) for j in range(width) for c in range(channels))
+
+
+def image_shape(columns: tuple[str, ...]) -> tuple[int, int, int] | None:
+    """(height, width, channels) whose `pixel_names` these are; None for other columns."""
+    last = re.fullmatch(r"pixel_(\d+)_(\d+)(?:_(\d+))?", columns[-1]) if columns else None
+    if last is None:
+        return None
+    height, width, channels = (int(number or 0) + 1 for number in last.groups())
+    return (height, width, channels) if columns == pixel_names(height, width, channels) else None
 
 
 def _svmlight_table(path: Path, like: Preprocessing | None) -> Table:

@@ -5,42 +5,52 @@
 ``weight_bytes``            weights and biases
 ``gradient_bytes``          their gradients in training: as many again where a gradient is required
 ``optimizer_bytes``         tensors that the optimizer holds for them, as found in ``optimizer.state``
-``index_bytes``             the five int32 index buffers of a sparse layer
-``macs_per_sample``         multiply-adds of W x for one input vector: one for each connection
+``index_bytes``             the index buffers of a sparse layer
+``macs_per_sample``         multiply-adds of W x: one for each connection, each time that the layer reads
 ``active_macs_per_sample``  those of them that leave an active input: Σ_i fan_out_i · P_i, P_i = share of x_i ≠ 0
 ==========================  =========================================================================================
+
+A linear layer is taken to read once for a sample, unless a measured activity tells (time steps, repeated calls). How
+often a convolution reads, at each position of its kernel, is known from samples alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gossamer.connectivity import SparseLinear
+from gossamer.connectivity import SparseLayer
 from gossamer.errors import InputError, check_fraction
-from gossamer.evaluate.units import UnitActivity, linear_layers
+from gossamer.evaluate.units import Layer, UnitActivity, linear_layers, measure_activity
 
 __all__ = ["Cost", "LayerCost", "cost"]
+
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
 class LayerCost:
-    """What one layer costs; the quantities are those at the head of this file. ``shape`` is (out, in)."""
+    """What one layer costs; the quantities are those at the head of this file.
+
+    ``shape`` is (out, in), of a convolution (channels out, channels that each of them reads · cells of the kernel), and
+    ``kernel`` its (height, width).
+    """
 
     name: str
     kind: str = ""
     shape: tuple[int, int] | None = None
+    kernel: tuple[int, ...] = ()
     parameters: int = 0
     connections: int = 0
     weight_bytes: int = 0
     gradient_bytes: int = 0
     optimizer_bytes: int | None = None
     index_bytes: int = 0
-    macs_per_sample: int = 0
+    macs_per_sample: int | None = 0
     active_macs_per_sample: float | None = None
 
     @property
@@ -58,7 +68,7 @@ class LayerCost:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a model costs: its linear layers, and in ``other`` the parameters that belong to none of them."""
+    """What a model costs: its linear layers and convolutions, and in ``other`` the parameters that are in none."""
 
     layers: tuple[LayerCost, ...]
     other: LayerCost
@@ -67,18 +77,16 @@ class Cost:
     def total(self) -> LayerCost:
         """The sums; a quantity that is unknown of one part is unknown of the whole."""
         parts = (*self.layers, self.other)
-        optimizer_bytes = [part.optimizer_bytes for part in parts if part.optimizer_bytes is not None]
-        active = [layer.active_macs_per_sample for layer in self.layers if layer.active_macs_per_sample is not None]
         return LayerCost(
             name="total",
             parameters=sum(part.parameters for part in parts),
             connections=sum(part.connections for part in parts),
             weight_bytes=sum(part.weight_bytes for part in parts),
             gradient_bytes=sum(part.gradient_bytes for part in parts),
-            optimizer_bytes=sum(optimizer_bytes) if len(optimizer_bytes) == len(parts) else None,
+            optimizer_bytes=_sum(part.optimizer_bytes for part in parts),
             index_bytes=sum(part.index_bytes for part in parts),
-            macs_per_sample=sum(part.macs_per_sample for part in parts),
-            active_macs_per_sample=sum(active) if len(active) == len(self.layers) else None,
+            macs_per_sample=_sum(layer.macs_per_sample for layer in self.layers),
+            active_macs_per_sample=_sum(layer.active_macs_per_sample for layer in self.layers),
         )
 
 
@@ -86,8 +94,9 @@ def cost(
     model: nn.Module,
     optimizer: Optimizer | None = None,
     activity: Mapping[str, float | UnitActivity] | Mapping[str, float] | Mapping[str, UnitActivity] | None = None,
+    x: Tensor | None = None,
 ) -> Cost:
-    """Count what the linear layers of ``model`` store and compute, and the parameters beside them.
+    """Count what linear layers and 2-D convolutions of ``model`` store and compute, and the parameters beside them.
 
     Args:
         model: any module.
@@ -96,42 +105,56 @@ def cost(
         activity: by qualified layer name, the active share of the layer's inputs in [0, 1], or what `measure_activity`
             found, which weighs each input by the connections that leave it. ``active_macs_per_sample`` is None for
             layers that are not in it.
+        x: samples, on which `measure_activity` finds what ``activity`` doesn't tell. A convolution's multiply-adds
+            depend on the size of its images, and are None without either.
 
-    A parameter that several modules share is counted with the first. Multiply-adds are for one input vector of each
-    layer: a layer that is called at T time steps does T times as many.
+    A parameter that several modules share is counted with the first. Multiply-adds at the borders of an image, with
+    padding, are counted as all others.
     """
     layers = linear_layers(model)
+    measured = {} if x is None else measure_activity(model, x)
     activity = {} if activity is None else activity
     for name in activity:
         if name not in layers:
             raise InputError(f"activity must name linear layers of the model, {sorted(layers)}, got {name!r}")
     seen: set[int] = set()
-    counted = tuple(_layer(name, layer, optimizer, activity.get(name), seen) for name, layer in layers.items())
-    return Cost(counted, LayerCost("other", **_storage(model.parameters(), optimizer, seen)))
+    counted = []
+    for name, layer in layers.items():
+        given, found = activity.get(name), measured.get(name)
+        if isinstance(given, UnitActivity):
+            given, found = None, given
+        counted.append(_layer(name, layer, optimizer, found, given, seen))
+    return Cost(tuple(counted), LayerCost("other", **_storage(model.parameters(), optimizer, seen)))
 
 
 def _layer(
     name: str,
-    layer: nn.Linear | SparseLinear,
+    layer: Layer,
     optimizer: Optimizer | None,
-    activity: float | UnitActivity | None,
+    found: UnitActivity | None,
+    share: float | None,
     seen: set[int],
 ) -> LayerCost:
-    connections = layer.nnz if isinstance(layer, SparseLinear) else layer.in_features * layer.out_features
-    if activity is None:
-        active = None
-    elif isinstance(activity, UnitActivity):
-        active = activity.active_connections
+    """``share``: of the layer's inputs, how many are active, if that is not what was ``found``."""
+    if isinstance(layer, SparseLayer):
+        shape, connections = (layer.out_features, layer.in_features), layer.nnz
+        index_bytes = sum(_bytes(tensor) for tensor in layer.pattern.structure)
     else:
-        active = check_fraction(f"activity[{name!r}]", activity) * connections
+        shape, connections, index_bytes = (len(layer.weight), layer.weight[0].numel()), layer.weight.numel(), 0
+    kernel: tuple[int, ...] = getattr(layer, "kernel_size", ())
+    positions = found.positions if found is not None else None if kernel else 1.0
+    active = None if found is None else found.active_connections
+    if share is not None:
+        active = check_fraction(f"activity[{name!r}]", share) * connections
     return LayerCost(
         name=name,
         kind=type(layer).__name__,
-        shape=(layer.out_features, layer.in_features),
+        shape=shape,
+        kernel=kernel,
         connections=connections,
-        index_bytes=sum(_bytes(t) for t in layer.pattern.structure) if isinstance(layer, SparseLinear) else 0,
-        macs_per_sample=connections,
-        active_macs_per_sample=active,
+        index_bytes=index_bytes,
+        macs_per_sample=None if positions is None else round(connections * positions),
+        active_macs_per_sample=None if active is None or positions is None else active * positions,
         **_storage(layer.parameters(), optimizer, seen),
     )
 
@@ -153,6 +176,13 @@ def _storage(parameters: Iterable[nn.Parameter], optimizer: Optimizer | None, se
         "gradient_bytes": sum(_bytes(p) for p in trained),
         "optimizer_bytes": state,
     }
+
+
+def _sum(parts: Iterable[Number | None]) -> Number | None:
+    """None if one of them is."""
+    listed = list(parts)
+    known = [part for part in listed if part is not None]
+    return sum(known) if len(known) == len(listed) else None
 
 
 def _bytes(tensor: Tensor) -> int:

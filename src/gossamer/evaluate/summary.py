@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from gossamer.connectivity import SparseLinear
 from gossamer.evaluate.cost import Cost, LayerCost, cost
-from gossamer.evaluate.units import UnitActivity, linear_layers, measure_activity
+from gossamer.evaluate.units import UnitActivity, linear_layers, measure_activity, unwired
 
 __all__ = ["Summary", "summary"]
 
@@ -26,41 +26,51 @@ class Summary:
     unwired: dict[str, tuple[int, int]]
 
     def __str__(self) -> str:
-        header = ["layer", "kind", "in", "out", "density", "connections", "weights", "indices", "MACs"]
-        if self.activity:
-            header += ["active MACs", "active in", "active out", "dead out"]
-        rows = [[*header, "unwired in", "unwired out"]]
-        rows += [self._layer_row(layer) for layer in self.cost.layers]
+        header = ["layer", "kind", "in", "out", "density", "connections", "weights", "indices"]
+        header += ["positions"] if any(found.positions != 1 for found in self.activity.values()) else []
+        header += ["MACs"]
+        header += ["active MACs", "active in", "active out", "dead out"] if self.activity else []
+        header += ["unwired in", "unwired out"]
+        rows = [dict(zip(header, header, strict=True)), *map(self._layer_row, self.cost.layers)]
         if self.cost.other.parameters:
-            other = ["other", *[""] * (len(header) + 1)]
-            other[header.index("weights")] = _size(self.cost.other.weight_bytes)
-            rows.append(other)
-        total = self._numbers(self.cost.total)
-        rows.append(["total", "", "", "", "", *total, *[""] * (len(rows[0]) - 5 - len(total))])
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [_aligned(row, widths) for row in rows]
+            rows.append({"layer": "other", "weights": _size(self.cost.other.weight_bytes)})
+        rows.append({"layer": "total", **_numbers(self.cost.total)})
+        cells = [[row.get(column, "") for column in header] for row in rows]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = [_aligned(row, widths) for row in cells]
         rule = "─" * max(map(len, lines))
         return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
 
-    def _layer_row(self, layer: LayerCost) -> list[str]:
+    def _layer_row(self, layer: LayerCost) -> dict[str, str]:
         assert layer.shape is not None
-        assert layer.density is not None
         out, into = layer.shape
-        row = [layer.name or "(model)", layer.kind, f"{into}", f"{out}", f"{layer.density:.4g}", *self._numbers(layer)]
-        found = self.activity.get(layer.name)
-        if found is not None:
-            share, dead = found.output_active_fraction, found.dead_units
-            row += [f"{found.input_active_fraction:.1%}", "" if share is None else f"{share:.1%}"]
-            row += ["" if dead is None else f"{dead:,}"]
-        elif self.activity:  # a layer that did not run
-            row += ["", "", ""]
-        return [*row, *(f"{count:,}" for count in self.unwired[layer.name])]
+        row = {
+            "layer": layer.name or "(model)",
+            "kind": layer.kind,
+            "in": "×".join(map(str, (into // math.prod(layer.kernel), *layer.kernel))),
+            "out": str(out),
+            "density": f"{layer.density:.4g}",
+            **_numbers(layer),
+        }
+        if found := self.activity.get(layer.name):  # it did run
+            row["positions"] = f"{found.positions:,.10g}"
+            row["active in"] = f"{found.input_active_fraction:.1%}"
+            if found.output_active_fraction is not None:
+                row["active out"] = f"{found.output_active_fraction:.1%}"
+                row["dead out"] = f"{found.dead_units:,}"
+        row["unwired in"], row["unwired out"] = (f"{count:,}" for count in self.unwired[layer.name])
+        return row
 
-    def _numbers(self, layer: LayerCost) -> list[str]:
-        sizes = [f"{layer.connections:,}", _size(layer.weight_bytes), _size(layer.index_bytes)]
-        active = layer.active_macs_per_sample
-        live = ["" if active is None else f"{active:,.0f}"] if self.activity else []
-        return [*sizes, f"{layer.macs_per_sample:,}", *live]
+
+def _numbers(layer: LayerCost) -> dict[str, str]:
+    macs, active = layer.macs_per_sample, layer.active_macs_per_sample
+    return {
+        "connections": f"{layer.connections:,}",
+        "weights": _size(layer.weight_bytes),
+        "indices": _size(layer.index_bytes),
+        "MACs": "" if macs is None else f"{macs:,}",
+        "active MACs": "" if active is None else f"{active:,.0f}",
+    }
 
 
 def _aligned(row: list[str], widths: list[int]) -> str:
@@ -70,20 +80,16 @@ def _aligned(row: list[str], widths: list[int]) -> str:
 
 
 def summary(model: nn.Module, x: Tensor | None = None) -> Summary:
-    """What each linear layer of ``model`` stores, computes and, on the samples ``x``, activates.
+    """What each linear layer and 2-D convolution of ``model`` stores, computes and, on the samples ``x``, activates.
 
     ``print(summary(model, x))`` shows a table. Bytes are decimal (1 kB = 1000 B); a MAC is one multiply-add, counted
-    for one input vector; "active" and "dead" are as in `measure_activity`.
+    for one sample (see `cost`: those of a convolution depend on ``x``); "active" and "dead" are as in
+    `measure_activity`. What an output of a convolution can read is written channels × height × width of its kernel, and
+    "positions" is how often the layer reads for one sample.
     """
     activity = {} if x is None else measure_activity(model, x)
-    unwired = {}
-    for name, layer in linear_layers(model).items():
-        if isinstance(layer, SparseLinear):
-            pattern = layer.pattern
-            unwired[name] = (int((pattern.fan_out == 0).sum()), int((pattern.fan_in == 0).sum()))
-        else:
-            unwired[name] = (0, 0)
-    return Summary(cost(model, activity=activity), activity, unwired)
+    idle = {name: unwired(layer) for name, layer in linear_layers(model).items()}
+    return Summary(cost(model, activity=activity), activity, idle)
 
 
 def _size(count: int) -> str:

@@ -3,6 +3,9 @@
 For a layer that reads x (batch, in), the activity of input unit i is P_i = share of the samples in which x_i ≠ 0. A
 unit with P_i = 0 is dead. The layer needs Σ_i fan_out_i · P_i multiplications a sample, where fan_out_i is the number
 of live connections that leave i: what rests at zero needs none.
+
+The units of a convolution are channels, active where a pixel is not zero: P_i is the share of the pixels of all
+samples. Its multiplications are counted at each position of its kernel, and padding is zero.
 """
 
 from __future__ import annotations
@@ -15,39 +18,67 @@ import torch
 from torch import Tensor, nn
 
 from gossamer.connectivity import SparseLinear
+from gossamer.connectivity.layer import layer_input
+from gossamer.connectivity.windows import Convolution, windows
 from gossamer.errors import InputError, check_count
 from gossamer.evaluate.mode import evaluating
-from gossamer.kernels import Code
 
-__all__ = ["UnitActivity", "fan_out", "linear_layers", "measure_activity"]
+__all__ = ["Layer", "UnitActivity", "fan_out", "linear_layers", "measure_activity", "unwired"]
 
-
-def linear_layers(model: nn.Module) -> dict[str, nn.Linear | SparseLinear]:
-    """The linear layers of a model, dense and sparse, by qualified name; one that occurs twice is listed once."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear | SparseLinear)}
+Layer = nn.Linear | SparseLinear | Convolution
 
 
-def fan_out(layer: nn.Linear | SparseLinear) -> Tensor:
-    """(in): connections that leave each input of the layer."""
+def linear_layers(model: nn.Module) -> dict[str, Layer]:
+    """Linear layers and 2-D convolutions, dense and sparse, by qualified name; one that occurs twice is listed once."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, Layer)}
+
+
+def fan_out(layer: Layer) -> Tensor:
+    """(in): connections that leave each input of the layer, a feature or a channel."""
+    leaving = _fan_out_of_cells(layer)
+    return leaving.view(layer.in_channels, -1).sum(1) if isinstance(layer, Convolution) else leaving
+
+
+def _fan_out_of_cells(layer: Layer) -> Tensor:
+    """(in), or (in_channels · kh · kw) of a convolution: connections that leave each thing that an output can read."""
     if isinstance(layer, SparseLinear):
         return layer.pattern.fan_out
-    return torch.full((layer.in_features,), layer.out_features, device=layer.weight.device)
+    if isinstance(layer, nn.Linear):
+        return torch.full((layer.in_features,), layer.out_features, device=layer.weight.device)
+    outputs = layer.out_channels // layer.groups
+    if isinstance(layer, nn.Conv2d):
+        cells = layer.in_channels * layer.weight[0, 0].numel()
+        return torch.full((cells,), outputs, device=layer.weight.device)
+    pattern = layer.pattern
+    group = pattern.row_indices // outputs
+    return torch.bincount(group * layer.in_features + pattern.col_indices, minlength=layer.groups * layer.in_features)
+
+
+def unwired(layer: Layer) -> tuple[int, int]:
+    """How many inputs no connection leaves, and how many outputs none reaches; features, or channels."""
+    if isinstance(layer, nn.Linear | nn.Conv2d):
+        return 0, 0
+    return int((fan_out(layer) == 0).sum()), int((layer.pattern.fan_in == 0).sum())
 
 
 @dataclass(frozen=True, eq=False)
 class UnitActivity:
     """Activity of the units around one layer, over ``samples`` samples.
 
-    ``input_active`` (in) float64 on the CPU: share of the samples in which each input is not zero.
-    ``output_active`` (out): the same for the layer's output units, as the next layer reads them, behind whatever
-    transfer function stands between the two; None for the last layer, or if the next reads something else.
-    ``fan_out`` (in): live connections that leave each input.
+    ``input_active`` (in) float64 on the CPU: share of the samples, of a convolution their pixels, in which each input
+    is not zero. ``output_active`` (out): the same for the layer's output units, as the next layer reads them, behind
+    whatever transfer function stands between the two; None for the last layer, or if the next reads something else.
+    ``fan_out`` (in): live connections that leave each input. ``active_connections``: connections that leave an active
+    input, in the mean over what the layer reads. ``positions``: how often it reads for one sample of the model: 1, or
+    as often as there are time steps, calls, or positions of a convolution's kernel.
     """
 
     samples: int
     input_active: Tensor
     output_active: Tensor | None
     fan_out: Tensor
+    active_connections: float
+    positions: float
 
     @property
     def input_active_fraction(self) -> float:
@@ -69,52 +100,75 @@ class UnitActivity:
         """Output units that were active in no sample; None where ``output_active`` is."""
         return None if self.output_active is None else int((self.output_active == 0).sum())
 
-    @property
-    def active_connections(self) -> float:
-        """Connections that leave an active input, in the mean over samples: Σ_i fan_out_i · P_i."""
-        return float(self.fan_out.to(self.input_active) @ self.input_active)
-
 
 class _Counter:
-    """Counts, over the calls of one layer, the samples in which each input is not zero."""
+    """Counts, over the calls of one layer, where its inputs are not zero."""
 
-    def __init__(self, features: int) -> None:
-        self.samples = 0
-        self.active = torch.zeros(features, dtype=torch.int64)
+    def __init__(self, layer: Layer) -> None:
+        self.layer = layer
+        self.fan_out = fan_out(layer).cpu()
+        self.leaving = _fan_out_of_cells(layer).cpu().double()
+        self.samples = self.seen = self.read = 0  # samples; rows or pixels; rows or positions
+        self.active = torch.zeros(len(self.fan_out), dtype=torch.int64)
+        self.connections = 0.0
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        given: Tensor | Code = args[0] if args else next(iter(kwargs.values()))
-        x = given.to_dense() if isinstance(given, Code) else given
-        if x.dim() == 0 or x.shape[-1] != self.active.numel():
-            return  # the layer itself says what is wrong
-        active = x.reshape(-1, x.shape[-1]) != 0
-        self.samples += active.shape[0]
-        self.active += active.sum(0).cpu()
+        x, layer, units = layer_input(args, kwargs), self.layer, len(self.active)
+        if isinstance(layer, Convolution):
+            x = x[None] if x.dim() == 3 else x
+            if x.dim() != 4 or x.shape[1] != units:
+                return  # the layer itself says what is wrong
+            read = windows(x, layer)
+            active, cells = x.count_nonzero((0, 2, 3)), _nonzero_cells(read)
+            seen, times = x[:, 0].numel(), read[:, 0, 0, 0].numel()
+        else:
+            if x.dim() == 0 or x.shape[-1] != units:
+                return
+            x = x.reshape(-1, units)
+            active = cells = x.count_nonzero(0)
+            seen = times = len(x)
+        self.samples += len(x)
+        self.seen += seen
+        self.read += times
+        self.active += active.cpu()
+        self.connections += float(self.leaving @ cells.cpu().double())
+
+
+def _nonzero_cells(read: Tensor) -> Tensor:
+    """(C · kh · kw): at how many positions each is not zero; one cell of the kernel at a time, as windows overlap."""
+    kernel = [(k, i) for k in range(read.shape[2]) for i in range(read.shape[3])]
+    return torch.stack([read[:, :, k, i].count_nonzero((0, 2, 3)) for k, i in kernel], 1).flatten()
 
 
 def measure_activity(model: nn.Module, x: Tensor, batch_size: int = 512) -> dict[str, UnitActivity]:
-    """Run ``x`` through ``model`` in evaluation mode and count what is active at each linear layer, dense or sparse.
+    """Run ``x`` through ``model`` in evaluation mode and count what is active at each linear layer and 2-D convolution.
 
     ``x`` (samples, …) is cut into batches along its first dimension. The result has the layers that ran, by qualified
-    name, in the order of their first call. Leading dimensions of a layer's input (time steps, patches) count as
+    name, in the order of their first call. Leading dimensions of a linear layer's input (time steps, patches) count as
     samples, and so do repeated calls. The output units of a layer are taken to be what the layer that runs next reads,
-    if it has as many inputs. The model's modes are restored and its gradients untouched.
+    if it has as many inputs; of a convolution, also if a linear layer reads its channels flattened, one after the
+    other. The model's modes are restored and its gradients untouched.
     """
     check_count("batch_size", batch_size, low=1)
     if x.dim() == 0 or x.shape[0] == 0:
         raise InputError(f"x must hold at least one sample, got shape {tuple(x.shape)}")
-    layers = linear_layers(model)
-    counters = {name: _Counter(layer.in_features) for name, layer in layers.items()}
+    counters = {name: _Counter(layer) for name, layer in linear_layers(model).items()}
     order: list[str] = []
     handles = []
-    for name, layer in layers.items():
+    for name, counter in counters.items():
 
-        def count(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], name: str = name) -> None:
-            counters[name](module, args, kwargs)
+        def count(
+            module: nn.Module,
+            args: tuple[Any, ...],
+            kwargs: dict[str, Any],
+            name: str = name,
+            counter: _Counter = counter,
+        ) -> None:
+            counter(module, args, kwargs)
             if name not in order:
                 order.append(name)
 
-        handles.append(layer.register_forward_pre_hook(count, with_kwargs=True))
+        handles.append(counter.layer.register_forward_pre_hook(count, with_kwargs=True))
     try:
         with evaluating(model):
             for batch in x.split(batch_size):
@@ -123,16 +177,27 @@ def measure_activity(model: nn.Module, x: Tensor, batch_size: int = 512) -> dict
         for handle in handles:
             handle.remove()
 
-    shares = {name: counters[name].active.double() / max(counters[name].samples, 1) for name in order}
+    shares = {name: counters[name].active.double() / max(counters[name].seen, 1) for name in order}
     following = dict(pairwise(order))
     result = {}
     for name in order:
-        after = following.get(name)
-        joined = after is not None and layers[after].in_features == layers[name].out_features
+        counter, after = counters[name], following.get(name)
         result[name] = UnitActivity(
-            samples=counters[name].samples,
+            samples=counter.samples,
             input_active=shares[name],
-            output_active=shares[after] if joined and after is not None else None,
-            fan_out=fan_out(layers[name]).cpu(),
+            output_active=None if after is None else _of_outputs(counter.layer, counters[after].layer, shares[after]),
+            fan_out=counter.fan_out,
+            active_connections=counter.connections / max(counter.read, 1),
+            positions=counter.read / len(x),
         )
     return result
+
+
+def _of_outputs(layer: Layer, after: Layer, shares: Tensor) -> Tensor | None:
+    """``shares`` of the inputs of the layer ``after`` as those of the outputs of ``layer``; None if they are others."""
+    if not isinstance(layer, Convolution):
+        return shares if len(shares) == layer.out_features else None
+    pixels = isinstance(after, nn.Linear | SparseLinear) and len(shares) % layer.out_channels == 0
+    if len(shares) == layer.out_channels or pixels:
+        return shares.view(layer.out_channels, -1).mean(1)
+    return None

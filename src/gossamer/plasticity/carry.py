@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gossamer.connectivity import Pattern, SparseLinear
+from gossamer.connectivity import Pattern, SparseLayer
 from gossamer.errors import InputError
 from gossamer.plasticity.cells import merge
 
@@ -21,7 +21,8 @@ class LayerChange:
 
     ``died`` and ``born`` are the numbers row · cols + col of the cells that were emptied and filled, ascending; a cell
     in both has died and been born again as a new link. ``core_degrees`` (in_features) counts, for each input, the links
-    that survived: the wiring before growth, by which evolved inputs are ranked.
+    that survived: the wiring before growth, by which evolved inputs are ranked. The inputs of a convolution are the
+    cells (channel, row, column) of its kernel.
     """
 
     layer: str
@@ -32,7 +33,7 @@ class LayerChange:
     core_degrees: Tensor
 
 
-def check_held(optimizer: torch.optim.Optimizer, layers: Iterable[tuple[str, SparseLinear]]) -> None:
+def check_held(optimizer: torch.optim.Optimizer, layers: Iterable[tuple[str, SparseLayer]]) -> None:
     """Raise `InputError` if ``optimizer`` does not train the ``values`` of one of the named layers."""
     held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     for name, layer in layers:
@@ -40,14 +41,14 @@ def check_held(optimizer: torch.optim.Optimizer, layers: Iterable[tuple[str, Spa
             raise InputError(f"optimizer must hold the values of every layer that is rewired, and lacks {name!r}'s")
 
 
-def core_degrees(kept: Tensor, layer: SparseLinear) -> Tensor:
+def core_degrees(kept: Tensor, layer: SparseLayer) -> Tensor:
     """(in_features) int32: how many of the cells ``kept`` belong to each input."""
     return torch.bincount(kept % layer.in_features, minlength=layer.in_features).to(torch.int32)
 
 
 @torch.no_grad()
 def carry_(
-    layer: SparseLinear,
+    layer: SparseLayer,
     kept: Tensor,
     survives: Tensor,
     born: Tensor,

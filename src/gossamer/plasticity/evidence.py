@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from gossamer.connectivity import SparseLinear
+from gossamer.connectivity import SparseLayer
 from gossamer.errors import InputError
 from gossamer.kernels import Structure
 
@@ -44,7 +44,7 @@ class Evidence:
     """One layer at one rewiring step."""
 
     name: str
-    layer: SparseLinear
+    layer: SparseLayer
     cells: Tensor  # (nnz) int64 ascending: the live cells before the step
     generator: torch.Generator  # its own for each (seed, layer, step)
     statistics: Mapping[Statistic, PairScores]

@@ -1,7 +1,8 @@
 """The gradient of the loss by every weight that could exist, live or not.
 
 With δ = ∂L/∂y of a layer y = W x + b, ∂L/∂W[j, i] = Σ_b δ[b, j] x[b, i] over the samples b of a batch: an outer product
-of what the layer has read and what came back to it, so both are kept and the matrix is made only in blocks of rows.
+of what the layer has read and what came back to it, so both are kept and the matrix is made only in blocks of rows. A
+convolution is a linear layer whose samples are its positions in the images (see `patches`).
 Weighted by decay^age over the last passes it is a momentum, truncated after ``window`` of them:
 
     M[j, i] = Σ_{t < window} decayᵗ Σ_b δ_t[b, j] x_t[b, i]        (t = 0 the last pass)
@@ -23,11 +24,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from gossamer.connectivity import SparseLinear
+from gossamer.connectivity import SparseConv2d, SparseLayer, SparseLinearReLU
+from gossamer.connectivity.layer import layer_input
 from gossamer.errors import InputError, check_count, check_fraction
 from gossamer.plasticity.evidence import PairScores, Statistic
-from gossamer.plasticity.layers import bare, dense_input
+from gossamer.plasticity.layers import bare
 from gossamer.plasticity.pairs import Factored, Score
+from gossamer.plasticity.patches import Convolved
 
 __all__ = ["GradientMemory", "LossGradient"]
 
@@ -47,26 +50,27 @@ class LossGradient(Statistic):
 class GradientMemory:
     """Keeps x and δ of each layer from the last ``window`` training passes, by hooks; batches are not copied."""
 
-    def __init__(self, net: nn.Module, layers: Mapping[str, SparseLinear], window: int) -> None:
-        self.inner, self.window = bare(net), window
+    def __init__(self, net: nn.Module, layers: Mapping[str, SparseLayer], window: int) -> None:
+        self.inner, self.layers, self.window = bare(net), layers, window
         self.passes = 0
         self.kept: dict[str, deque[tuple[int, Tensor, Tensor]]] = {name: deque() for name in layers}
         self.handles: list[RemovableHandle] = [net.register_forward_pre_hook(self._begin)]
         for name, layer in layers.items():
-            self.handles.append(layer.register_forward_hook(partial(self._watch, name)))
+            self.handles.append(layer.register_forward_hook(partial(self._watch, name), with_kwargs=True))
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _begin(self, net: nn.Module, args: Any) -> None:
         self.passes += self.inner.training and torch.is_grad_enabled()
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def _watch(self, name: str, layer: nn.Module, args: tuple[Any, ...], y: Tensor) -> None:
+    def _watch(self, name: str, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], y: Tensor) -> None:
         if layer.training and y.requires_grad:
-            y.register_hook(partial(self._keep, name, self.passes, dense_input(args[0]).detach()))
+            live = y > 0 if isinstance(layer, SparseLinearReLU) else None  # where its ReLU lets the gradient through
+            y.register_hook(partial(self._keep, name, self.passes, layer_input(args, kwargs).detach(), live))
 
-    def _keep(self, name: str, number: int, x: Tensor, delta: Tensor) -> None:
+    def _keep(self, name: str, number: int, x: Tensor, live: Tensor | None, delta: Tensor) -> None:
         kept = self.kept[name]
-        kept.append((number, x.reshape(-1, x.shape[-1]), delta.detach().reshape(-1, delta.shape[-1])))
+        kept.append((number, x, delta.detach() if live is None else delta.detach() * live))
         while kept[0][0] <= self.passes - self.window:
             kept.popleft()
 
@@ -79,12 +83,18 @@ class GradientMemory:
             recent = [entry for entry in self.kept[name] if entry[0] > self.passes - wanted.window]
             if not recent:
                 raise InputError(f"layer {name!r} has no gradient yet: train a batch between two steps")
-            x = torch.cat([x for _, x, _ in recent]).t()
-            delta = torch.cat([d * wanted.decay ** (self.passes - number) for number, _, d in recent]).t()
-            dtype = torch.promote_types(delta.dtype, torch.float32)
-            out[name] = Factored(delta.to(dtype).contiguous(), x.to(dtype).contiguous(), Score(), group)
-            if not bool(delta.isfinite().all() and x.isfinite().all()):
+            if not all(bool(x.isfinite().all() and delta.isfinite().all()) for _, x, delta in recent):
                 raise InputError(f"inputs and gradients of layer {name!r} must be finite numbers")
+            weighted = [(wanted.decay ** (self.passes - number), delta, x) for number, x, delta in recent]
+            layer = self.layers[name]
+            if isinstance(layer, SparseConv2d):
+                terms = tuple((weight, _images(delta), _images(x)) for weight, delta, x in weighted)
+                out[name] = Convolved(layer, terms, Score(), group)
+            else:
+                dtype = torch.promote_types(recent[0][2].dtype, torch.float32)
+                delta = torch.cat([_rows(delta) * weight for weight, delta, _ in weighted]).t().to(dtype)
+                x = torch.cat([_rows(x) for _, _, x in weighted]).t().to(dtype)
+                out[name] = Factored(delta.contiguous(), x.contiguous(), Score(), group)
         return out
 
     def forget(self) -> None:
@@ -105,3 +115,11 @@ class GradientMemory:
         """Put back what `state` gave."""
         self.passes = int(state["passes"])
         self.kept = {name: deque(tuple(entry) for entry in state["kept"].get(name, ())) for name in self.kept}
+
+
+def _rows(x: Tensor) -> Tensor:
+    return x.reshape(-1, x.shape[-1])
+
+
+def _images(x: Tensor) -> Tensor:
+    return x[None] if x.dim() == 3 else x

@@ -18,6 +18,7 @@ __all__ = ["InputMemory", "Inputs", "calls_of", "take"]
 
 Inputs = Tensor | Iterable[Any]
 _BATCH = 1024
+_PIXELS = 1 << 18  # in a batch of images, whose layers hold many times as many numbers
 
 
 class InputMemory:
@@ -50,7 +51,8 @@ def calls_of(inputs: Inputs, device: torch.device, samples: int | None, generato
     if isinstance(inputs, Tensor):
         if samples is not None and samples < len(inputs):
             inputs = inputs[sample_cells(len(inputs), samples, generator).to(inputs.device)]
-        inputs = inputs.split(_BATCH)
+        images = inputs.dim() == 4 and inputs.numel() > 0
+        inputs = inputs.split(max(1, min(_BATCH, _PIXELS // inputs[0].numel())) if images else _BATCH)
     for batch in inputs:
         if isinstance(batch, Mapping):
             yield _map_tensors(((), dict(batch)), lambda x: x.to(device))

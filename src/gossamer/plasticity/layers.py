@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from gossamer.connectivity import SparseLinear
+from gossamer.connectivity import SparseLayer
 from gossamer.errors import InputError
-from gossamer.kernels import Code
 
-__all__ = ["Where", "bare", "dense_input", "sparse_layers"]
+__all__ = ["Where", "bare", "sparse_layers"]
 
-Where = Callable[[str, SparseLinear], bool]
+Where = Callable[[str, Any], bool]
 
 
 def bare(net: nn.Module) -> nn.Module:
@@ -26,18 +26,13 @@ def bare(net: nn.Module) -> nn.Module:
             return net
 
 
-def sparse_layers(net: nn.Module, where: Where | None = None) -> dict[str, SparseLinear]:
-    """The `SparseLinear` layers of ``net`` by name, at which ``where`` is true."""
+def sparse_layers(net: nn.Module, where: Where | None = None) -> dict[str, SparseLayer]:
+    """The sparse layers of ``net``, linear and convolutional, by name, at which ``where`` is true."""
     layers = {
         name: module
         for name, module in net.named_modules()
-        if isinstance(module, SparseLinear) and (where is None or where(name, module))
+        if isinstance(module, SparseLayer) and (where is None or where(name, module))
     }
     if not layers:
-        raise InputError("net has no SparseLinear layer to rewire" + (" at which where(…) is true" if where else ""))
+        raise InputError("net has no sparse layer to rewire" + (" at which where(…) is true" if where else ""))
     return layers
-
-
-def dense_input(x: Tensor | Code) -> Tensor:
-    """What a layer has read, (…, inputs), whether it came as a tensor or as a code."""
-    return x.to_dense() if isinstance(x, Code) else x

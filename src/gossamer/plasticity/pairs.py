@@ -6,6 +6,8 @@ sum is over the samples of all ranks. There are two forms, for memory that is sm
 `Factored`   holds a (outputs, samples) and b (inputs, samples), and makes products where they are asked for, in blocks
              of rows: less than the matrix when samples are few beside the width of the layer.
 `Summed`     holds the sums (outputs × inputs): less than the factors when samples are many.
+
+For a convolution the sum is over its positions in the images, too, and there is a third, `patches.Convolved`.
 """
 
 from __future__ import annotations

@@ -17,22 +17,46 @@ RigL            magnitude             gradient                                0.
 The five cosine algorithms are SET with another drop, another grow, or both. New links start at 0, but in CTRE uniform
 on ±√(6 / n_in), where a link that dies and is born in one step keeps its weight. CTRE_seq wants ``step(score=…)``. RigL
 lets ζ fall along `schedule.cosine` and steps every hundred batches or so, after ``backward()``.
+
+Each name is a function that makes a `Rewire`: ``rewire = CoDACoRSET(net, optimizer, inputs=x)``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import TypedDict, Unpack
+
+import torch
+import torch.distributed as dist
+from torch import nn
 
 from gossamer.errors import check_choice
 from gossamer.plasticity import drop, grow
 from gossamer.plasticity.drop import Drop
 from gossamer.plasticity.grow import Grow, Sequential
-from gossamer.plasticity.rewire import NewLinks, Regrown
+from gossamer.plasticity.inputs import Inputs
+from gossamer.plasticity.layers import Where
+from gossamer.plasticity.redistribute import Share
+from gossamer.plasticity.rewire import NewLinks, Record, Regrown, Rewire
 from gossamer.plasticity.schedule import Fraction
 
-__all__ = ["PRESETS", "Preset", "RuleArguments", "preset"]
+__all__ = [
+    "CTRE",
+    "PRESETS",
+    "SET",
+    "CTRE_seq",
+    "CTRE_sim",
+    "CoDACoRSET",
+    "CoDASET",
+    "CoPACoRSET",
+    "CoPASET",
+    "CoRSET",
+    "Preset",
+    "RigL",
+    "RuleArguments",
+    "preset",
+]
 
 
 class RuleArguments(TypedDict):
@@ -44,15 +68,52 @@ class RuleArguments(TypedDict):
     regrown: Regrown
 
 
-@dataclass(frozen=True)
+class RewireOptions(TypedDict, total=False):
+    """The arguments of `Rewire` that a rule leaves open."""
+
+    where: Where | None
+    inputs: Inputs | None
+    samples: int | None
+    seed: int
+    redistribute: Share | None
+    reset_state: bool
+    record: Record
+    group: dist.ProcessGroup | None
+
+
+@dataclass(frozen=True, repr=False)
 class Preset:
     """A published rule, and the fraction of links that it moved."""
 
+    name: str
     fraction: float
     drop: Callable[[Fraction], Drop]
     grow: Callable[[], Grow | Sequential]
     new_links: NewLinks = "zero"
     regrown: Regrown = "new"
+
+    def __call__(
+        self,
+        net: nn.Module,
+        optimizer: torch.optim.Optimizer | None = None,
+        *,
+        fraction: Fraction | None = None,
+        **options: Unpack[RewireOptions],
+    ) -> Rewire:
+        """`Rewire` ``net`` by this rule; ``fraction`` as in `arguments`, and the other ``options`` of `Rewire`."""
+        return Rewire(net, optimizer, **self.arguments(fraction), **options)
+
+    def arguments(self, fraction: Fraction | None = None) -> RuleArguments:
+        """Of `Rewire`. ``fraction``: another share of links to move, or a schedule, instead of the published one."""
+        return {
+            "drop": self.drop(self.fraction if fraction is None else fraction),
+            "grow": self.grow(),
+            "new_links": self.new_links,
+            "regrown": self.regrown,
+        }
+
+    def __repr__(self) -> str:
+        return self.name
 
 
 def _post_cosine() -> Grow:
@@ -67,29 +128,22 @@ def _post_cosine_at_first() -> Sequential:
     return grow.sequential(_post_cosine(), patience=40)
 
 
+SET = Preset("SET", 0.3, drop.signed_magnitude, grow.uniform)
+CoDASET = Preset("CoDASET", 0.3, drop.signed_magnitude, grow.cosine)
+CoPASET = Preset("CoPASET", 0.3, drop.signed_magnitude, grow.cosine_proportional)
+CoRSET = Preset("CoRSET", 0.3, drop.magnitude_cosine, grow.uniform)
+CoDACoRSET = Preset("CoDACoRSET", 0.3, drop.magnitude_cosine, grow.cosine)
+CoPACoRSET = Preset("CoPACoRSET", 0.3, drop.magnitude_cosine, grow.cosine_proportional)
+CTRE = Preset("CTRE", 0.2, drop.magnitude, _post_cosine_elsewhere, "he", "keeps")
+CTRE_sim = Preset("CTRE_sim", 0.2, drop.magnitude, _post_cosine_elsewhere, "he", "keeps")
+CTRE_seq = Preset("CTRE_seq", 0.2, drop.magnitude, _post_cosine_at_first, "he", "keeps")
+RigL = Preset("RigL", 0.3, drop.magnitude, grow.gradient)
+
 PRESETS = {
-    "SET": Preset(0.3, drop.signed_magnitude, grow.uniform),
-    "CoDASET": Preset(0.3, drop.signed_magnitude, grow.cosine),
-    "CoPASET": Preset(0.3, drop.signed_magnitude, grow.cosine_proportional),
-    "CoRSET": Preset(0.3, drop.magnitude_cosine, grow.uniform),
-    "CoDACoRSET": Preset(0.3, drop.magnitude_cosine, grow.cosine),
-    "CoPACoRSET": Preset(0.3, drop.magnitude_cosine, grow.cosine_proportional),
-    "CTRE": Preset(0.2, drop.magnitude, _post_cosine_elsewhere, "he", "keeps"),
-    "CTRE_sim": Preset(0.2, drop.magnitude, _post_cosine_elsewhere, "he", "keeps"),
-    "CTRE_seq": Preset(0.2, drop.magnitude, _post_cosine_at_first, "he", "keeps"),
-    "RigL": Preset(0.3, drop.magnitude, grow.gradient),
+    rule.name: rule for rule in (SET, CoDASET, CoPASET, CoRSET, CoDACoRSET, CoPACoRSET, CTRE, CTRE_sim, CTRE_seq, RigL)
 }
 
 
 def preset(name: str, fraction: Fraction | None = None) -> RuleArguments:
-    """Arguments for `Rewire`: ``Rewire(net, optimizer, **preset("CoDACoRSET"), inputs=x)``.
-
-    ``fraction``: another share of links to move, or a schedule, instead of the published one.
-    """
-    rule = PRESETS[check_choice("name", name, tuple(PRESETS))]
-    return {
-        "drop": rule.drop(rule.fraction if fraction is None else fraction),
-        "grow": rule.grow(),
-        "new_links": rule.new_links,
-        "regrown": rule.regrown,
-    }
+    """Arguments for `Rewire`: ``Rewire(net, optimizer, **preset("CoDACoRSET"), inputs=x)``; see `Preset.arguments`."""
+    return PRESETS[check_choice("name", name, tuple(PRESETS))].arguments(fraction)

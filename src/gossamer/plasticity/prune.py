@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from gossamer.connectivity import SparseLinear
+from gossamer.connectivity import SparseLayer
 from gossamer.connectivity.pattern import live_count
 from gossamer.errors import InputError, check_choice, check_count, check_fraction
 from gossamer.plasticity.carry import LayerChange, carry_, check_held, core_degrees
@@ -72,8 +72,9 @@ def importance_prune_(
 ) -> list[LayerChange]:
     """Remove all incoming links of the least important units (Curci et al., arXiv 2102.01732).
 
-    The importance of unit j is Σ_i |W[j, i]|. Units at or below the ``fraction`` quantile of their layer's importances
-    (linear between order statistics, unconnected units counted too) lose their links; the most important never do.
+    The importance of unit j, a feature or a channel, is Σ_i |W[j, i]|. Units at or below the ``fraction`` quantile of
+    their layer's importances (linear between order statistics, unconnected units counted too) lose their links; the
+    most important never do.
 
     Args:
         net: changed in place.
@@ -88,7 +89,7 @@ def importance_prune_(
     layers = _layers(net, where, optimizer)
     if where is None:
         if len(layers) == 1:
-            raise InputError("net has one SparseLinear layer only, its last: choose it by where(…) to prune its units")
+            raise InputError("net has one sparse layer only, its last: choose it by where(…) to prune its units")
         layers.popitem()
     changes = []
     for name, layer in layers.items():
@@ -148,7 +149,7 @@ class GradualMagnitudePruning:
         self.start = {name: float(density) for name, density in state["start"].items()}
 
 
-def _layers(net: nn.Module, where: Where | None, optimizer: torch.optim.Optimizer | None) -> dict[str, SparseLinear]:
+def _layers(net: nn.Module, where: Where | None, optimizer: torch.optim.Optimizer | None) -> dict[str, SparseLayer]:
     if isinstance(net, nn.parallel.DistributedDataParallel):
         raise InputError("net must be pruned before it is wrapped in DistributedDataParallel, got a wrapped one")
     layers = sparse_layers(net, where)
@@ -157,20 +158,20 @@ def _layers(net: nn.Module, where: Where | None, optimizer: torch.optim.Optimize
     return layers
 
 
-def _weights(name: str, layer: SparseLinear) -> Tensor:
+def _weights(name: str, layer: SparseLayer) -> Tensor:
     weights = layer.values.detach()
     if bool(weights.isnan().any()):
         raise InputError(f"weights of layer {name!r} must be numbers, got NaN")
     return weights
 
 
-def _weakest(magnitudes: Tensor, layer: SparseLinear, density: float) -> Tensor:
+def _weakest(magnitudes: Tensor, layer: SparseLayer, density: float) -> Tensor:
     """(nnz) bool: the links to remove from ``layer`` to leave it with ``density``."""
     return smallest(magnitudes, layer.nnz - live_count(layer.out_features, layer.in_features, density))
 
 
 def _remove(
-    name: str, layer: SparseLinear, doomed: Tensor, optimizer: torch.optim.Optimizer | None, step: int
+    name: str, layer: SparseLayer, doomed: Tensor, optimizer: torch.optim.Optimizer | None, step: int
 ) -> LayerChange:
     cells = layer.pattern.cells
     kept, died = cells[~doomed], cells[doomed]

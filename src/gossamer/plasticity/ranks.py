@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from gossamer.connectivity import SparseLinear
+from gossamer.connectivity import SparseLayer
 
 __all__ = ["check_agreement", "pattern_digest", "sum_over_ranks_"]
 
@@ -29,7 +29,7 @@ def sum_over_ranks_(tensor: Tensor, group: dist.ProcessGroup | None = None) -> T
     return tensor
 
 
-def pattern_digest(layers: Mapping[str, SparseLinear]) -> bytes:
+def pattern_digest(layers: Mapping[str, SparseLayer]) -> bytes:
     """SHA-256 of the names, shapes and live connections of these layers."""
     digest = hashlib.sha256()
     for name, layer in layers.items():
@@ -39,7 +39,7 @@ def pattern_digest(layers: Mapping[str, SparseLinear]) -> bytes:
     return digest.digest()
 
 
-def check_agreement(layers: Mapping[str, SparseLinear], group: dist.ProcessGroup | None = None) -> None:
+def check_agreement(layers: Mapping[str, SparseLayer], group: dist.ProcessGroup | None = None) -> None:
     """Raise `RuntimeError` on every rank unless all ranks have the same patterns."""
     if not _several(group):
         return

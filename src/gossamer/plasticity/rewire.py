@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from gossamer.connectivity import SparseLinear
+from gossamer.connectivity import SparseLayer
 from gossamer.errors import InputError, check_choice, check_count
 from gossamer.plasticity import drop as drops
 from gossamer.plasticity import grow as grows
@@ -23,6 +23,7 @@ from gossamer.plasticity.grow import Grow, Sequential
 from gossamer.plasticity.inputs import InputMemory, Inputs, calls_of, take
 from gossamer.plasticity.layers import Where, bare, sparse_layers
 from gossamer.plasticity.ranks import check_agreement
+from gossamer.plasticity.redistribute import Share, born_counts
 from gossamer.plasticity.similarity import Cosine, measure_cosines
 
 __all__ = ["NewLinks", "Record", "Regrown", "Rewire"]
@@ -35,10 +36,10 @@ Record = Literal["counts", "degrees", "cells"]
 class Rewire:
     """Change which connections of a network are live, their number staying what it is.
 
-    One `step`: in each `SparseLinear` layer, ``drop`` names the links to remove and ``grow`` as many empty cells to
-    fill. Surviving links keep their weights and their optimizer state to the bit; new links start with weight 0 and
-    state 0. Call it once an epoch, after validation and not after the last epoch (Mocanu et al. 2018), or as often as
-    the rule in use asks for.
+    One `step`: in each sparse layer, linear or convolutional, ``drop`` names the links to remove and ``grow`` as many
+    empty cells to fill. Surviving links keep their weights and their optimizer state to the bit; new links start with
+    weight 0 and state 0. Call it once an epoch, after validation and not after the last epoch (Mocanu et al. 2018), or
+    as often as the rule in use asks for.
 
     Args:
         net: the model; layers of density 1, frozen layers and those at which ``where(name, layer)`` is false are left
@@ -57,6 +58,10 @@ class Rewire:
         new_links: first weights of new links: ``"zero"``; ``"he"``, uniform on ±√(6 / n_in); ``"xavier"``, uniform on
             ±√(6 / (n_in + n_out)); ``"normal"``, N(0, 1) / 10.
         regrown: a link that dies and is born in one step is a ``"new"`` link, or ``"keeps"`` weight and state.
+        redistribute: None, and every layer keeps its number of links; or ``"magnitude"`` or ``"gradient"``: the links
+            that died anywhere are born where |W| or |∂L/∂W| of the survivors is large in the mean, and only their sum
+            over the layers stays what it is. See `gossamer.plasticity.redistribute`. Full layers then take part too.
+            Not for a net in DistributedDataParallel, whose buffers have fixed lengths.
         reset_state: forget the optimizer's whole state at each step, as if it were made anew.
         record: what is kept of each step and layer: ``"counts"``, in `log`; also the ``"degrees"``, for
             `core_degrees`; or also the ``"cells"`` that died and were born, in `log`.
@@ -79,6 +84,7 @@ class Rewire:
         seed: int = 0,
         new_links: NewLinks = "zero",
         regrown: Regrown = "new",
+        redistribute: Share | None = None,
         reset_state: bool = False,
         record: Record = "counts",
         group: dist.ProcessGroup | None = None,
@@ -90,6 +96,11 @@ class Rewire:
         self.seed = check_count("seed", seed)
         self.new_links = check_choice("new_links", new_links, ("zero", "he", "xavier", "normal"))
         self.regrown = check_choice("regrown", regrown, ("new", "keeps"))
+        if redistribute is not None:
+            check_choice("redistribute", redistribute, ("magnitude", "gradient"))
+            if isinstance(net, nn.parallel.DistributedDataParallel):
+                raise InputError("redistribute must be None for a net in DistributedDataParallel")
+        self.redistribute = redistribute
         self.reset_state = reset_state
         self.record = check_choice("record", record, ("counts", "degrees", "cells"))
         self.layers = sparse_layers(self.net, where)
@@ -124,7 +135,10 @@ class Rewire:
     def _step(self, grow: Grow | None) -> list[LayerChange]:
         evidence = self._evidence(self.drop.needs if grow is None else (*self.drop.needs, *grow.needs))
         doomed = [self.drop(e, self.steps) for e in evidence]
-        changes = [self._change(e, mask, grow) for e, mask in zip(evidence, doomed, strict=True)]
+        counts = [0 if grow is None else int(mask.sum()) for mask in doomed]
+        if self.redistribute is not None and grow is not None and evidence:
+            counts = born_counts(evidence, doomed, self.redistribute)
+        changes = [self._change(e, mask, n, grow) for e, mask, n in zip(evidence, doomed, counts, strict=True)]
         if self.reset_state and self.optimizer is not None:
             self.optimizer.state.clear()
         if self._gradients is not None:
@@ -137,10 +151,11 @@ class Rewire:
     # ---- what the rules look at --------------------------------------------------------------------------------------
 
     def _evidence(self, needs: Iterable[Statistic]) -> list[Evidence]:
+        movable = self.redistribute is not None
         chosen = {
             name: layer
             for name, layer in self.layers.items()
-            if layer.values.requires_grad and 0 < layer.nnz < layer.in_features * layer.out_features
+            if layer.values.requires_grad and 0 < layer.nnz < layer.in_features * layer.out_features + movable
         }
         statistics = self._measure(chosen, tuple(dict.fromkeys(needs))) if chosen else {}
         return [
@@ -150,7 +165,7 @@ class Rewire:
         ]
 
     def _measure(
-        self, layers: Mapping[str, SparseLinear], needs: tuple[Statistic, ...]
+        self, layers: Mapping[str, SparseLayer], needs: tuple[Statistic, ...]
     ) -> dict[str, dict[Statistic, PairScores]]:
         out: dict[str, dict[Statistic, PairScores]] = {name: {} for name in layers}
         if cosines := [need for need in needs if isinstance(need, Cosine)]:
@@ -170,11 +185,11 @@ class Rewire:
 
     # ---- one layer ---------------------------------------------------------------------------------------------------
 
-    def _change(self, e: Evidence, doomed: Tensor, grow: Grow | None) -> LayerChange:
+    def _change(self, e: Evidence, doomed: Tensor, count: int, grow: Grow | None) -> LayerChange:
         survives = ~doomed
         kept, died = e.cells[survives], e.cells[doomed]
         degrees = core_degrees(kept, e.layer)
-        born = died[:0] if grow is None else grow(e, kept, died, died.numel())
+        born = died[:0] if grow is None else grow(e, kept, died, count)
         if self.regrown == "keeps" and born.numel():
             survives.masked_scatter_(doomed, contained(died, born))
             born = born[~contained(born, died)]
@@ -240,9 +255,9 @@ class Rewire:
         return f"Rewire(drop={self.drop.name}, grow={self.grow.name}, layers={list(self.layers)}, steps={self.steps})"
 
 
-def first_weights(new_links: str, count: int, layer: SparseLinear, generator: torch.Generator) -> Tensor:
+def first_weights(new_links: str, count: int, layer: SparseLayer, generator: torch.Generator) -> Tensor:
     """(count): the weights that new links of ``layer`` start with."""
-    n_in, n_out = layer.in_features, layer.out_features
+    n_in, n_out = layer.in_features, layer.out_features * math.prod(layer.kernel_size)
     if new_links == "zero":
         return torch.zeros(count, dtype=layer.values.dtype, device=layer.values.device)
     if new_links == "normal":

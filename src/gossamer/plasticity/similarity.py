@@ -13,6 +13,10 @@ for output j and input i of a layer (Pieterse & Mocanu, arXiv 1903.07138v1). Wha
 layer that reads a mixture of several layers' outputs (a residual sum) falls back to its own input, and one that nothing
 of its own width reads to its own output.
 
+For a convolution u and z are images: output j is a channel and input i a cell of the kernel, which respond at every
+position of every sample (see `patches`; ours). If what u or z should be has not the shape of the layer's own images,
+because pooling or reshaping stands between, it falls back likewise.
+
 What is kept of a layer is the smaller of two things: activations, (inputs + outputs) · samples numbers, or sums of
 their products, inputs · outputs numbers (see `pairs`).
 """
@@ -27,11 +31,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from gossamer.connectivity import SparseLinear
+from gossamer.connectivity import SparseConv2d, SparseLayer
+from gossamer.connectivity.layer import layer_input
 from gossamer.errors import InputError, check_choice
 from gossamer.plasticity.evidence import PairScores, Statistic
-from gossamer.plasticity.layers import dense_input
 from gossamer.plasticity.pairs import Factored, Score, Summed
+from gossamer.plasticity.patches import add_products_, patches
 from gossamer.plasticity.ranks import sum_over_ranks_
 
 __all__ = ["Activity", "Cosine", "CosineSums", "measure_cosines"]
@@ -52,13 +57,17 @@ class Cosine(Statistic):
 
 
 class CosineSums:
-    """Gathers z (batch, outputs) and u (batch, inputs) by batches, then gives C."""
+    """Gathers z (batch, outputs) and u (batch, groups · inputs) by batches, then gives C.
 
-    def __init__(self, outputs: int, inputs: int, like: Tensor) -> None:
+    With several ``groups``, the outputs of each have their own part of u, and sums are kept from the start.
+    """
+
+    def __init__(self, outputs: int, inputs: int, like: Tensor, groups: int = 1) -> None:
         dtype = torch.promote_types(like.dtype, torch.float32)
+        self.inputs, self.groups = inputs, groups
         self.z = [torch.empty(outputs, 0, dtype=dtype, device=like.device)]
-        self.u = [torch.empty(inputs, 0, dtype=dtype, device=like.device)]
-        self.squares = torch.zeros(outputs + inputs, dtype=torch.float64, device=like.device)
+        self.u = [torch.empty(groups * inputs, 0, dtype=dtype, device=like.device)]
+        self.squares = torch.zeros(outputs + groups * inputs, dtype=torch.float64, device=like.device)
         self.sums: Tensor | None = None
 
     def add(self, z: Tensor, u: Tensor) -> None:
@@ -68,20 +77,20 @@ class CosineSums:
         self.z.append(z.clone(memory_format=torch.contiguous_format))
         self.u.append(u.clone(memory_format=torch.contiguous_format))
         samples = sum(part.shape[1] for part in self.z)
-        if self.sums is not None or samples * (len(z) + len(u)) > len(z) * len(u):
+        if self.sums is not None or self.groups > 1 or samples * (len(z) + len(u)) > len(z) * len(u):
             self._collapse()
 
     def _collapse(self) -> None:
         """Turn activations into sums of products."""
         if self.sums is None:
-            self.sums = self.z[0].new_zeros(len(self.z[0]), len(self.u[0]))
+            self.sums = self.z[0].new_zeros(len(self.z[0]), self.inputs)
         for z, u in zip(self.z[1:], self.u[1:], strict=True):
-            self.sums.addmm_(z, u.t())
+            add_products_(self.sums, z, u, self.groups)
         del self.z[1:], self.u[1:]
 
     def finish(self, name: str, group: dist.ProcessGroup | None = None) -> Callable[[bool], PairScores]:
         """C over the samples of all ranks, as a function of ``absolute``; nothing can be added afterwards."""
-        collapsed = float(self.sums is not None)  # if one rank has only sums, all turn to sums
+        collapsed = float(self.sums is not None or self.groups > 1)  # if one rank has only sums, all turn to sums
         totals = sum_over_ranks_(torch.cat([self.squares, self.squares.new_tensor([collapsed])]), group)
         scale, dtype = totals[:-1], self.z[0].dtype
         if not bool(scale.to(dtype).isfinite().all()):
@@ -91,7 +100,8 @@ class CosineSums:
         if totals[-1] > 0:
             self._collapse()
             assert self.sums is not None
-            matrix = sum_over_ranks_(self.sums, group).mul_(z_scale).mul_(u_scale.t())
+            matrix = sum_over_ranks_(self.sums, group).mul_(z_scale)
+            matrix.unflatten(0, (self.groups, -1)).mul_(u_scale.view(self.groups, 1, self.inputs))
             return lambda absolute: Summed(matrix, Score(absolute, 1.0))
         z = torch.cat(self.z, 1).mul_(z_scale)
         self.z.clear()
@@ -105,11 +115,11 @@ class CosineSums:
 
 @dataclass
 class _Call:
-    """One use of a linear layer in a pass."""
+    """One use of a linear layer or a convolution in a pass."""
 
     layer: nn.Module
-    x: Tensor  # (samples, inputs)
-    y: Tensor  # (samples, outputs)
+    x: Tensor  # (samples, inputs), or images
+    y: Tensor  # (samples, outputs), or images
     reads: Any  # nodes of the autograd graph, in the first pass
     returns: Any
 
@@ -155,7 +165,7 @@ def _sole_origin(node: Any, origins: Mapping[Any, int]) -> int | None:
 
 def measure_cosines(
     net: nn.Module,
-    layers: Mapping[str, SparseLinear],
+    layers: Mapping[str, SparseLayer],
     wanted: Iterable[Cosine],
     batches: Iterable[Call],
     *,
@@ -169,7 +179,7 @@ def measure_cosines(
     wanted = tuple(dict.fromkeys(wanted))
     activities = tuple(dict.fromkeys(cosine.activity for cosine in wanted))
     sums = {
-        (name, activity): CosineSums(layer.out_features, layer.in_features, layer.values)
+        (name, activity): CosineSums(layer.out_features, layer.in_features, layer.values, layer.groups)
         for name, layer in layers.items()
         for activity in activities
     }
@@ -185,7 +195,10 @@ def measure_cosines(
             if name is not None:
                 reached.add(name)
                 for activity in activities:
-                    sums[name, activity].add(*_pair(calls, index, flow, y, activity))
+                    z, u = _pair(calls, index, flow, y, activity)
+                    parts = patches(z, u, call.layer) if isinstance(call.layer, SparseConv2d) else [(z.t(), u.t())]
+                    for z_part, u_part in parts:
+                        sums[name, activity].add(z_part.t(), u_part.t())
     device = next(iter(layers.values())).values.device
     if not sum_over_ranks_(torch.tensor(batch_count, device=device), group):
         raise InputError("inputs must give at least one batch, got none")
@@ -206,20 +219,21 @@ def _pair(
     if activity == "pre":
         return call.y, call.x if before is None or calls[before].y.shape != call.x.shape else calls[before].y
     z = end if after == -1 else None if after is None else calls[after].x
+    z = None if z is None else _samples(call.layer, z)
     return call.y if z is None or z.shape != call.y.shape else z, call.x
 
 
 def _passes(net: nn.Module, batches: Iterable[Call]) -> Iterable[tuple[list[_Call], Tensor | None, Any]]:
-    """For each batch the calls of linear layers in order, what the network returned, and its node in the graph."""
+    """For each batch the calls of layers in order, what the network returned, and its node in the graph."""
     calls: list[_Call] = []
 
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], y: Tensor) -> Tensor:
-        x = dense_input(args[0] if args else next(iter(kwargs.values())))
+        x = layer_input(args, kwargs)
         passed_on = y.detach().requires_grad_(torch.is_grad_enabled()).clone()  # whose graph starts here
-        calls.append(_Call(module, _rows(x).clone(), _rows(y), x.grad_fn, passed_on.grad_fn))
+        calls.append(_Call(module, _samples(module, x).clone(), _samples(module, y), x.grad_fn, passed_on.grad_fn))
         return passed_on  # what follows may change it in place
 
-    linear = [module for module in net.modules() if isinstance(module, (SparseLinear, nn.Linear))]
+    linear = [module for module in net.modules() if isinstance(module, SparseLayer | nn.Linear | nn.Conv2d)]
     modes = {module: module.training for module in net.modules()}
     handles = [module.register_forward_hook(hook, with_kwargs=True) for module in linear]
     try:
@@ -229,7 +243,7 @@ def _passes(net: nn.Module, batches: Iterable[Call]) -> Iterable[tuple[list[_Cal
             with torch.set_grad_enabled(first):  # a graph, to see what feeds what
                 y = net(*args, **kwargs)
             single = isinstance(y, Tensor)
-            yield list(calls), _rows(y) if single else None, y.grad_fn if single else None
+            yield list(calls), y.detach() if single else None, y.grad_fn if single else None
             calls.clear()
             first = False
     finally:
@@ -239,5 +253,8 @@ def _passes(net: nn.Module, batches: Iterable[Call]) -> Iterable[tuple[list[_Cal
             module.training = mode
 
 
-def _rows(x: Tensor) -> Tensor:
-    return x.detach().reshape(-1, x.shape[-1])
+def _samples(layer: nn.Module, x: Tensor) -> Tensor:
+    """What ``layer`` reads or makes: images (N, channels, H, W) of a convolution, otherwise rows (samples, units)."""
+    if isinstance(layer, SparseConv2d | nn.Conv2d):
+        return x.detach()[None] if x.dim() == 3 else x.detach()
+    return x.detach().reshape(-1, *x.shape[-1:])
