@@ -29,7 +29,6 @@ class SparseLayer(nn.Module):
     indices: Tensor
     t_indptr: Tensor
     t_indices: Tensor
-    permutation: Tensor
     bias: Tensor | None
 
     def __init__(
@@ -78,7 +77,7 @@ class SparseLayer(nn.Module):
     @property
     def _structure(self) -> Structure:
         b = self._buffers
-        return Structure(b["indptr"], b["indices"], b["t_indptr"], b["t_indices"], b["permutation"])  # type: ignore[arg-type]
+        return Structure(b["indptr"], b["indices"], b["t_indptr"], b["t_indices"])  # type: ignore[arg-type]
 
     @property
     def pattern(self) -> Pattern:
