@@ -55,7 +55,7 @@ def test_parameters_and_buffers_are_of_the_size_of_what_is_live() -> None:
     layer = make(1000, 1000, 0.001)
     assert {name: p.shape for name, p in layer.named_parameters()} == {"values": (1000,), "bias": (1000,)}
     sizes = {name: b.numel() for name, b in layer.named_buffers()}
-    assert sizes == {"indptr": 1001, "indices": 1000, "t_indptr": 1001, "t_indices": 1000, "permutation": 1000}
+    assert sizes == {"indptr": 1001, "indices": 1000, "t_indptr": 1001, "t_indices": 1000}
     assert all(b.dtype == torch.int32 for b in layer.buffers())
     assert set(layer.state_dict()) == {"values", "bias", "indptr", "indices"}
 
@@ -227,7 +227,7 @@ def test_evaluation_follows_every_change_of_the_weights() -> None:
 
 
 def test_a_spoilt_pattern_is_refused_in_every_mode() -> None:
-    for name in ("indptr", "indices", "t_indptr", "t_indices", "permutation"):
+    for name in ("indptr", "indices", "t_indptr", "t_indices"):
         layer = make(40, 30, 0.3)
         x = torch.zeros(1, 40)
         layer(x)

@@ -264,7 +264,7 @@ def test_wrong_sizes_of_given_connections_are_refused() -> None:
 def test_a_spoilt_pattern_is_not_carried_along() -> None:
     pattern = Pattern.erdos_renyi(5, 6, 0.4, seeded(0))
     layer = SparseLinear(6, 5, pattern=Pattern.erdos_renyi(5, 6, 0.4, seeded(1)))
-    pattern.structure.permutation[0] = 10**6
+    pattern.structure.t_indices[0] = 10**6
     with pytest.raises(InputError, match="not a valid pattern"):
         pattern.to("cpu")
     with pytest.raises(InputError, match="not a valid pattern"):

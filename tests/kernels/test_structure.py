@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from gossamer.errors import InputError
-from gossamer.kernels import Structure, check_csr, rows_of, structure, transpose, trust, verify
+from gossamer.kernels import Structure, check_csr, positions, rows_of, structure, transpose, trust, verify
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -48,7 +48,7 @@ def test_a_literal_pattern() -> None:
     assert s.nnz == 4
     assert s.t_indptr.tolist() == [0, 2, 3, 4]
     assert s.t_indices.tolist() == [0, 2, 2, 0]
-    assert s.permutation.tolist() == [0, 2, 3, 1]
+    assert positions(s).tolist() == [0, 2, 3, 1]
     assert rows_of(s.indptr).tolist() == [0, 0, 2, 2]
     assert all(t.dtype == torch.int32 for t in s)
 
@@ -59,9 +59,11 @@ def test_the_transposed_half_is_the_pattern_read_by_columns(mask: Tensor) -> Non
     indptr, rows = csr_of(mask.t())
     assert torch.equal(s.t_indptr, indptr)
     assert torch.equal(s.t_indices, rows)
-    assert torch.equal(rows_of(s.indptr)[s.permutation.long()], s.t_indices.long())
-    assert torch.equal(s.indices[s.permutation.long()].long(), rows_of(s.t_indptr))
-    assert torch.equal(s.permutation.sort().values, torch.arange(s.nnz, dtype=torch.int32))
+    place = positions(s)
+    assert place.dtype == torch.int32
+    assert torch.equal(rows_of(s.indptr)[place.long()], s.t_indices.long())
+    assert torch.equal(s.indices[place.long()].long(), rows_of(s.t_indptr))
+    assert torch.equal(place.sort().values, torch.arange(s.nnz, dtype=torch.int32))
     verify(s)
 
 
@@ -71,7 +73,7 @@ def test_transposing_twice_gives_the_pattern_back(mask: Tensor) -> None:
     t = transpose(s.t_indptr, s.t_indices, s.shape[0])
     assert torch.equal(t.t_indptr, s.indptr)
     assert torch.equal(t.t_indices, s.indices)
-    assert torch.equal(s.permutation[t.permutation.long()], torch.arange(s.nnz, dtype=torch.int32))
+    assert torch.equal(positions(s)[positions(t).long()], torch.arange(s.nnz, dtype=torch.int32))
 
 
 def test_inputs_may_be_laid_out_anyhow() -> None:
@@ -81,7 +83,7 @@ def test_inputs_may_be_laid_out_anyhow() -> None:
     check_csr(*spread, 3)
     s = transpose(*spread, 3)
     assert all(t.is_contiguous() for t in s)
-    assert torch.equal(s.permutation, transpose(indptr, indices, 3).permutation)
+    assert torch.equal(positions(s), positions(transpose(indptr, indices, 3)))
 
 
 # ---- check_csr -----------------------------------------------------------------------------------------------------
@@ -169,8 +171,8 @@ def test_a_structure_is_read_again_only_when_it_changed(monkeypatch: pytest.Monk
 def test_a_change_through_a_view_is_noticed() -> None:
     s = literal()
     verify(s)
-    s.permutation[1:2].fill_(99)
-    with pytest.raises(InputError, match="permutation is not that of the transpose of this 3 × 3 pattern"):
+    s.t_indices[1:2].fill_(99)
+    with pytest.raises(InputError, match="t_indices is not that of the transpose of this 3 × 3 pattern"):
         verify(s)
 
 
@@ -188,12 +190,12 @@ def test_replaced_memory_is_noticed() -> None:
 def test_a_tensor_that_takes_the_place_of_another_in_memory_is_not_trusted() -> None:
     s = literal()
     verify(s)
-    address = s.permutation.data_ptr()
-    s = s._replace(permutation=ints(7, 7, 7, 7))
+    address = s.t_indices.data_ptr()
+    s = s._replace(t_indices=ints(7, 7, 7, 7))
     for _ in range(50):  # the allocator would soon hand the old place out again
         with pytest.raises(InputError):
-            verify(s._replace(permutation=ints(7, 7, 7, 7)))
-    assert s.permutation.data_ptr() != address
+            verify(s._replace(t_indices=ints(7, 7, 7, 7)))
+    assert s.t_indices.data_ptr() != address
 
 
 def test_trust_keeps_no_structure_alive() -> None:

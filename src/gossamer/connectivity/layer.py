@@ -48,7 +48,6 @@ class SparseLayer(nn.Module):
     indices: Tensor
     t_indptr: Tensor
     t_indices: Tensor
-    permutation: Tensor
     bias: Tensor | None
 
     def __init__(
@@ -97,7 +96,7 @@ class SparseLayer(nn.Module):
     @property
     def _structure(self) -> Structure:
         b = self._buffers
-        return Structure(b["indptr"], b["indices"], b["t_indptr"], b["t_indices"], b["permutation"])  # type: ignore[arg-type]
+        return Structure(b["indptr"], b["indices"], b["t_indptr"], b["t_indices"])  # type: ignore[arg-type]
 
     @property
     def pattern(self) -> Pattern:

@@ -11,7 +11,7 @@ from gossamer import kernels
 from gossamer.connectivity.layer import SparseLayer, autocast
 from gossamer.connectivity.pattern import Pattern
 from gossamer.errors import InputError, check_count
-from gossamer.kernels import Code, Structure
+from gossamer.kernels import Code, ColumnOrder, Structure
 
 __all__ = ["SparseLinear", "SparseLinearReLU", "sparse_linear"]
 
@@ -56,7 +56,7 @@ class SparseLinear(SparseLayer):
     """
 
     _sizes = ("in_features", "out_features")
-    _ordered: tuple[tuple[int, ...], Tensor, Tensor] | None = None  # see _column_values
+    _ordered: tuple[tuple[int, ...], Tensor, ColumnOrder] | None = None  # see _column_values
     _relu = False
 
     def __init__(
@@ -105,15 +105,14 @@ class SparseLinear(SparseLayer):
         One weight changed through ``values.data`` in evaluation mode may go unnoticed: call `train` or `eval` after.
         """
         kernels.verify(structure)
-        values, permutation = self.values, structure.permutation
+        values, where = self.values, structure.t_indices
         if values.is_inference():  # such tensors count no versions
-            return kernels.column_order(values, structure)
-        state = (values.data_ptr(), values._version, values.numel(), permutation._version)
+            return kernels.column_order(values, structure).values
+        state = (values.data_ptr(), values._version, values.numel(), where._version)
         kept = self._ordered
-        fresh = kept is not None and kept[0] == state and kept[1] is permutation
-        if kept is None or not fresh or not kernels.still_ordered(kept[2], values, structure):
-            kept = self._ordered = (state, permutation, kernels.column_order(values, structure))
-        return kept[2]
+        if kept is None or kept[0] != state or kept[1] is not where or not kernels.still_ordered(kept[2], values):
+            kept = self._ordered = (state, where, kernels.column_order(values, structure))
+        return kept[2].values
 
     def train(self, mode: bool = True) -> SparseLinear:
         self._ordered = None

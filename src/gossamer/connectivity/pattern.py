@@ -41,7 +41,7 @@ def live_count(rows: int, cols: int, density: float) -> int:
 class Pattern:
     """The live connections of a layer with ``rows`` outputs and ``cols`` inputs.
 
-    ``structure`` holds five int32 tensors: CSR (rows are outputs) and transposed CSR with the permutation between them
+    ``structure`` holds four int32 tensors: CSR (rows are outputs) and transposed CSR
     (see `gossamer.kernels.Structure`). Columns ascend inside a row and no cell occurs twice. A pattern is immutable;
     rewiring makes another. Cells are numbered ``row * cols + col``, so the entries of a pattern ascend in cell number.
 

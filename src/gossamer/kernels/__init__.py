@@ -9,12 +9,13 @@ import torch
 from gossamer.kernels import _cpu
 from gossamer.kernels.code import Code
 from gossamer.kernels.convolution import Geometry, conv2d
-from gossamer.kernels.joint import column_order, joint, joint_if_sparse, still_ordered
+from gossamer.kernels.joint import ColumnOrder, column_order, joint, joint_if_sparse, still_ordered
 from gossamer.kernels.ops import linear, sddmm, spmm, spmm_t
-from gossamer.kernels.structure import Structure, check_csr, rows_of, transformed, transpose, trust, verify
+from gossamer.kernels.structure import Structure, check_csr, positions, rows_of, transformed, transpose, trust, verify
 
 __all__ = [
     "Code",
+    "ColumnOrder",
     "Geometry",
     "Info",
     "Structure",
@@ -25,6 +26,7 @@ __all__ = [
     "joint",
     "joint_if_sparse",
     "linear",
+    "positions",
     "rows_of",
     "sddmm",
     "spmm",

@@ -5,9 +5,10 @@ def gather(
     threads: int,
     indptr: int,
     indices: int,
-    permutation: int,
     rows: int,
-    gathered: int,
+    cols: int,
+    owner_indptr: int,
+    owner_indices: int,
     values: int,
     bias: int,
     x: int,
@@ -22,9 +23,10 @@ def fuse(
     threads: int,
     indptr: int,
     indices: int,
-    permutation: int,
     rows: int,
-    gathered: int,
+    cols: int,
+    owner_indptr: int,
+    owner_indices: int,
     values: int,
     a: int,
     b: int,
@@ -55,7 +57,6 @@ def joint(
     threads: int,
     t_indptr: int,
     t_indices: int,
-    permutation: int,
     values: int,
     indices: int,
     code: int,
@@ -73,7 +74,6 @@ def joint_backward(
     threads: int,
     t_indptr: int,
     t_indices: int,
-    permutation: int,
     values: int,
     indices: int,
     code: int,
@@ -104,7 +104,7 @@ def joint_if_sparse(
     outputs: int,
     /,
 ) -> bool: ...
-def same_values(dtype: int, values: int, permutation: int, ordered: int, nnz: int, samples: int, /) -> bool: ...
+def same_values(dtype: int, values: int, source: int, ordered: int, target: int, samples: int, /) -> bool: ...
 def hoyer_forward(
     dtype: int,
     threads: int,
@@ -148,7 +148,7 @@ def conv_backward(
     threads: int,
     t_indptr: int,
     t_indices: int,
-    permutation: int,
+    positions: int,
     values: int,
     x: int,
     dy: int,
@@ -157,9 +157,8 @@ def conv_backward(
     layer: list[int],
 ) -> None: ...
 def sample_sorted(cells: int, count: int, seed: int, out: int, /) -> None: ...
-def transpose(
-    indptr: int, indices: int, rows: int, cols: int, t_indptr: int, t_indices: int, permutation: int, /
-) -> None: ...
+def transpose(indptr: int, indices: int, rows: int, cols: int, t_indptr: int, t_indices: int, /) -> None: ...
+def positions(indptr: int, t_indptr: int, t_indices: int, rows: int, cols: int, out: int, /) -> None: ...
 def check(indptr: int, indices: int, rows: int, cols: int, nnz: int, /) -> tuple[int, int]: ...
 def isa() -> str: ...
 def vector_bytes() -> int: ...

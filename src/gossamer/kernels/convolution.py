@@ -33,7 +33,7 @@ from gossamer.kernels.structure import Structure, transformed, verify
 
 __all__ = ["Geometry", "conv2d", "conv2d_input", "conv2d_values"]
 
-_INDEX = "Tensor indptr, Tensor indices, Tensor t_indptr, Tensor t_indices, Tensor permutation"
+_INDEX = "Tensor indptr, Tensor indices, Tensor t_indptr, Tensor t_indices"
 _GEOMETRY = "int[] kernel, int[] stride, int[] padding, int[] dilation, int groups"
 _library = torch.library.Library("gossamer", "FRAGMENT")
 _library.define(f"conv2d(Tensor values, {_INDEX}, Tensor x, Tensor? bias, {_GEOMETRY}) -> Tensor")
@@ -113,7 +113,7 @@ def _compiled(x: Tensor) -> bool:
 
 
 def _conv2d(values: Tensor, *rest: Any) -> Tensor:
-    s, (x, bias), g = Structure(*rest[:5]), rest[5:7], Geometry.of(*rest[7:])
+    s, (x, bias), g = Structure(*rest[:4]), rest[4:6], Geometry.of(*rest[6:])
     _check_forward(values, s, x, bias, g)
     if not _compiled(x):
         return images.laid_out_as(images.dense_forward(values, s, x, bias, g), x)
@@ -121,7 +121,7 @@ def _conv2d(values: Tensor, *rest: Any) -> Tensor:
 
 
 def _conv2d_input(values: Tensor, *rest: Any) -> Tensor:
-    s, (grad, size), g = Structure(*rest[:5]), rest[5:7], Geometry.of(*rest[7:])
+    s, (grad, size), g = Structure(*rest[:4]), rest[4:6], Geometry.of(*rest[6:])
     _check_grad(grad, size, s, g)
     _check_values(values, s)
     if not _compiled(grad):
@@ -132,7 +132,7 @@ def _conv2d_input(values: Tensor, *rest: Any) -> Tensor:
 
 
 def _conv2d_values(grad: Tensor, *rest: Any) -> Tensor:
-    s, x, g = Structure(*rest[:5]), rest[5], Geometry.of(*rest[6:])
+    s, x, g = Structure(*rest[:4]), rest[4], Geometry.of(*rest[5:])
     _check_backward(grad, s, x, g)
     if not _compiled(grad):
         return images.dense_values(grad, s, x, g)
@@ -142,7 +142,7 @@ def _conv2d_values(grad: Tensor, *rest: Any) -> Tensor:
 
 
 def _conv2d_backward(grad: Tensor, values: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
-    s, x, g = Structure(*rest[:5]), rest[5], Geometry.of(*rest[6:])
+    s, x, g = Structure(*rest[:4]), rest[4], Geometry.of(*rest[5:])
     _check_backward(grad, s, x, g)
     _check_values(values, s)
     if not _compiled(grad):
@@ -167,13 +167,13 @@ for _name, _function in (
 
 
 def _fake_conv2d(values: Tensor, *rest: Any) -> Tensor:
-    x, g = rest[5], Geometry.of(*rest[7:])
+    x, g = rest[4], Geometry.of(*rest[6:])
     return images.empty_images(x, rest[0].shape[0] - 1, g.output_size(x.shape[2:]))
 
 
 def _fake_conv2d_input(values: Tensor, *rest: Any) -> Tensor:
-    grad, size, g = rest[5], rest[6], Geometry.of(*rest[7:])
-    return images.empty_images(grad, g.channels(Structure(*rest[:5]))[0], size)
+    grad, size, g = rest[4], rest[5], Geometry.of(*rest[6:])
+    return images.empty_images(grad, g.channels(Structure(*rest[:4]))[0], size)
 
 
 def _fake_conv2d_values(grad: Tensor, *rest: Any) -> Tensor:
@@ -181,7 +181,7 @@ def _fake_conv2d_values(grad: Tensor, *rest: Any) -> Tensor:
 
 
 def _fake_conv2d_backward(grad: Tensor, values: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
-    x = rest[5]
+    x = rest[4]
     return images.empty_images(x, x.shape[1], x.shape[2:]), values.new_empty(values.shape)
 
 
@@ -212,14 +212,14 @@ def conv2d_values(grad: Tensor, s: Structure, x: Tensor, g: Geometry) -> Tensor:
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs[:7])
+    ctx.save_for_backward(*inputs[:6])
     ctx.geometry = Geometry(*inputs[-5:])
 
 
 def _conv2d_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     values, *index, x = ctx.saved_tensors
     s, g = Structure(*index), ctx.geometry
-    need_values, need_x, need_bias = (ctx.needs_input_grad[i] for i in (0, 6, 7))
+    need_values, need_x, need_bias = (ctx.needs_input_grad[i] for i in (0, 5, 6))
     grad_x = grad_values = None
     if need_values and need_x and not torch.is_grad_enabled() and not transformed():
         grad_x, grad_values = torch.ops.gossamer.conv2d_backward(grad, values, *s, x, *g)
@@ -227,23 +227,23 @@ def _conv2d_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         grad_values = conv2d_values(grad, s, x, g) if need_values else None
         grad_x = conv2d_input(values, s, grad, x.shape[2:], g) if need_x else None
     grad_bias = grad.sum((0, 2, 3)) if need_bias else None
-    return grad_values, *[None] * 5, grad_x, grad_bias, *[None] * 5
+    return grad_values, *[None] * 4, grad_x, grad_bias, *[None] * 5
 
 
 def _input_gradient(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
     values, *index, grad = ctx.saved_tensors
     s, g = Structure(*index), ctx.geometry
     grad_values = conv2d_values(grad, s, upstream, g) if ctx.needs_input_grad[0] else None
-    grad_grad = conv2d(values, s, upstream, None, g) if ctx.needs_input_grad[6] else None
-    return grad_values, *[None] * 5, grad_grad, *[None] * 6
+    grad_grad = conv2d(values, s, upstream, None, g) if ctx.needs_input_grad[5] else None
+    return grad_values, *[None] * 4, grad_grad, *[None] * 6
 
 
 def _values_gradient(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
     grad, *index, x = ctx.saved_tensors
     s, g = Structure(*index), ctx.geometry
     grad_grad = conv2d(upstream, s, x, None, g) if ctx.needs_input_grad[0] else None
-    grad_x = conv2d_input(upstream, s, grad, x.shape[2:], g) if ctx.needs_input_grad[6] else None
-    return grad_grad, *[None] * 5, grad_x, *[None] * 5
+    grad_x = conv2d_input(upstream, s, grad, x.shape[2:], g) if ctx.needs_input_grad[5] else None
+    return grad_grad, *[None] * 4, grad_x, *[None] * 5
 
 
 torch.library.register_autograd("gossamer::conv2d", _conv2d_gradient, setup_context=_save, lib=_library)

@@ -24,7 +24,7 @@ from torch.nn import grad as gradients
 from gossamer.errors import InputError
 from gossamer.kernels import _cpu
 from gossamer.kernels.native import DTYPES
-from gossamer.kernels.structure import Structure, rows_of
+from gossamer.kernels.structure import Structure, positions, rows_of
 
 __all__ = [
     "Geometry",
@@ -138,12 +138,13 @@ def backward(
     grad_values = None if x is None else grad.new_zeros(s.nnz, dtype=wide)
     images = grad_x if x is None else x
     if grad.shape[0] and images is not None:
+        place = positions(s)
         _cpu.conv_backward(
             DTYPES[grad.dtype],
             torch.get_num_threads(),
             s.t_indptr.data_ptr(),
             s.t_indices.data_ptr(),
-            s.permutation.data_ptr(),
+            place.data_ptr(),
             0 if values is None else values.data_ptr(),
             0 if x is None else x.data_ptr(),
             grad.data_ptr(),

@@ -10,7 +10,7 @@ reach (other devices and dtypes, second derivatives), the code is made dense and
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,11 +18,11 @@ from torch import Tensor
 from gossamer.errors import InputError
 from gossamer.kernels import _cpu, native, ops
 from gossamer.kernels.code import Code
-from gossamer.kernels.structure import Structure, verify
+from gossamer.kernels.structure import Structure, positions, verify
 
-__all__ = ["column_order", "joint", "joint_if_sparse", "still_ordered"]
+__all__ = ["ColumnOrder", "column_order", "joint", "joint_if_sparse", "still_ordered"]
 
-_INDEX = "Tensor indptr, Tensor indices, Tensor t_indptr, Tensor t_indices, Tensor permutation"
+_INDEX = "Tensor indptr, Tensor indices, Tensor t_indptr, Tensor t_indices"
 _library = torch.library.Library("gossamer", "FRAGMENT")
 _library.define(
     f"joint(Tensor values, {_INDEX}, Tensor code, Tensor units, Tensor? bias, bool relu, Tensor? column_values)"
@@ -31,22 +31,38 @@ _library.define(
 _library.define(f"joint_backward(Tensor grad, Tensor values, {_INDEX}, Tensor code, Tensor units) -> (Tensor, Tensor)")
 
 
-def column_order(values: Tensor, s: Structure) -> Tensor:
-    """The values in the order of the transposed structure."""
-    return values.detach()[s.permutation.long()]
-
-
 _SAMPLES = 64
 
 
-def still_ordered(ordered: Tensor, values: Tensor, s: Structure) -> bool:
-    """Whether ``ordered`` is `column_order` of the values as they are now, judged by 64 of them spread over all.
+class ColumnOrder(NamedTuple):
+    """The weights in column order, and a sample of them: its positions in row order and in column order, int32."""
+
+    values: Tensor
+    source: Tensor
+    target: Tensor
+
+
+def column_order(values: Tensor, s: Structure) -> ColumnOrder:
+    """The values in the order of the transposed structure, which is on the CPU."""
+    place = positions(s)
+    to = torch.linspace(0, max(s.nnz - 1, 0), min(s.nnz, _SAMPLES), dtype=torch.float64, device="cpu").to(torch.int32)
+    return ColumnOrder(values.detach().index_select(0, place), place.index_select(0, to), to)
+
+
+def still_ordered(ordered: ColumnOrder, values: Tensor) -> bool:
+    """Whether ``ordered`` is `column_order` of the values as they are now, judged by its sample.
 
     Writing through ``values.data`` leaves no trace in PyTorch; this notices an update of all weights, as by an
     exponential moving average.
     """
+    kept, source, target = ordered
     return _cpu.same_values(
-        native.DTYPES[values.dtype], values.data_ptr(), s.permutation.data_ptr(), ordered.data_ptr(), s.nnz, _SAMPLES
+        native.DTYPES[values.dtype],
+        values.data_ptr(),
+        source.data_ptr(),
+        kept.data_ptr(),
+        target.data_ptr(),
+        source.numel(),
     )
 
 
@@ -64,30 +80,37 @@ def _runs_native(code: Tensor, values: Tensor) -> bool:
 
 
 def _joint(values: Tensor, *rest: Any) -> Tensor:
-    verify(Structure(*rest[:5]))
-    return _verified_joint(values, *rest)
+    s = Structure(*rest[:4])
+    verify(s)
+    return _verified_joint(values, s, *rest[4:])
 
 
-def _verified_joint(values: Tensor, *rest: Any) -> Tensor:
-    *index, code, units, bias, relu, column_values = rest
-    s = Structure(*index)
+def _verified_joint(
+    values: Tensor,
+    s: Structure,
+    code: Tensor,
+    units: Tensor,
+    bias: Tensor | None,
+    relu: bool,
+    column_values: Tensor | None,
+) -> Tensor:
     rows, cols = s.shape
     if not _runs_native(code, values):
         return ops.linear(values, s, Code(code, units, cols).to_dense(), bias, bool(relu))
-    if values.shape != (s.nnz,) or (column_values is not None and column_values.shape != (s.nnz,)):
-        raise InputError(f"values must be a vector of {s.nnz} numbers, got shape {tuple(values.shape)}")
+    for v in (values, column_values):
+        if v is not None and (v.dim() != 1 or v.numel() != s.nnz):
+            raise InputError(f"values must be a vector of {s.nnz} numbers, got shape {tuple(v.shape)}")
     ops.check_bias(bias, s, code)
     bias = None if bias is None else bias.contiguous()
     code, units = code.contiguous(), units.contiguous()
     batch, slots = code.shape
-    ordered = values.contiguous() if column_values is None else column_values
+    ordered = column_order(values, s).values if column_values is None else column_values
     y: Tensor = code.new_empty(batch, rows)
     if not _cpu.joint(
         native.DTYPES[code.dtype],
         torch.get_num_threads(),
         s.t_indptr.data_ptr(),
         s.t_indices.data_ptr(),
-        0 if column_values is not None else s.permutation.data_ptr(),
         ordered.data_ptr(),
         units.data_ptr(),
         code.data_ptr(),
@@ -110,7 +133,9 @@ def _joint_backward(grad: Tensor, values: Tensor, *rest: Tensor) -> tuple[Tensor
     if not _runs_native(code, values):
         return _dense_backward(grad, values, s, code, units)
     verify(s)
-    code, units, grad, values = code.contiguous(), units.contiguous(), grad.contiguous(), values.contiguous()
+    code, units, grad = code.contiguous(), units.contiguous(), grad.contiguous()
+    place = positions(s).long()
+    ordered = values.detach().index_select(0, place)
     batch, slots = code.shape
     grad_code = torch.empty_like(code)
     wide = torch.float32 if code.dtype == torch.bfloat16 else code.dtype
@@ -120,8 +145,7 @@ def _joint_backward(grad: Tensor, values: Tensor, *rest: Tensor) -> tuple[Tensor
         torch.get_num_threads(),
         s.t_indptr.data_ptr(),
         s.t_indices.data_ptr(),
-        s.permutation.data_ptr(),
-        values.data_ptr(),
+        ordered.data_ptr(),
         units.data_ptr(),
         code.data_ptr(),
         batch,
@@ -133,7 +157,7 @@ def _joint_backward(grad: Tensor, values: Tensor, *rest: Tensor) -> tuple[Tensor
         rows,
     ):
         raise _refuse(units, cols)
-    return grad_code, grad_values.to(code.dtype)
+    return grad_code, torch.empty_like(ordered).index_copy_(0, place, grad_values.to(code.dtype))
 
 
 def _dense_backward(grad: Tensor, values: Tensor, s: Structure, code: Tensor, units: Tensor) -> tuple[Tensor, Tensor]:
@@ -143,19 +167,17 @@ def _dense_backward(grad: Tensor, values: Tensor, s: Structure, code: Tensor, un
 
 
 def _fake_joint(values: Tensor, *rest: Any) -> Tensor:
-    code: Tensor = rest[5]
+    code: Tensor = rest[4]
     return code.new_empty(code.shape[0], rest[0].shape[0] - 1)
 
 
 def _fake_joint_backward(grad: Tensor, values: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
-    return rest[5].new_empty(rest[5].shape), values.new_empty(values.shape)
+    return rest[4].new_empty(rest[4].shape), values.new_empty(values.shape)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    values, indptr, indices, t_indptr, t_indices, permutation, code, units, _, relu, _ = inputs
-    ctx.save_for_backward(
-        values, indptr, indices, t_indptr, t_indices, permutation, code, units, output if relu else None
-    )
+    *saved, _, relu, _ = inputs
+    ctx.save_for_backward(*saved, output if relu else None)
 
 
 def _gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -166,8 +188,8 @@ def _gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         grad_code, grad_values = _dense_backward(grad, values, Structure(*index), code, units)
     else:
         grad_code, grad_values = torch.ops.gossamer.joint_backward(grad, values, *index, code, units)
-    grad_bias = grad.sum(0) if ctx.needs_input_grad[8] else None
-    return grad_values, None, None, None, None, None, grad_code, None, grad_bias, None, None
+    grad_bias = grad.sum(0) if ctx.needs_input_grad[7] else None
+    return grad_values, None, None, None, None, grad_code, None, grad_bias, None, None
 
 
 _library.impl("joint", _joint, "CompositeExplicitAutograd")
@@ -187,12 +209,11 @@ def joint(
 ) -> Tensor:
     """C Wᵀ + bias, through a ReLU if asked for: a code of ``cols`` units -> (batch, rows)."""
     code.check(s.shape[1])
-    arguments = (values, *s, code.values, code.indices, bias, relu, column_values)
     if torch.is_grad_enabled() or torch.compiler.is_compiling():
-        return torch.ops.gossamer.joint(*arguments)  # type: ignore[no-any-return]
+        return torch.ops.gossamer.joint(values, *s, code.values, code.indices, bias, relu, column_values)  # type: ignore[no-any-return]
     if column_values is None:  # whoever has ordered the values has checked the structure
         verify(s)
-    return _verified_joint(*arguments)
+    return _verified_joint(values, s, code.values, code.indices, bias, relu, column_values)
 
 
 # Nanoseconds per live connection, measured: a joint product pays for each one that a live unit of a sample reaches, the

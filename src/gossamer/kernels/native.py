@@ -20,7 +20,9 @@ DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}
 def feature_major(x: Tensor) -> Tensor:
     """``x`` (features, batch) with the batch contiguous inside each row; a copy only if it is laid out otherwise."""
     x, batch = x.resolve_neg(), x.shape[1]
-    if batch == 1 or (x.stride(1) == 1 and x.stride(0) >= batch):
+    if batch == 1:  # compilers make another loop of stride one, with other roundings
+        return x if x.stride(0) == 1 else x.contiguous()
+    if x.stride(1) == 1 and x.stride(0) >= batch:
         return x
     if x.stride(0) != 1 or x.stride(1) < x.shape[0] or x.dtype not in DTYPES:
         return x.contiguous()
@@ -36,7 +38,7 @@ def _product(
     x: Tensor,
     indptr: Tensor,
     indices: Tensor,
-    permutation: Tensor | None,
+    owner: Structure | None,
     bias: Tensor | None = None,
     relu: bool = False,
     y: Tensor | None = None,
@@ -49,9 +51,10 @@ def _product(
         torch.get_num_threads(),
         indptr.data_ptr(),
         indices.data_ptr(),
-        0 if permutation is None else permutation.data_ptr(),
         rows,
         cols,
+        0 if owner is None else owner.indptr.data_ptr(),
+        0 if owner is None else owner.indices.data_ptr(),
         values.data_ptr(),
         0 if bias is None else bias.data_ptr(),
         x.data_ptr(),
@@ -71,7 +74,7 @@ def spmm(values: Tensor, s: Structure, x: Tensor) -> Tensor:
 
 def spmm_t(values: Tensor, s: Structure, y: Tensor) -> Tensor:
     """Wᵀ Y."""
-    return _product(values, y, s.t_indptr, s.t_indices, s.permutation)
+    return _product(values, y, s.t_indptr, s.t_indices, s)
 
 
 def linear(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None, relu: bool) -> Tensor:
@@ -107,7 +110,7 @@ def relu_backward(grad: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _inner(
-    values: Tensor | None, a: Tensor, b: Tensor, indptr: Tensor, indices: Tensor, permutation: Tensor | None
+    values: Tensor | None, a: Tensor, b: Tensor, indptr: Tensor, indices: Tensor, owner: Structure | None
 ) -> tuple[Tensor | None, Tensor]:
     a, b = feature_major(a), feature_major(b)
     rows, batch = a.shape
@@ -119,9 +122,10 @@ def _inner(
         torch.get_num_threads(),
         indptr.data_ptr(),
         indices.data_ptr(),
-        0 if permutation is None else permutation.data_ptr(),
         rows,
         b.shape[0],
+        0 if owner is None else owner.indptr.data_ptr(),
+        0 if owner is None else owner.indices.data_ptr(),
         0 if values is None else values.data_ptr(),
         a.data_ptr(),
         b.data_ptr(),
@@ -142,6 +146,6 @@ def sddmm(a: Tensor, b: Tensor, s: Structure) -> Tensor:
 
 def fused_backward(values: Tensor, s: Structure, x: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
     """(Wᵀ grad, sddmm(grad, x)): each row of ``grad`` is read once for both."""
-    grad_x, grad_values = _inner(values, x, grad, s.t_indptr, s.t_indices, s.permutation)
+    grad_x, grad_values = _inner(values, x, grad, s.t_indptr, s.t_indices, s)
     assert grad_x is not None
     return grad_x, grad_values

@@ -29,7 +29,7 @@ from gossamer.kernels.structure import Structure, transformed, verify
 
 __all__ = ["check_bias", "linear", "sddmm", "spmm", "spmm_t"]
 
-_INDEX = "Tensor indptr, Tensor indices, Tensor t_indptr, Tensor t_indices, Tensor permutation"
+_INDEX = "Tensor indptr, Tensor indices, Tensor t_indptr, Tensor t_indices"
 _library = torch.library.Library("gossamer", "DEF")
 _library.define(f"spmm(Tensor values, {_INDEX}, Tensor x) -> Tensor")
 _library.define(f"spmm_t(Tensor values, {_INDEX}, Tensor y) -> Tensor")
@@ -120,12 +120,11 @@ def _linear(
     indices: Tensor,
     t_indptr: Tensor,
     t_indices: Tensor,
-    permutation: Tensor,
     x: Tensor,
     bias: Tensor | None,
     relu: bool,
 ) -> Tensor:
-    s = Structure(indptr, indices, t_indptr, t_indices, permutation)
+    s = Structure(indptr, indices, t_indptr, t_indices)
     _check_values(values, s)
     _check_matrix("x", x, s.shape[1], 1, values)
     check_bias(bias, s, values)
@@ -180,7 +179,7 @@ def _fake_sddmm(a: Tensor, b: Tensor, *index: Tensor) -> Tensor:
 
 
 def _fake_linear(values: Tensor, *rest: Any) -> Tensor:
-    x: Tensor = rest[5]
+    x: Tensor = rest[4]
     return x.new_empty_strided((x.shape[0], rest[0].shape[0] - 1), (1, x.shape[0]))
 
 
@@ -253,16 +252,16 @@ def _spmm_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     values, *index, x = ctx.saved_tensors
     s = Structure(*index)
     grad_values = sddmm(grad, x, s) if ctx.needs_input_grad[0] else None
-    grad_x = spmm_t(values, s, grad) if ctx.needs_input_grad[6] else None
-    return grad_values, None, None, None, None, None, grad_x
+    grad_x = spmm_t(values, s, grad) if ctx.needs_input_grad[5] else None
+    return grad_values, None, None, None, None, grad_x
 
 
 def _spmm_t_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     values, *index, y = ctx.saved_tensors
     s = Structure(*index)
     grad_values = sddmm(y, grad, s) if ctx.needs_input_grad[0] else None
-    grad_y = spmm(values, s, grad) if ctx.needs_input_grad[6] else None
-    return grad_values, None, None, None, None, None, grad_y
+    grad_y = spmm(values, s, grad) if ctx.needs_input_grad[5] else None
+    return grad_values, None, None, None, None, grad_y
 
 
 def _sddmm_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -270,34 +269,38 @@ def _sddmm_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     s = Structure(*index)
     grad_a = spmm(grad, s, b) if ctx.needs_input_grad[0] else None
     grad_b = spmm_t(grad, s, a) if ctx.needs_input_grad[1] else None
-    return grad_a, grad_b, None, None, None, None, None
+    return grad_a, grad_b, None, None, None, None
 
 
 def _save_linear(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    values, indptr, indices, t_indptr, t_indices, permutation, x, _, relu = inputs
-    ctx.save_for_backward(values, indptr, indices, t_indptr, t_indices, permutation, x, output if relu else None)
+    *saved, _, relu = inputs
+    ctx.save_for_backward(*saved, output if relu else None)
 
 
 def _linear_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     values, *index, x, y = ctx.saved_tensors
     s = Structure(*index)
-    need_values, need_x, need_bias = (ctx.needs_input_grad[i] for i in (0, 6, 7))
+    need_values, need_x, need_bias = (ctx.needs_input_grad[i] for i in (0, 5, 6))
     grad_x = grad_values = grad_bias = None
     plain = not torch.is_grad_enabled() and not transformed()
-    if y is not None and plain and type(grad) is Tensor and _compiled(grad) and grad.dtype == y.dtype:
+    eager = plain and type(grad) is Tensor and _compiled(grad)  # the dispatcher takes as long as a small product
+    if y is not None and eager and grad.dtype == y.dtype:
         grad, grad_bias = native.relu_backward(grad, y)
     elif y is not None:
         grad = torch.ops.aten.threshold_backward(grad, y, 0)
     if plain:
         x = getattr(ctx, "feature_major", x)
     if need_values and need_x and plain:
-        grad_x, grad_values = torch.ops.gossamer.linear_backward(grad, values, *s, x)
+        both = _linear_backward if eager else torch.ops.gossamer.linear_backward
+        grad_x, grad_values = both(grad, values, *s, x)
+    elif need_values and not need_x and eager:
+        grad_values = _sddmm(grad.t(), x.t(), *s)
     else:  # one of the two, or both to be differentiated again or transformed
         grad_values = sddmm(grad.t(), x.t(), s) if need_values else None
         grad_x = spmm_t(values, s, grad.t()).t() if need_x else None
     if need_bias and grad_bias is None:
         grad_bias = grad.sum(0)
-    return grad_values, None, None, None, None, None, grad_x, grad_bias if need_bias else None, None
+    return grad_values, None, None, None, None, grad_x, grad_bias if need_bias else None, None
 
 
 torch.library.register_autograd("gossamer::spmm", _spmm_gradient, setup_context=_save_product, lib=_library)
@@ -311,10 +314,10 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:  # in one with the context: half the time of a separate set-up
-        x = inputs[6]
+        x = inputs[5]
         if _compiled(x) and x.dim() == 2:
             ctx.feature_major = native.feature_major(x.t()).t()  # once for both passes
-            arguments = (*inputs[:6], ctx.feature_major, *inputs[7:])
+            arguments = (*inputs[:5], ctx.feature_major, *inputs[6:])
         else:
             arguments = inputs
         output = _linear(*arguments)

@@ -1,18 +1,21 @@
 """Where the live connections of a layer are: CSR and transposed CSR, checked before a kernel reads them.
 
-A pattern of ``rows × cols`` cells with ``nnz`` live ones is five int32 tensors:
+A pattern of ``rows × cols`` cells with ``nnz`` live ones is four int32 tensors:
 
 ==============  ==========  ================================================================================
 ``indptr``      (rows + 1)  entries of row r are ``indptr[r] … indptr[r + 1] - 1``
 ``indices``     (nnz)       column of each entry, ascending inside a row
 ``t_indptr``    (cols + 1)  the same, read by columns
 ``t_indices``   (nnz)       row of each entry in that order
-``permutation`` (nnz)       position, in row order, of each entry in column order
 ==============  ==========  ================================================================================
+
+Weights are kept in row order. In column order the entries of any one row come in the same order, so whoever walks the
+columns from the first on finds the weight of each entry by counting the entries of its row (`positions`).
 """
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -24,17 +27,16 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from gossamer.errors import InputError
 from gossamer.kernels import _cpu
 
-__all__ = ["Structure", "check_csr", "rows_of", "transformed", "transpose", "trust", "verify"]
+__all__ = ["Structure", "check_csr", "positions", "rows_of", "transformed", "transpose", "trust", "verify"]
 
 
 class Structure(NamedTuple):
-    """The five index tensors of a pattern."""
+    """The four index tensors of a pattern."""
 
     indptr: Tensor
     indices: Tensor
     t_indptr: Tensor
     t_indices: Tensor
-    permutation: Tensor
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -93,7 +95,7 @@ def transpose(indptr: Tensor, indices: Tensor, cols: int) -> Structure:
     device = indptr.device
     p, i = indptr.cpu().contiguous(), indices.cpu().contiguous()
     t_indptr = torch.empty(cols + 1, dtype=torch.int32, device="cpu")
-    t_indices, permutation = torch.empty_like(i), torch.empty_like(i)
+    t_indices = torch.empty_like(i)
     _cpu.transpose(
         p.data_ptr(),
         i.data_ptr(),
@@ -101,9 +103,16 @@ def transpose(indptr: Tensor, indices: Tensor, cols: int) -> Structure:
         cols,
         t_indptr.data_ptr(),
         t_indices.data_ptr(),
-        permutation.data_ptr(),
     )
-    return Structure(p.to(device), i.to(device), t_indptr.to(device), t_indices.to(device), permutation.to(device))
+    return Structure(p.to(device), i.to(device), t_indptr.to(device), t_indices.to(device))
+
+
+def positions(s: Structure) -> Tensor:
+    """(nnz) int32: the position, in row order, of each entry in column order; O(nnz), for a structure on the CPU."""
+    rows, cols = s.shape
+    out = torch.empty_like(s.indices)
+    _cpu.positions(s.indptr.data_ptr(), s.t_indptr.data_ptr(), s.t_indices.data_ptr(), rows, cols, out.data_ptr())
+    return out
 
 
 # Structures that were found sound, by their `indices`: the other tensors, held so that no other takes their place in
@@ -129,9 +138,18 @@ def trust(structure: Structure) -> None:
         _sound[structure.indices] = state, (structure.indptr, *structure[2:])  # were the key held, it would never go
 
 
-def _state(structure: Structure) -> tuple[tuple[int, ...], ...] | None:
+_WHAT_CHANGES = (id, Tensor.data_ptr, attrgetter("_version"), Tensor.numel)
+
+
+def _state(structure: Structure) -> tuple[int, ...] | None:
     try:
-        return tuple([(id(t), t.data_ptr(), t._version, t.numel()) for t in structure])
+        a, b, c, d = structure
+        return (
+            (id(a), a.data_ptr(), a._version, a.numel()),
+            (id(b), b.data_ptr(), b._version, b.numel()),
+            (id(c), c.data_ptr(), c._version, c.numel()),
+            (id(d), d.data_ptr(), d._version, d.numel()),
+        )
     except RuntimeError:  # inference tensors count no versions: they are checked at each call
         return None
 

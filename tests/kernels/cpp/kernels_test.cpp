@@ -51,7 +51,7 @@ void expect_near(const std::vector<T>& got, const std::vector<double>& wanted, c
 
 struct Pattern {
   std::int64_t rows, cols;
-  std::vector<std::int32_t> indptr, indices, t_indptr, t_indices, permutation;
+  std::vector<std::int32_t> indptr, indices, t_indptr, t_indices, positions;
   std::int64_t nnz() const { return std::int64_t(indices.size()); }
 };
 
@@ -69,8 +69,9 @@ Pattern random_pattern(std::int64_t rows, std::int64_t cols) {
   for (std::int64_t r = 0; r < rows; ++r) p.indptr[r + 1] += p.indptr[r];
   p.t_indptr.resize(cols + 1);
   p.t_indices.resize(count);
-  p.permutation.resize(count);
-  transpose(p.indptr.data(), p.indices.data(), rows, cols, p.t_indptr.data(), p.t_indices.data(), p.permutation.data());
+  p.positions.resize(count);
+  transpose(p.indptr.data(), p.indices.data(), rows, cols, p.t_indptr.data(), p.t_indices.data());
+  positions(p.indptr.data(), p.t_indptr.data(), p.t_indices.data(), rows, cols, p.positions.data());
   std::int64_t where = 0;
   expect(check(p.indptr.data(), p.indices.data(), rows, cols, count, &where) == 0, "a sound pattern is accepted");
   return p;
@@ -84,10 +85,19 @@ void threaded(std::int64_t rows, const Work& work) {
   for (auto& thread : threads) thread.join();
 }
 
+// Calls work with the job and the counters of a thread that starts at column `begin`.
+template <class Job, class Work>
+void with_counters(const Pattern& p, Job job, std::int64_t begin, const Work& work) {
+  std::vector<std::int32_t> first(p.rows), next(p.rows);
+  first_from(p.indptr.data(), p.indices.data(), p.rows, p.cols, begin, first.data());
+  job.pattern.first = first.data(), job.pattern.next = next.data(), job.pattern.others = p.rows;
+  work(job);
+}
+
 template <class T>
 void test_products(const Products<T, T>& kernel) {
   const auto p = random_pattern(1 + below(20), 1 + below(20));
-  const std::int64_t batch = 1 + below(below(2) ? 200 : 20);
+  const std::int64_t batch = below(3) ? 1 + below(below(2) ? 200 : 20) : 16 * (1 + below(8));
   const bool relu = below(2), prefetch = below(2);
   const auto values = numbers<T>(p.nnz()), bias = numbers<T>(p.rows), x = numbers<T>(p.cols * batch);
   const auto grad = numbers<T>(p.rows * batch);
@@ -105,19 +115,21 @@ void test_products(const Products<T, T>& kernel) {
     }
   }
   std::vector<T> y(p.rows * batch), dx(p.cols * batch), dv(p.nnz()), dv_only(p.nnz()), dx_only(p.cols * batch);
-  const Compressed forward{p.indptr.data(), p.indices.data(), nullptr, p.rows};
-  const Compressed backward{p.t_indptr.data(), p.t_indices.data(), p.permutation.data(), p.cols};
-  const GatherProduct<T, T> product{forward,  values.data(), bias.data(), x.data(), y.data(),
-                                    batch,    batch,         batch,       relu,     prefetch};
-  const GatherProduct<T, T> transposed{backward, values.data(), nullptr, grad.data(), dx_only.data(),
-                                       batch,    batch,         batch,   false,       prefetch};
-  const FusedProduct<T, T> both{backward, values.data(), x.data(), grad.data(), dx.data(), dv.data(),
-                                batch,    batch,         batch,    batch,       prefetch};
-  const FusedProduct<T, T> one{forward, nullptr, grad.data(), x.data(), nullptr, dv_only.data(),
-                               batch,   batch,   batch,       batch,    prefetch};
+  const Compressed forward{p.indptr.data(), p.indices.data(), p.rows, nullptr, nullptr, 0};
+  const Compressed backward{p.t_indptr.data(), p.t_indices.data(), p.cols, nullptr, nullptr, 0};
+  const Blocks blocks = below(2) ? Blocks{1 + below(8), 1 + below(8)} : Blocks{0, 0};
+  std::vector<std::int32_t> resume(std::max(p.rows, p.cols));
+  const GatherProduct<T, T> product{forward, values.data(), bias.data(), x.data(), y.data(), p.cols,       batch,
+                                    batch,   batch,         relu,        prefetch, blocks,   resume.data()};
+  const GatherProduct<T, T> transposed{backward, values.data(), nullptr, grad.data(), dx_only.data(), p.rows,       batch,
+                                       batch,    batch,         false,   prefetch,    blocks,         resume.data()};
+  const FusedProduct<T, T> both{backward, values.data(), x.data(), grad.data(), dx.data(), dv.data(), p.rows,       batch,
+                                batch,    batch,         batch,    prefetch,    blocks,    resume.data()};
+  const FusedProduct<T, T> one{forward, nullptr, grad.data(), x.data(), nullptr, dv_only.data(), p.cols,       batch,
+                               batch,   batch,   batch,       prefetch, blocks,  resume.data()};
   threaded(p.rows, [&](auto begin, auto end) { kernel.gather(product, begin, end); });
-  threaded(p.cols, [&](auto begin, auto end) { kernel.gather(transposed, begin, end); });
-  threaded(p.cols, [&](auto begin, auto end) { kernel.fuse(both, begin, end); });
+  threaded(p.cols, [&](auto begin, auto end) { with_counters(p, transposed, begin, [&](const auto& job) { kernel.gather(job, begin, end); }); });
+  threaded(p.cols, [&](auto begin, auto end) { with_counters(p, both, begin, [&](const auto& job) { kernel.fuse(job, begin, end); }); });
   threaded(p.rows, [&](auto begin, auto end) { kernel.fuse(one, begin, end); });
   expect_near(y, y_wanted, "product");
   expect_near(dx_only, dx_wanted, "transposed product");
@@ -133,17 +145,17 @@ void test_joint(const Joint<T, T>& kernel) {
   const auto values = numbers<T>(p.nnz()), code = numbers<T>(batch * slots), grad = numbers<T>(batch * p.rows);
   std::vector<std::int32_t> units(batch * slots);
   for (auto& unit : units) unit = std::int32_t(below(p.cols));
-  const JointProduct<T, T> job{p.t_indptr.data(), p.t_indices.data(), p.permutation.data(), values.data(),
+  const JointProduct<T, T> job{p.t_indptr.data(), p.t_indices.data(), values.data(),
                                {units.data(), batch, slots}, code.data(), p.rows};
   std::vector<double> y_wanted(batch * p.rows, 0.0), dc_wanted(batch * slots, 0.0), dv_wanted(p.nnz(), 0.0);
   for (std::int64_t b = 0; b < batch; ++b) {
     for (std::int64_t s = 0; s < slots; ++s) {
       const auto unit = units[b * slots + s];
       for (auto j = p.t_indptr[unit]; j < p.t_indptr[unit + 1]; ++j) {
-        const double weight = values[p.permutation[j]], g = grad[b * p.rows + p.t_indices[j]];
+        const double weight = values[j], g = grad[b * p.rows + p.t_indices[j]];
         y_wanted[b * p.rows + p.t_indices[j]] += weight * code[b * slots + s];
         dc_wanted[b * slots + s] += weight * g;
-        dv_wanted[p.permutation[j]] += double(code[b * slots + s]) * g;
+        dv_wanted[j] += double(code[b * slots + s]) * g;
       }
     }
   }

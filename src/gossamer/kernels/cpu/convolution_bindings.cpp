@@ -42,7 +42,7 @@ void conv_forward(int dtype, int threads, Address indptr, Address indices, Addre
 
 // dx or dvalues may be null, and both if there is nothing to do. Without dx, values may be, and without dvalues, x.
 // dvalues is float for bfloat16.
-void conv_backward(int dtype, int threads, Address t_indptr, Address t_indices, Address permutation, Address values,
+void conv_backward(int dtype, int threads, Address t_indptr, Address t_indices, Address positions, Address values,
                    Address x, Address dy, Address dx, Address dvalues, const Numbers& layer) {
   nb::gil_scoped_release release;
   if (!dx && !dvalues) return;
@@ -51,7 +51,7 @@ void conv_backward(int dtype, int threads, Address t_indptr, Address t_indices, 
     using S = decltype(storage);
     convolve_back(kernels, layer_of(layer),
                   {at<const std::int32_t>(t_indptr), at<const std::int32_t>(t_indices),
-                   at<const std::int32_t>(permutation)},
+                   at<const std::int32_t>(positions)},
                   at<const S>(values), at<const S>(x), at<const S>(dy), at<S>(dx), at<Compute<S>>(dvalues), threads);
   });
 }
@@ -61,7 +61,7 @@ void conv_backward(int dtype, int threads, Address t_indptr, Address t_indices, 
 void bind_convolution(nb::module_& m) {
   m.def("conv_forward", &conv_forward, "dtype"_a, "threads"_a, "indptr"_a, "indices"_a, "values"_a, "bias"_a, "x"_a,
         "y"_a, "layer"_a);
-  m.def("conv_backward", &conv_backward, "dtype"_a, "threads"_a, "t_indptr"_a, "t_indices"_a, "permutation"_a,
+  m.def("conv_backward", &conv_backward, "dtype"_a, "threads"_a, "t_indptr"_a, "t_indices"_a, "positions"_a,
         "values"_a, "x"_a, "dy"_a, "dx"_a, "dvalues"_a, "layer"_a);
 }
 

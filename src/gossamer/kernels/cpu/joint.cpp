@@ -15,7 +15,7 @@ namespace GOSSAMER_ISA {
 namespace {
 
 // The outputs of one input are distinct, so the additions of a group do not depend on each other.
-template <class S, bool permuted>
+template <class S>
 void scatter(const JointProduct<S, Compute<S>>& job, std::int64_t b, std::int64_t begin, std::int64_t end,
              Compute<S>* y) {
   using C = Compute<S>;
@@ -33,20 +33,14 @@ void scatter(const JointProduct<S, Compute<S>>& job, std::int64_t b, std::int64_
     for (; j + group <= stop; j += group) {
       if (j % line < group) {
         __builtin_prefetch(job.t_indices + j + ahead);
-        if constexpr (!permuted) __builtin_prefetch(job.values + j + ahead);
+        __builtin_prefetch(job.values + j + ahead);
       }
       C product[group];
-      for (int u = 0; u < group; ++u) product[u] = value * widen(job.values[permuted ? job.permutation[j + u] : j + u]);
+      for (int u = 0; u < group; ++u) product[u] = value * widen(job.values[j + u]);
       for (int u = 0; u < group; ++u) y[job.t_indices[j + u]] += product[u];
     }
-    for (; j < stop; ++j) y[job.t_indices[j]] += value * widen(job.values[permuted ? job.permutation[j] : j]);
+    for (; j < stop; ++j) y[job.t_indices[j]] += value * widen(job.values[j]);
   }
-}
-
-template <class S>
-void scatter_any(const JointProduct<S, Compute<S>>& job, std::int64_t b, std::int64_t begin, std::int64_t end,
-                 Compute<S>* y) {
-  job.permutation ? scatter<S, true>(job, b, begin, end, y) : scatter<S, false>(job, b, begin, end, y);
 }
 
 template <class S>
@@ -62,10 +56,9 @@ void backward(const JointProduct<S, Compute<S>>& job, const S* dy, std::int32_t 
       const C value = widen(job.code_values[at]);
       C sum = 0;
       for (std::int32_t j = job.t_indptr[index]; j < job.t_indptr[index + 1]; ++j) {
-        const std::int32_t where = job.permutation ? job.permutation[j] : j;
         const C g = widen(gradient[job.t_indices[j]]);
-        sum += widen(job.values[where]) * g;
-        if (dvalues) dvalues[where] += value * g;
+        sum += widen(job.values[j]) * g;
+        if (dvalues) dvalues[j] += value * g;
       }
       if (dcode) dcode[at] = narrow<S>(sum);
     }
@@ -82,10 +75,9 @@ void finish(const Compute<S>* sum, const S* bias, bool relu, S* y, std::int64_t 
 }
 
 template <class S>
-bool same(const S* values, const std::int32_t* permutation, const S* ordered, std::int64_t nnz, int samples) {
-  const std::int64_t step = std::max<std::int64_t>(nnz / samples, 1);
-  for (std::int64_t j = step / 2; j < nnz; j += step) {
-    if (std::memcmp(values + permutation[j], ordered + j, sizeof(S)) != 0) return false;
+bool same(const S* values, const std::int32_t* from, const S* ordered, const std::int32_t* to, std::int64_t samples) {
+  for (std::int64_t i = 0; i < samples; ++i) {
+    if (std::memcmp(values + from[i], ordered + to[i], sizeof(S)) != 0) return false;
   }
   return true;
 }
@@ -106,9 +98,9 @@ std::int64_t pack(const S* x, std::int64_t features, std::int64_t stride, std::i
 
 extern const JointKernels joint_kernels;
 const JointKernels joint_kernels{
-    {scatter_any<float>, backward<float>, finish<float>, same<float>, pack<float>},
-    {scatter_any<double>, backward<double>, finish<double>, same<double>, pack<double>},
-    {scatter_any<bfloat16>, backward<bfloat16>, finish<bfloat16>, same<bfloat16>, pack<bfloat16>}};
+    {scatter<float>, backward<float>, finish<float>, same<float>, pack<float>},
+    {scatter<double>, backward<double>, finish<double>, same<double>, pack<double>},
+    {scatter<bfloat16>, backward<bfloat16>, finish<bfloat16>, same<bfloat16>, pack<bfloat16>}};
 
 }  // namespace GOSSAMER_ISA
 }  // namespace gossamer

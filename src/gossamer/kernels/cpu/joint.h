@@ -20,8 +20,7 @@ struct CodeShape {
 template <class S, class C>
 struct JointProduct {
   const std::int32_t *t_indptr, *t_indices;
-  const std::int32_t* permutation;  // position of an entry's value; null: values are in the order of t_indices
-  const S* values;
+  const S* values;  // in the order of t_indices
   CodeShape code;
   const S* code_values;  // (batch x slots)
   std::int64_t outputs;
@@ -35,8 +34,8 @@ struct Joint {
   void (*backward)(const JointProduct<S, C>&, const S* dy, std::int32_t first, std::int32_t last, S* dcode, C* dvalues);
   // y = narrow(max(y + bias, 0) or y + bias); bias may be null.
   void (*finish)(const C* sum, const S* bias, bool relu, S* y, std::int64_t outputs);
-  // Whether `ordered` still holds the values in the permuted order, judged by `samples` of them spread over all.
-  bool (*same)(const S* values, const std::int32_t* permutation, const S* ordered, std::int64_t nnz, int samples);
+  // Whether values[from[i]] is ordered[to[i]] bit for bit, for all i.
+  bool (*same)(const S* values, const std::int32_t* from, const S* ordered, const std::int32_t* to, std::int64_t samples);
   // Indices and values of the non-zero entries of x (features), their number returned.
   std::int64_t (*pack)(const S* x, std::int64_t features, std::int64_t stride, std::int32_t* indices, S* values);
 };

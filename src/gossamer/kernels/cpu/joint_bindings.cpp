@@ -69,7 +69,7 @@ bool in_range(const CodeShape& code, std::int64_t inputs) {
 }
 
 // The next two return false, with nothing done, if an index of the code names no input.
-bool joint(int dtype, int threads, Address t_indptr, Address t_indices, Address permutation, Address values,
+bool joint(int dtype, int threads, Address t_indptr, Address t_indices, Address values,
            Address indices, Address code, std::int64_t batch, std::int64_t slots, Address bias, bool relu, Address y,
            std::int64_t inputs, std::int64_t outputs) {
   nb::gil_scoped_release release;
@@ -77,14 +77,14 @@ bool joint(int dtype, int threads, Address t_indptr, Address t_indices, Address 
   with_dtype(dtype, active_joint(), [&](const auto& kernels, auto storage) {
     using S = decltype(storage);
     const JointProduct<S, Compute<S>> job{at<const std::int32_t>(t_indptr), at<const std::int32_t>(t_indices),
-                                          at<const std::int32_t>(permutation), at<const S>(values),
+                                          at<const S>(values),
                                           {at<const std::int32_t>(indices), batch, slots}, at<const S>(code), outputs};
     forward<S>(kernels, job, at<const S>(bias), relu, at<S>(y), threads);
   });
   return true;
 }
 
-bool joint_backward(int dtype, int threads, Address t_indptr, Address t_indices, Address permutation, Address values,
+bool joint_backward(int dtype, int threads, Address t_indptr, Address t_indices, Address values,
                     Address indices, Address code, std::int64_t batch, std::int64_t slots, Address dy, Address dcode,
                     Address dvalues, std::int64_t inputs, std::int64_t outputs) {
   nb::gil_scoped_release release;
@@ -92,7 +92,7 @@ bool joint_backward(int dtype, int threads, Address t_indptr, Address t_indices,
   with_dtype(dtype, active_joint(), [&](const auto& kernels, auto storage) {
     using S = decltype(storage);
     const JointProduct<S, Compute<S>> job{at<const std::int32_t>(t_indptr), at<const std::int32_t>(t_indices),
-                                          at<const std::int32_t>(permutation), at<const S>(values),
+                                          at<const S>(values),
                                           {at<const std::int32_t>(indices), batch, slots}, at<const S>(code), outputs};
     parallel(threads, [&](int part, int parts) {  // inputs are shared, so that no two threads meet at a weight
       const auto first = balanced_row(job.t_indptr, inputs, part, parts);
@@ -133,7 +133,7 @@ bool joint_if_sparse(int dtype, int threads, Address t_indptr, Address t_indices
         code[b * most + slot] = live ? code[b * inputs + slot] : S{};
       }
     }
-    const JointProduct<S, Compute<S>> job{at<const std::int32_t>(t_indptr), at<const std::int32_t>(t_indices), nullptr,
+    const JointProduct<S, Compute<S>> job{at<const std::int32_t>(t_indptr), at<const std::int32_t>(t_indices),
                                           at<const S>(values), {indices.data(), batch, most}, code.data(), outputs};
     forward<S>(kernels, job, at<const S>(bias), relu, at<S>(y), threads);
     done = true;
@@ -141,11 +141,11 @@ bool joint_if_sparse(int dtype, int threads, Address t_indptr, Address t_indices
   return done;
 }
 
-bool same_values(int dtype, Address values, Address permutation, Address ordered, std::int64_t nnz, int samples) {
+bool same_values(int dtype, Address values, Address from, Address ordered, Address to, std::int64_t samples) {
   bool same = false;
   with_dtype(dtype, active_joint(), [&](const auto& kernels, auto storage) {
     using S = decltype(storage);
-    same = kernels.same(at<const S>(values), at<const std::int32_t>(permutation), at<const S>(ordered), nnz, samples);
+    same = kernels.same(at<const S>(values), at<const std::int32_t>(from), at<const S>(ordered), at<const std::int32_t>(to), samples);
   });
   return same;
 }

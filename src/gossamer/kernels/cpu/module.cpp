@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <stdexcept>
 #include <tuple>
+#include <vector>
 
 #include "dispatch.h"
 #include "pattern.h"
@@ -51,18 +52,19 @@ int best_isa() {
   return 0;
 }
 
-// Whether a matrix from which rows are gathered is too large to stay in the cache by itself.
-bool outgrows_cache(std::int64_t rows, std::int64_t batch, std::int64_t element) {
-  return rows * batch * element > l2_bytes() / 2;
-}
+// A matrix W by rows; with it as owner, the pattern at work is that of W', whose values are in the order of W.
+struct Owner {
+  const std::int32_t *indptr, *indices;
+  std::int64_t rows;
+};
 
-Compressed compressed(Address indptr, Address indices, Address permutation, std::int64_t rows) {
-  return {at<const std::int32_t>(indptr), at<const std::int32_t>(indices), at<const std::int32_t>(permutation), rows};
+Compressed compressed(Address indptr, Address indices, std::int64_t rows) {
+  return {at<const std::int32_t>(indptr), at<const std::int32_t>(indices), rows, nullptr, nullptr, 0};
 }
 
 // Runs kernel(job, begin, end) on rows balanced by their entries.
 template <class Job>
-void run(void (*kernel)(const Job&, std::int64_t, std::int64_t), const Job& job, int threads) {
+void run(void (*kernel)(const Job&, std::int64_t, std::int64_t), const Job& job, const Owner& owner, int threads) {
   const auto& pattern = job.pattern;
   // An entry costs about as much as 40 samples at batch 1, where a number has to be fetched for each.
   const double work = (double(pattern.indptr[pattern.rows]) + double(pattern.rows)) * double(job.batch + 40);
@@ -71,36 +73,63 @@ void run(void (*kernel)(const Job&, std::int64_t, std::int64_t), const Job& job,
   parallel(threads, [&](int part, int parts) {
     const auto begin = balanced_row(pattern.indptr, pattern.rows, part, parts);
     const auto end = balanced_row(pattern.indptr, pattern.rows, part + 1, parts);
-    kernel(job, begin, end);
+    if (!owner.indptr) return kernel(job, begin, end);
+    std::vector<std::int32_t> next(owner.rows), first(begin > 0 ? owner.rows : 0);
+    if (begin > 0) first_from(owner.indptr, owner.indices, owner.rows, pattern.rows, begin, first.data());
+    Job mine = job;
+    mine.pattern.first = begin > 0 ? first.data() : owner.indptr;
+    mine.pattern.next = next.data();
+    mine.pattern.others = owner.rows;
+    kernel(mine, begin, end);
   });
 }
 
-void gather(int dtype, int threads, Address indptr, Address indices, Address permutation, std::int64_t rows,
-            std::int64_t gathered, Address values, Address bias, Address x, Address y, std::int64_t batch,
-            std::int64_t x_stride, std::int64_t y_stride, bool relu) {
+// The matrix from which rows are gathered is cut into blocks that stay in the second cache if it does not fit there as a
+// whole; a product alone, which is bound by the way from the second to the first, also into blocks for the first. Either
+// pays only where a row of the pattern has some entries in a block, since its sums are taken up again for each.
+Blocks blocks_of(const Compressed& pattern, std::int64_t cols, bool fine) {
+  const std::int64_t tile = 8 * active().vector_bytes, first = l1_bytes() * 3 / 4 / tile, second = l2_bytes() / 2 / tile;
+  const double cells = double(pattern.rows) * double(cols), density = double(pattern.indptr[pattern.rows]) / cells;
+  const std::int64_t rows = std::max<std::int64_t>(second / 4, 1);
+  if (fine && cols >= 2 * first && density * double(first) >= 20) return {first, rows};
+  if (cols >= 2 * second && density * double(second) >= 16) return {second, rows};
+  return {0, 0};
+}
+
+void gather(int dtype, int threads, Address indptr, Address indices, std::int64_t rows, std::int64_t cols,
+            Address owner_indptr, Address owner_indices, Address values, Address bias, Address x, Address y,
+            std::int64_t batch, std::int64_t x_stride, std::int64_t y_stride, bool relu) {
   nb::gil_scoped_release release;
   if (rows == 0 || batch == 0) return;
+  const Owner owner{at<const std::int32_t>(owner_indptr), at<const std::int32_t>(owner_indices), cols};
   with_dtype(dtype, active(), [&](const auto& products, auto storage) {
     using S = decltype(storage);
-    const GatherProduct<S, Compute<S>> job{compressed(indptr, indices, permutation, rows), at<const S>(values),
-                                           at<const S>(bias), at<const S>(x), at<S>(y), batch, x_stride, y_stride,
-                                           relu, outgrows_cache(gathered, batch, sizeof(S))};
-    run(products.gather, job, threads);
+    const auto pattern = compressed(indptr, indices, rows);
+    const Blocks blocks = blocks_of(pattern, cols, true);
+    std::vector<std::int32_t> resume(blocks.columns ? rows : 0);
+    const GatherProduct<S, Compute<S>> job{pattern, at<const S>(values), at<const S>(bias), at<const S>(x), at<S>(y),
+                                           cols, batch, x_stride, y_stride, relu,
+                                           cols * batch * std::int64_t(sizeof(S)) > l1_bytes(), blocks, resume.data()};
+    run(products.gather, job, owner, threads);
   });
 }
 
-void fuse(int dtype, int threads, Address indptr, Address indices, Address permutation, std::int64_t rows,
-          std::int64_t gathered, Address values, Address a, Address b, Address da, Address dvalues,
-          std::int64_t batch, std::int64_t a_stride, std::int64_t b_stride, std::int64_t da_stride) {
+void fuse(int dtype, int threads, Address indptr, Address indices, std::int64_t rows, std::int64_t cols,
+          Address owner_indptr, Address owner_indices, Address values, Address a, Address b, Address da,
+          Address dvalues, std::int64_t batch, std::int64_t a_stride, std::int64_t b_stride, std::int64_t da_stride) {
   nb::gil_scoped_release release;
   if (rows == 0 || batch == 0) return;
+  const Owner owner{at<const std::int32_t>(owner_indptr), at<const std::int32_t>(owner_indices), cols};
   with_dtype(dtype, active(), [&](const auto& products, auto storage) {
     using S = decltype(storage);
     using C = Compute<S>;
-    const FusedProduct<S, C> job{compressed(indptr, indices, permutation, rows), at<const S>(values), at<const S>(a),
-                                 at<const S>(b), at<S>(da), at<C>(dvalues), batch, a_stride, b_stride, da_stride,
-                                 outgrows_cache(gathered, batch, sizeof(S))};
-    run(products.fuse, job, threads);
+    const auto pattern = compressed(indptr, indices, rows);
+    const Blocks blocks = blocks_of(pattern, cols, false);
+    std::vector<std::int32_t> resume(blocks.columns ? rows : 0);
+    const FusedProduct<S, C> job{pattern, at<const S>(values), at<const S>(a), at<const S>(b), at<S>(da),
+                                 at<C>(dvalues), cols, batch, a_stride, b_stride, da_stride,
+                                 cols * batch * std::int64_t(sizeof(S)) > l1_bytes(), blocks, resume.data()};
+    run(products.fuse, job, owner, threads);
   });
 }
 
@@ -187,10 +216,10 @@ NB_MODULE(_cpu, m) {
   pthread_atfork(nullptr, nullptr, [] { forked = true; });
 #endif
 
-  m.def("gather", &gather, "dtype"_a, "threads"_a, "indptr"_a, "indices"_a, "permutation"_a, "rows"_a, "gathered"_a,
-        "values"_a, "bias"_a, "x"_a, "y"_a, "batch"_a, "x_stride"_a, "y_stride"_a, "relu"_a);
-  m.def("fuse", &fuse, "dtype"_a, "threads"_a, "indptr"_a, "indices"_a, "permutation"_a, "rows"_a, "gathered"_a,
-        "values"_a, "a"_a, "b"_a, "da"_a, "dvalues"_a, "batch"_a, "a_stride"_a, "b_stride"_a, "da_stride"_a);
+  m.def("gather", &gather, "dtype"_a, "threads"_a, "indptr"_a, "indices"_a, "rows"_a, "cols"_a,
+        "owner_indptr"_a, "owner_indices"_a, "values"_a, "bias"_a, "x"_a, "y"_a, "batch"_a, "x_stride"_a, "y_stride"_a, "relu"_a);
+  m.def("fuse", &fuse, "dtype"_a, "threads"_a, "indptr"_a, "indices"_a, "rows"_a, "cols"_a,
+        "owner_indptr"_a, "owner_indices"_a, "values"_a, "a"_a, "b"_a, "da"_a, "dvalues"_a, "batch"_a, "a_stride"_a, "b_stride"_a, "da_stride"_a);
 
   m.def("copy_transposed", &copy_transposed, "bytes"_a, "threads"_a, "source"_a, "target"_a, "rows"_a, "cols"_a,
         "stride"_a);
@@ -200,10 +229,16 @@ NB_MODULE(_cpu, m) {
     sample_sorted(cells, count, seed, at<std::int64_t>(out));
   });
   m.def("transpose", [](Address indptr, Address indices, std::int64_t rows, std::int64_t cols, Address t_indptr,
-                        Address t_indices, Address permutation) {
+                        Address t_indices) {
     nb::gil_scoped_release release;
     transpose(at<const std::int32_t>(indptr), at<const std::int32_t>(indices), rows, cols, at<std::int32_t>(t_indptr),
-              at<std::int32_t>(t_indices), at<std::int32_t>(permutation));
+              at<std::int32_t>(t_indices));
+  });
+  m.def("positions", [](Address indptr, Address t_indptr, Address t_indices, std::int64_t rows, std::int64_t cols,
+                        Address out) {
+    nb::gil_scoped_release release;
+    positions(at<const std::int32_t>(indptr), at<const std::int32_t>(t_indptr), at<const std::int32_t>(t_indices), rows,
+              cols, at<std::int32_t>(out));
   });
   m.def("check", [](Address indptr, Address indices, std::int64_t rows, std::int64_t cols, std::int64_t nnz) {
     nb::gil_scoped_release release;

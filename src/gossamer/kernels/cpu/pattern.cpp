@@ -112,18 +112,33 @@ void sample_sorted(std::int64_t cells, std::int64_t count, std::uint64_t seed, s
 }
 
 void transpose(const std::int32_t* indptr, const std::int32_t* indices, std::int64_t rows, std::int64_t cols,
-               std::int32_t* t_indptr, std::int32_t* t_indices, std::int32_t* permutation) {
+               std::int32_t* t_indptr, std::int32_t* t_indices) {
   const std::int64_t nnz = indptr[rows];
   std::fill(t_indptr, t_indptr + cols + 1, 0);
   for (std::int64_t j = 0; j < nnz; ++j) ++t_indptr[indices[j] + 1];
   for (std::int64_t col = 0; col < cols; ++col) t_indptr[col + 1] += t_indptr[col];
   std::vector<std::int32_t> next(t_indptr, t_indptr + cols);
   for (std::int64_t row = 0; row < rows; ++row) {
-    for (std::int32_t j = indptr[row]; j < indptr[row + 1]; ++j) {
-      const std::int32_t to = next[indices[j]]++;
-      t_indices[to] = std::int32_t(row);
-      permutation[to] = j;
-    }
+    for (std::int32_t j = indptr[row]; j < indptr[row + 1]; ++j) t_indices[next[indices[j]]++] = std::int32_t(row);
+  }
+}
+
+void positions(const std::int32_t* indptr, const std::int32_t* t_indptr, const std::int32_t* t_indices,
+               std::int64_t rows, std::int64_t cols, std::int32_t* out) {
+  std::vector<std::int32_t> next(indptr, indptr + rows);
+  for (std::int32_t j = 0; j < t_indptr[cols]; ++j) out[j] = next[t_indices[j]]++;
+}
+
+void first_from(const std::int32_t* indptr, const std::int32_t* indices, std::int64_t rows, std::int64_t cols,
+                std::int64_t column, std::int32_t* out) {
+  const double share = cols ? double(column) / double(cols) : 0;
+  for (std::int64_t row = 0; row < rows; ++row) {
+    const std::int32_t start = indptr[row], stop = indptr[row + 1];
+    // Columns are spread about evenly as a rule: walk from where that puts the entry.
+    std::int32_t j = start + std::int32_t(double(stop - start) * share);
+    while (j < stop && indices[j] < column) ++j;
+    while (j > start && indices[j - 1] >= column) --j;
+    out[row] = j;
   }
 }
 

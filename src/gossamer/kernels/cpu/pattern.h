@@ -8,9 +8,17 @@ namespace gossamer {
 // `count` distinct numbers of [0, cells), uniformly, ascending.
 void sample_sorted(std::int64_t cells, std::int64_t count, std::uint64_t seed, std::int64_t* out);
 
-// Transposed CSR of a CSR pattern: column pointers, the row of each entry, and its position in CSR order.
+// Transposed CSR of a CSR pattern: column pointers, and the row of each entry.
 void transpose(const std::int32_t* indptr, const std::int32_t* indices, std::int64_t rows, std::int64_t cols,
-               std::int32_t* t_indptr, std::int32_t* t_indices, std::int32_t* permutation);
+               std::int32_t* t_indptr, std::int32_t* t_indices);
+
+// The position in row order of each entry in column order.
+void positions(const std::int32_t* indptr, const std::int32_t* t_indptr, const std::int32_t* t_indices,
+               std::int64_t rows, std::int64_t cols, std::int32_t* out);
+
+// The first entry of each row whose column is `column` or greater.
+void first_from(const std::int32_t* indptr, const std::int32_t* indices, std::int64_t rows, std::int64_t cols,
+                std::int64_t column, std::int32_t* out);
 
 // 0 if (indptr, indices) is a CSR pattern with sorted rows and no duplicates, else a code: 1 indptr[0] is not zero,
 // 2 indptr decreases, 3 indptr ends elsewhere than at nnz, 4 an index is out of range, 5 a row is not ascending.

@@ -6,6 +6,8 @@
 #include "products.h"
 
 #include <algorithm>
+#include <cstring>
+#include <type_traits>
 
 #include "vec.h"
 
@@ -27,7 +29,7 @@ constexpr int kVectorBytes = 16, kGatherVectors = 8, kFuseVectors = 8;
 constexpr int kVectorBytes = 16, kGatherVectors = 8, kFuseVectors = 4;
 #endif
 // Entries between a prefetch and its use: a few rows of the batch, many single numbers.
-constexpr std::int32_t kRowsAhead = 8, kValuesAhead = 32;
+constexpr std::int32_t kRowsAhead = 4, kValuesAhead = 32;
 
 // The batch from `start` on, V vectors of it; the last one may be shifted left so as to end with the batch.
 struct Tile {
@@ -35,75 +37,139 @@ struct Tile {
   std::int64_t last;  // offset of the last vector from start
 };
 
+// Counters of a transpose start again with every tile.
+inline void restart(const Compressed& pattern) {
+  if (pattern.next) std::memcpy(pattern.next, pattern.first, std::size_t(pattern.others) * sizeof(std::int32_t));
+}
+
+// Where the value of an entry is that names row `other` of W.
+inline std::int32_t value_of(const Compressed& pattern, std::int32_t entry, std::int32_t other) {
+  return pattern.next ? pattern.next[other]++ : entry;
+}
+
 // ---- Y = W X ------------------------------------------------------------------------------------------------------
 
-template <class S, int W, int V>
-void gather_tile(const GatherProduct<S, Compute<S>>& job, std::int64_t begin, std::int64_t end, Tile tile) {
+// The columns below `limit` that are left of each row. Unless whole, sums go on from what is in Y and in `resume`.
+template <class S, int W, int V, bool whole, bool transposed>
+void gather_tile(const GatherProduct<S, Compute<S>>& job, std::int64_t begin, std::int64_t end, Tile tile,
+                 std::int32_t limit, bool starts, bool ends) {
   using C = Compute<S>;
   using Vector = Vec<C, W>;
   constexpr int U = V >= 6 ? 1 : V >= 3 ? 2 : V == 2 ? 4 : 8;  // entries in flight: hides the latency of the sums
-  const Compressed& pattern = job.pattern;
-  const S* x = job.x + tile.start;
-  const std::int32_t entries = pattern.indptr[pattern.rows];
+  const Compressed pattern = job.pattern;
+  const S *const x = job.x + tile.start, *const values = job.values;
+  const std::int64_t stride = job.x_stride;
+  const std::int32_t* const indices = pattern.indices;
+  std::int32_t* const next = pattern.next;
+  // Until this entry something is fetched ahead.
+  const std::int32_t ahead = transposed || (whole && job.prefetch) ? pattern.indptr[pattern.rows] - kValuesAhead : 0;
+  const bool relu = job.relu && ends;
   const Vector zero{};
 
   for (std::int64_t row = begin; row < end; ++row) {
-    std::int32_t j = pattern.indptr[row];
+    std::int32_t j = whole || starts ? pattern.indptr[row] : job.resume[row];
     const std::int32_t stop = pattern.indptr[row + 1];
-    const C bias = job.bias ? widen(job.bias[row]) : C(0);
+    S* y = job.y + row * job.y_stride + tile.start;
     Vector sum[U][V];
     for (int u = 0; u < U; ++u)
-      for (int i = 0; i < V; ++i) sum[u][i] = u == 0 ? broadcast<C, W>(bias) : zero;
+      for (int i = 0; i < V; ++i) sum[u][i] = zero;
+    if (whole || starts) {
+      const C bias = job.bias ? widen(job.bias[row]) : C(0);
+      for (int i = 0; i < V; ++i) sum[0][i] = broadcast<C, W>(bias);
+    } else {
+      for (int i = 0; i < V; ++i) sum[0][i] = load<S, W>(y + (i == V - 1 ? tile.last : i * W));
+    }
 
     auto add = [&](std::int32_t entry, Vector* into) {
-      std::int32_t where = entry;
-      if (pattern.permutation) {
-        where = pattern.permutation[entry];
-        if (entry + kValuesAhead < entries) __builtin_prefetch(job.values + pattern.permutation[entry + kValuesAhead]);
-      }
-      if (job.prefetch && entry + kRowsAhead < entries) {
-        const S* coming = x + std::int64_t(pattern.indices[entry + kRowsAhead]) * job.x_stride;
+      if (whole && entry < ahead) {
+        const S* coming = x + std::int64_t(indices[entry + (V > 1 ? kRowsAhead : kValuesAhead)]) * stride;
         for (int i = 0; i < V; ++i) __builtin_prefetch(coming + i * W);
+        if constexpr (transposed) __builtin_prefetch(values + next[indices[entry + kValuesAhead]]);
       }
-      const Vector value = broadcast<C, W>(widen(job.values[where]));
-      const S* source = x + std::int64_t(pattern.indices[entry]) * job.x_stride;
+      const std::int32_t column = indices[entry];
+      const Vector value = broadcast<C, W>(widen(values[transposed ? next[column]++ : entry]));
+      const S* source = x + std::int64_t(column) * stride;
       for (int i = 0; i < V - 1; ++i) into[i] += value * load<S, W>(source + i * W);
       into[V - 1] += value * load<S, W>(source + tile.last);
     };
-    for (; j + U <= stop; j += U)
-      for (int u = 0; u < U; ++u) add(j + u, sum[u]);
-    for (; j < stop; ++j) add(j, sum[0]);
+    if constexpr (whole) {
+      for (; j + U <= stop; j += U)
+        for (int u = 0; u < U; ++u) add(j + u, sum[u]);
+      for (; j < stop; ++j) add(j, sum[0]);
+    } else {
+      for (; j < stop && indices[j] < limit; ++j) add(j, sum[0]);
+      job.resume[row] = j;
+    }
 
     for (int u = 1; u < U; ++u)
       for (int i = 0; i < V; ++i) sum[0][i] += sum[u][i];
-    S* y = job.y + row * job.y_stride + tile.start;
     for (int i = 0; i < V; ++i) {
-      const Vector result = job.relu ? max0<C, W>(sum[0][i]) : sum[0][i];
+      const Vector result = relu ? max0<C, W>(sum[0][i]) : sum[0][i];
       store<S, W>(y + (i == V - 1 ? tile.last : i * W), result);
     }
   }
 }
 
+// Calls part(begin, end, limit, starts, ends) for all rows at once; or, if the job says so, for some rows and a block of
+// columns at a time. A batch that ends in the middle of a vector is not cut: its last two vectors overlap, and what both
+// hold would be added twice.
+template <class Job, class Part>
+void over_blocks(const Job& job, std::int64_t begin, std::int64_t end, bool whole_vectors, const Part& part) {
+  const Blocks& blocks = job.blocks;
+  if (blocks.columns == 0 || !whole_vectors) return part(begin, end, INT32_MAX, true, true, std::true_type());
+  for (std::int64_t row = begin; row < end; row += blocks.rows) {
+    const std::int64_t last = std::min(row + blocks.rows, end);
+    for (std::int64_t from = 0; from < job.cols; from += blocks.columns) {
+      const std::int64_t to = std::min(from + blocks.columns, job.cols);
+      part(row, last, std::int32_t(to), from == 0, to == job.cols, std::false_type());
+    }
+  }
+}
+
+template <class S, int W, int V>
+void gather_blocks(const GatherProduct<S, Compute<S>>& job, std::int64_t begin, std::int64_t end, Tile tile) {
+  restart(job.pattern);
+  if constexpr (V == kGatherVectors && std::is_same_v<S, Compute<S>>) {
+    if (!job.pattern.next) {
+      return over_blocks(job, begin, end, tile.last == (V - 1) * W, [&](auto row, auto last, auto limit, bool starts, bool ends, auto whole) {
+        gather_tile<S, W, V, whole, false>(job, row, last, tile, limit, starts, ends);
+      });
+    }
+  }
+  if (job.pattern.next) return gather_tile<S, W, V, true, true>(job, begin, end, tile, 0, true, true);
+  gather_tile<S, W, V, true, false>(job, begin, end, tile, 0, true, true);
+}
+
 // ---- dA = W' B and dv = <A, B> ------------------------------------------------------------------------------------
 
-template <class S, int W, int V, bool WithDa>
-void fuse_tile(const FusedProduct<S, Compute<S>>& job, std::int64_t begin, std::int64_t end, Tile tile, bool first) {
+// The columns below `limit` that are left of each row, as above.
+template <class S, int W, int V, bool WithDa, bool whole>
+void fuse_tile(const FusedProduct<S, Compute<S>>& job, std::int64_t begin, std::int64_t end, Tile tile, bool first,
+               std::int32_t limit, bool starts) {
   using C = Compute<S>;
   using Vector = Vec<C, W>;
-  const Compressed& pattern = job.pattern;
-  const S* b = job.b + tile.start;
+  const Compressed pattern = job.pattern;
+  const S* const b = job.b + tile.start;
   const std::int32_t entries = pattern.indptr[pattern.rows];
-  auto where = [&](std::int32_t entry) { return pattern.permutation ? pattern.permutation[entry] : entry; };
   // Lanes that the vector before the last one covers already count only once in the inner products.
   const std::int64_t overlap = (V - 1) * W - tile.last;
 
   for (std::int64_t row = begin; row < end; ++row) {
-    const std::int32_t start = pattern.indptr[row], stop = pattern.indptr[row + 1];
+    const std::int32_t start = whole || starts ? pattern.indptr[row] : job.resume[row];
+    std::int32_t stop = pattern.indptr[row + 1];
+    if constexpr (!whole) {
+      stop = std::int32_t(std::lower_bound(pattern.indices + start, pattern.indices + stop, limit) - pattern.indices);
+      job.resume[row] = stop;
+    }
+    S* const target = WithDa ? job.da + row * job.da_stride + tile.start : nullptr;
     const S* source = job.a + row * job.a_stride + tile.start;
     Vector a[V], da[V];
     for (int i = 0; i < V; ++i) {
       a[i] = load<S, W>(source + (i == V - 1 ? tile.last : i * W));
       da[i] = Vector{};
+      if constexpr (WithDa && !whole) {
+        if (!starts) da[i] = load<S, W>(target + (i == V - 1 ? tile.last : i * W));
+      }
     }
     if constexpr (W > 1) {
       for (std::int64_t lane = 0; lane < overlap; ++lane) a[V - 1][lane] = 0;
@@ -113,10 +179,13 @@ void fuse_tile(const FusedProduct<S, Compute<S>>& job, std::int64_t begin, std::
     auto visit = [&](std::int32_t entry, auto count) {
       constexpr int N = decltype(count)::value;
       const S* other[N];
+      std::int32_t where[N];
       Vector value[N], dot[4] = {};
       for (int u = 0; u < N; ++u) {
-        other[u] = b + std::int64_t(pattern.indices[entry + u]) * job.b_stride;
-        if constexpr (WithDa) value[u] = broadcast<C, W>(widen(job.values[where(entry + u)]));
+        const std::int32_t column = pattern.indices[entry + u];
+        other[u] = b + std::int64_t(column) * job.b_stride;
+        where[u] = value_of(pattern, entry + u, column);
+        if constexpr (WithDa) value[u] = broadcast<C, W>(widen(job.values[where[u]]));
       }
       for (int i = 0; i < V; ++i) {
         for (int u = 0; u < N; ++u) {
@@ -128,24 +197,26 @@ void fuse_tile(const FusedProduct<S, Compute<S>>& job, std::int64_t begin, std::
       C products[4];
       sum_of_four<C, W>(dot, products);
       for (int u = 0; u < N; ++u) {
-        C& target = job.dvalues[where(entry + u)];
+        C& target = job.dvalues[where[u]];
         target = first ? products[u] : target + products[u];
       }
     };
 
     std::int32_t j = start;
     for (; j + 4 <= stop; j += 4) {
-      if (pattern.permutation && j + 4 + kValuesAhead <= entries) {
-        for (int u = 0; u < 4; ++u) {
-          const std::int32_t coming = pattern.permutation[j + kValuesAhead + u];
-          if constexpr (WithDa) __builtin_prefetch(job.values + coming);
-          __builtin_prefetch(job.dvalues + coming, 1);
+      if (j + 4 + kValuesAhead <= entries) {
+        if (job.prefetch) {
+          for (int u = 0; u < 4; ++u) {
+            const S* coming = b + std::int64_t(pattern.indices[j + kRowsAhead + u]) * job.b_stride;
+            for (int i = 0; i < V; ++i) __builtin_prefetch(coming + i * W);
+          }
         }
-      }
-      if (job.prefetch && j + 4 + kRowsAhead <= entries) {
-        for (int u = 0; u < 4; ++u) {
-          const S* coming = b + std::int64_t(pattern.indices[j + kRowsAhead + u]) * job.b_stride;
-          for (int i = 0; i < V; ++i) __builtin_prefetch(coming + i * W);
+        if (pattern.next) {
+          for (int u = 0; u < 4; ++u) {
+            const std::int32_t coming = pattern.next[pattern.indices[j + kValuesAhead + u]];
+            if constexpr (WithDa) __builtin_prefetch(job.values + coming);
+            __builtin_prefetch(job.dvalues + coming, 1);
+          }
         }
       }
       visit(j, std::integral_constant<int, 4>());
@@ -153,10 +224,20 @@ void fuse_tile(const FusedProduct<S, Compute<S>>& job, std::int64_t begin, std::
     for (; j < stop; ++j) visit(j, std::integral_constant<int, 1>());
 
     if constexpr (WithDa) {
-      S* target = job.da + row * job.da_stride + tile.start;
       for (int i = 0; i < V; ++i) store<S, W>(target + (i == V - 1 ? tile.last : i * W), da[i]);
     }
   }
+}
+
+template <class S, int W, int V, bool WithDa>
+void fuse_blocks(const FusedProduct<S, Compute<S>>& job, std::int64_t begin, std::int64_t end, Tile tile, bool first) {
+  restart(job.pattern);
+  if constexpr (V == kFuseVectors && std::is_same_v<S, Compute<S>>) {
+    return over_blocks(job, begin, end, tile.last == (V - 1) * W, [&](auto row, auto last, auto limit, bool starts, bool, auto whole) {
+      fuse_tile<S, W, V, WithDa, whole>(job, row, last, tile, first, limit, starts);
+    });
+  }
+  fuse_tile<S, W, V, WithDa, true>(job, begin, end, tile, first, 0, true);
 }
 
 // ---- the gradient of a ReLU behind the product --------------------------------------------------------------------
@@ -204,14 +285,14 @@ template <class S, int W>
 void gather_width(const GatherProduct<S, Compute<S>>& job, std::int64_t begin, std::int64_t end) {
   over_tiles<W>(job.batch, kGatherVectors, [&](int vectors, Tile tile, bool) {
     switch (vectors) {
-      case 1: return gather_tile<S, W, 1>(job, begin, end, tile);
-      case 2: return gather_tile<S, W, 2>(job, begin, end, tile);
-      case 3: return gather_tile<S, W, 3>(job, begin, end, tile);
-      case 4: return gather_tile<S, W, 4>(job, begin, end, tile);
-      case 5: return gather_tile<S, W, 5>(job, begin, end, tile);
-      case 6: return gather_tile<S, W, 6>(job, begin, end, tile);
-      case 7: return gather_tile<S, W, 7>(job, begin, end, tile);
-      default: return gather_tile<S, W, 8>(job, begin, end, tile);
+      case 1: return gather_blocks<S, W, 1>(job, begin, end, tile);
+      case 2: return gather_blocks<S, W, 2>(job, begin, end, tile);
+      case 3: return gather_blocks<S, W, 3>(job, begin, end, tile);
+      case 4: return gather_blocks<S, W, 4>(job, begin, end, tile);
+      case 5: return gather_blocks<S, W, 5>(job, begin, end, tile);
+      case 6: return gather_blocks<S, W, 6>(job, begin, end, tile);
+      case 7: return gather_blocks<S, W, 7>(job, begin, end, tile);
+      default: return gather_blocks<S, W, 8>(job, begin, end, tile);
     }
   });
 }
@@ -220,18 +301,18 @@ template <class S, int W, bool WithDa>
 void fuse_width(const FusedProduct<S, Compute<S>>& job, std::int64_t begin, std::int64_t end) {
   over_tiles<W>(job.batch, kFuseVectors, [&](int vectors, Tile tile, bool first) {
     switch (vectors) {
-      case 1: return fuse_tile<S, W, 1, WithDa>(job, begin, end, tile, first);
-      case 2: return fuse_tile<S, W, 2, WithDa>(job, begin, end, tile, first);
-      case 3: return fuse_tile<S, W, 3, WithDa>(job, begin, end, tile, first);
-      case 4: return fuse_tile<S, W, 4, WithDa>(job, begin, end, tile, first);
+      case 1: return fuse_blocks<S, W, 1, WithDa>(job, begin, end, tile, first);
+      case 2: return fuse_blocks<S, W, 2, WithDa>(job, begin, end, tile, first);
+      case 3: return fuse_blocks<S, W, 3, WithDa>(job, begin, end, tile, first);
+      case 4: return fuse_blocks<S, W, 4, WithDa>(job, begin, end, tile, first);
       default: break;
     }
     if constexpr (kFuseVectors > 4) {
       switch (vectors) {
-        case 5: return fuse_tile<S, W, 5, WithDa>(job, begin, end, tile, first);
-        case 6: return fuse_tile<S, W, 6, WithDa>(job, begin, end, tile, first);
-        case 7: return fuse_tile<S, W, 7, WithDa>(job, begin, end, tile, first);
-        default: return fuse_tile<S, W, 8, WithDa>(job, begin, end, tile, first);
+        case 5: return fuse_blocks<S, W, 5, WithDa>(job, begin, end, tile, first);
+        case 6: return fuse_blocks<S, W, 6, WithDa>(job, begin, end, tile, first);
+        case 7: return fuse_blocks<S, W, 7, WithDa>(job, begin, end, tile, first);
+        default: return fuse_blocks<S, W, 8, WithDa>(job, begin, end, tile, first);
       }
     }
   });

@@ -14,8 +14,17 @@ namespace gossamer {
 struct Compressed {  // CSR without values
   const std::int32_t* indptr;
   const std::int32_t* indices;
-  const std::int32_t* permutation;  // position of an entry's value; null: the entry's own position
   std::int64_t rows;
+  // Of a transpose W', whose values are kept in the order of W: walked row by row, the entries that name row r of W come
+  // in the order in which W keeps them, so a counter for each row of W tells where they are. Null: values in own order.
+  const std::int32_t* first;  // position of the first entry of each row of W at or behind the row of W' that comes first
+  std::int32_t* next;         // scratch of the same length
+  std::int64_t others;        // rows of W
+};
+
+// Work on so many rows and columns of the pattern at a time; no columns: on all at once.
+struct Blocks {
+  std::int64_t columns, rows;
 };
 
 template <class S, class C>
@@ -25,9 +34,11 @@ struct GatherProduct {
   const S* bias;  // null: none
   const S* x;
   S* y;
-  std::int64_t batch, x_stride, y_stride;
+  std::int64_t cols, batch, x_stride, y_stride;
   bool relu;
-  bool prefetch;  // X is larger than the cache
+  bool prefetch;         // X is larger than the first cache
+  Blocks blocks;
+  std::int32_t* resume;  // with blocks: scratch, one number for each row
 };
 
 template <class S, class C>
@@ -38,8 +49,10 @@ struct FusedProduct {
   const S* b;       // (cols x batch)
   S* da;            // (rows x batch); null: not wanted
   C* dvalues;       // nnz
-  std::int64_t batch, a_stride, b_stride, da_stride;
-  bool prefetch;  // B is larger than the cache
+  std::int64_t cols, batch, a_stride, b_stride, da_stride;
+  bool prefetch;  // B is larger than the first cache
+  Blocks blocks;
+  std::int32_t* resume;
 };
 
 template <class S>
