@@ -1,6 +1,10 @@
 """gossamer: neural networks in which little fires and little is wired."""
 
-from gossamer import activity, connectivity, data, evaluate, functional, kernels, plasticity
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gossamer import activity, connectivity, data, evaluate, functional, kernels, plasticity, projections
 from gossamer.activity import AllReLU, Hoyer, SReLU, TopK
 from gossamer.connectivity import (
     Pattern,
@@ -8,22 +12,54 @@ from gossamer.connectivity import (
     SparseLinear,
     SparseLinearReLU,
     allocate_densities,
+    compact_,
+    constraints,
     sparsify_,
 )
 from gossamer.errors import InputError
 from gossamer.evaluate import summary
 from gossamer.kernels import Code
-from gossamer.plasticity import Rewire, drop, grow
+from gossamer.plasticity import (
+    CTRE,
+    SET,
+    CoDACoRSET,
+    CoDASET,
+    CoPACoRSET,
+    CoPASET,
+    CoRSET,
+    GradualMagnitudePruning,
+    Rewire,
+    RigL,
+    drop,
+    grow,
+    importance_prune_,
+    magnitude_prune_,
+)
+
+if TYPE_CHECKING:
+    from gossamer import estimators as estimators
+    from gossamer.estimators import SparseClassifier as SparseClassifier
+    from gossamer.estimators import SparseFeatureSelector as SparseFeatureSelector
+    from gossamer.estimators import SparseRegressor as SparseRegressor
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "CTRE",
+    "SET",
     "AllReLU",
+    "CoDACoRSET",
+    "CoDASET",
+    "CoPACoRSET",
+    "CoPASET",
+    "CoRSET",
     "Code",
+    "GradualMagnitudePruning",
     "Hoyer",
     "InputError",
     "Pattern",
     "Rewire",
+    "RigL",
     "SReLU",
     "SparseConv2d",
     "SparseLinear",
@@ -32,14 +68,35 @@ __all__ = [
     "__version__",
     "activity",
     "allocate_densities",
+    "compact_",
     "connectivity",
+    "constraints",
     "data",
     "drop",
     "evaluate",
     "functional",
     "grow",
+    "importance_prune_",
     "kernels",
+    "magnitude_prune_",
     "plasticity",
+    "projections",
     "sparsify_",
     "summary",
 ]
+
+_LAZY = ("SparseClassifier", "SparseFeatureSelector", "SparseRegressor", "estimators")
+
+
+def __getattr__(name: str) -> Any:
+    """The estimators, which need scikit-learn, are imported when they are asked for."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    estimators = import_module("gossamer.estimators")
+    return estimators if name == "estimators" else getattr(estimators, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -33,11 +33,11 @@ def test_a_literal_table() -> None:
         "unwired in",
         "unwired out",
     ]
-    first = ["0", "SparseLinear", "3", "4", "0.3333", "4", "32 B", "84 B", "4"]
+    first = ["0", "SparseLinear", "3", "4", "0.3333", "4", "32 B", "68 B", "4"]
     assert rows[2] == [*first, "3", "83.3%", "62.5%", "1", "1", "1"]
     assert rows[3] == ["3", "Linear", "4", "2", "1", "8", "40 B", "0 B", "8", "5", "62.5%", "0", "0"]
     assert rows[4] == ["other", "4 B"]
-    assert rows[6] == ["total", "12", "76 B", "84 B", "12", "8"]
+    assert rows[6] == ["total", "12", "76 B", "68 B", "12", "8"]
     assert len(rows) == 7
     assert found.unwired == {"0": (1, 1), "3": (0, 0)}
     assert found.activity["0"].dead_units == 1
@@ -78,7 +78,7 @@ def test_sizes_have_units() -> None:
     assert "(model)" in text
     assert "500,000" in text
     assert "2.0 MB" in text
-    assert "6.0 MB" in text
+    assert "4.0 MB" in text
 
 
 def test_a_model_without_linear_layers() -> None:
@@ -98,10 +98,10 @@ def test_a_literal_table_of_convolutions() -> None:
     rows = [line.split("  ") for line in str(summary(model, x)).splitlines()]
     rows = [[cell.strip() for cell in row if cell.strip()] for row in rows]
     assert rows[0][7:11] == ["indices", "positions", "MACs", "active MACs"]
-    first = ["0", "SparseConv2d", "2×2×2", "2", "0.125", "2", "8 B", "72 B", "6", "12", "10"]
+    first = ["0", "SparseConv2d", "2×2×2", "2", "0.125", "2", "8 B", "64 B", "6", "12", "10"]
     assert rows[2] == [*first, "87.5%", "50.0%", "1", "1", "1"]
     assert rows[3] == ["4", "Linear", "12", "1", "1", "12", "48 B", "0 B", "1", "12", "6", "50.0%", "0", "0"]
-    assert rows[6] == ["total", "14", "72 B", "72 B", "24", "16"]
+    assert rows[6] == ["total", "14", "72 B", "64 B", "24", "16"]
     without = str(summary(model)).splitlines()
     assert "positions" not in without[0]
     assert without[2].split()[-3:] == ["B", "1", "1"]  # no multiply-adds

@@ -83,6 +83,9 @@ def _metrics(network: dict[str, Any], rng: np.random.Generator) -> list[dict[str
         validation = train - gap * (1 - np.exp(-rate * epoch)) + rng.normal(0, 0.008)
         moved = int(0.3 * network["connections"] * (1 - epoch / (1.3 * network["epochs"])))
         rewired = moved if network["network"] == "sparse" and epoch < network["epochs"] else 0
+        links = {layer["name"]: layer["connections"] for layer in network["layers"][:-1]}
+        apart = {name: round(rewired * count / sum(links.values())) for name, count in links.items()}
+        rewired = sum(apart.values())
         lines.append(
             {
                 "network": network["network"],
@@ -96,6 +99,7 @@ def _metrics(network: dict[str, Any], rng: np.random.Generator) -> list[dict[str
                 "seconds": network["training_seconds"] / network["epochs"],
                 "born": rewired,
                 "died": rewired,
+                "moved": {name: [count, count] for name, count in apart.items()} if rewired else {},
             }
         )
     return lines
@@ -150,7 +154,7 @@ def make_run() -> MakeRun:
             for line in _metrics(net, np.random.default_rng([net["seed"], net["network"] == "dense"]))
         ]
         if not rewire:
-            lines = [line | {"born": 0, "died": 0} for line in lines]
+            lines = [line | {"born": 0, "died": 0, "moved": {}} for line in lines]
         data: dict[str, Any] = {
             "name": name or ("digits" if image else "breast_cancer"),
             "train": 1150,

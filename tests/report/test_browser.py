@@ -229,6 +229,16 @@ def test_numbers_are_shown_in_full(browser: Browser, pages: dict[str, Path]) -> 
     assert re.search(r"^sparse 0\.\d+ ", tip, re.MULTILINE)
 
 
+def test_births_and_deaths_of_a_layer_are_shares_of_its_links(browser: Browser, pages: dict[str, Path]) -> None:
+    browser.open(pages["image"])
+    browser.press('[data-chart="moved:1"]', "\ue011")  # Home
+    data = json.loads(browser.run("return document.getElementById('data').textContent"))["rewired"]
+    layer = data["layers"][1]
+    tip = browser.run("return document.getElementById('tip').textContent")
+    assert tip.startswith("epoch 1\nborn ")
+    assert f"{100 * layer['born'][0] / layer['links']:.1f}\u00a0% of the layer's links" in tip
+
+
 @pytest.mark.parametrize(("name", "state"), [("image", CANVAS), ("table", RANKED)])
 def test_measure_of_the_wiring_can_be_changed(browser: Browser, pages: dict[str, Path], name: str, state: str) -> None:
     browser.open(pages[name])

@@ -400,6 +400,34 @@ def test_curves_are_means_over_seeds_and_time_adds_up(run: Path) -> None:
     assert curves["mean"]["time"][-1] == pytest.approx(float(total), rel=1e-5)
 
 
+def test_births_and_deaths_of_each_layer_add_up_to_all(run: Path) -> None:
+    rewired = embedded(report.write(run))["rewired"]
+    assert [layer["layer"] for layer in rewired["layers"]] == ["0", "2"]
+    for way in ("born", "died"):
+        total = np.sum([layer[way] for layer in rewired["layers"]], axis=0)
+        assert total.tolist() == pytest.approx(rewired[way])
+    assert rewired["layers"][0]["links"] == report.read(run).sparse[0].layers[0].connections
+
+
+def test_runs_that_did_not_record_layers_stay_readable(run: Path) -> None:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    old = [{key: value for key, value in line.items() if key != "moved"} for line in lines]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in old))
+    page = report.write(run)
+    assert embedded(page)["rewired"]["layers"] == []
+    assert 'data-chart="rewired"' in page.read_text("utf-8")
+    assert 'data-chart="moved:0"' not in page.read_text("utf-8")
+
+
+@pytest.mark.parametrize("moved", [{"0": 3}, {"0": [1]}, {"0": [1, -1]}, {"0": [1, True]}, [1, 2]])
+def test_damaged_births_and_deaths_are_refused(run: Path, moved: object) -> None:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    lines[0]["moved"] = moved
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(InputError, match="moved must"):
+        report.read(run)
+
+
 def test_map_keeps_every_degree_exactly(run: Path) -> None:
     packed = embedded(report.write(run))["wiring"]
     wiring = report.read(run).wiring

@@ -23,7 +23,7 @@ def samples(dataset: Dataset) -> dict[str, Samples]:
 
 
 def make(options: Options, dataset: Dataset, *, sparse: bool = True, seed: int = 0) -> Fit:
-    return Fit(options, sparse=sparse, seed=seed, classes=3, **samples(dataset))
+    return Fit(options, sparse=sparse, seed=seed, outputs=3, **samples(dataset))
 
 
 def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
@@ -97,6 +97,9 @@ def test_rewiring_follows_every_epoch_but_the_last(options: Options, dataset: Da
     history = list(fit.run())
     assert all(epoch.died == epoch.born > 0 for epoch in history[:-1])
     assert (history[-1].died, history[-1].born) == (0, 0)
+    assert all(sum(born for born, _ in epoch.moved.values()) == epoch.born for epoch in history)
+    assert all(sum(died for _, died in epoch.moved.values()) == epoch.died for epoch in history)
+    assert {layer for epoch in history[:-1] for layer in epoch.moved} <= {"linear1", "linear2", "output"}
     assert len({epoch.connections for epoch in history}) == 1
 
 

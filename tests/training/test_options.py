@@ -49,7 +49,7 @@ def test_toml_is_what_a_reader_expects() -> None:
         ({"density": float("nan")}, "density"),
         ({"output_density": 1.5}, "output_density"),
         ({"allocate": "evenly"}, "allocate"),
-        ({"activity": "sigmoid"}, "activity"),
+        ({"activity": "tanh"}, "activity"),
         ({"dropout": -0.1}, "dropout"),
         ({"rewire": "SETT"}, "rewire must be one of 'none', 'SET'"),
         ({"fraction": 1.0}, "fraction"),

@@ -20,12 +20,13 @@ from gossamer.bench.command import bench
 from gossamer.cli import terminal
 from gossamer.errors import InputError
 from gossamer.plasticity import PRESETS
+from gossamer.studies.command import study
 from gossamer.training import DivergedError, Options, RunFolder, Watch, load_model, resume
 from gossamer.training import train as train_run
 from gossamer.training.files import write_atomically
 from gossamer.training.options import REWIRINGS, sizes_for
 
-__all__ = ["bench", "predict", "report", "summary", "train"]
+__all__ = ["bench", "predict", "report", "study", "summary", "train"]
 
 _WITH_RESUME = {"command", "resume", "no_report", "quiet", "json"}
 

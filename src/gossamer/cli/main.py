@@ -21,10 +21,11 @@ import torch
 import gossamer
 from gossamer.bench import command as bench
 from gossamer.errors import InputError
+from gossamer.studies import command as study
 
 __all__ = ["main", "parser"]
 
-_EXTRAS = {"rich", "sklearn", "scipy", "pandas", "PIL", "safetensors", "jinja2", "markupsafe"}
+_EXTRAS = {"joblib", "rich", "sklearn", "scipy", "pandas", "PIL", "safetensors", "jinja2", "markupsafe"}
 
 _TOP = """\
 Neural networks in which little fires and little is wired.
@@ -158,6 +159,7 @@ def parser() -> argparse.ArgumentParser:
     summary.add_argument("run", type=Path, metavar="RUN", help="the folder of a finished run")
     summary.add_argument("--json", action="store_true", help="print results.json instead")
 
+    study.add_parser(commands)
     bench.add_parser(commands)
     return top
 

@@ -1,5 +1,32 @@
 """Networks built from sparse activity and sparse connectivity."""
 
-from gossamer.models.mlp import MLP, activity_from
+from __future__ import annotations
 
-__all__ = ["MLP", "activity_from"]
+from typing import TYPE_CHECKING
+
+from gossamer.models.dictionary import Dictionary
+from gossamer.models.mlp import MLP, activity_from
+from gossamer.models.patches import map_patches, sample_patches
+from gossamer.models.pursuit import orthogonal_matching_pursuit
+
+if TYPE_CHECKING:
+    from gossamer.estimators.dictionary import DictionaryLearner
+
+__all__ = [
+    "MLP",
+    "Dictionary",
+    "DictionaryLearner",
+    "activity_from",
+    "map_patches",
+    "orthogonal_matching_pursuit",
+    "sample_patches",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Estimators are imported when asked for: they need scikit-learn."""
+    if name == "DictionaryLearner":
+        from gossamer.estimators.dictionary import DictionaryLearner
+
+        return DictionaryLearner
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

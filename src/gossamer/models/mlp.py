@@ -8,23 +8,33 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from gossamer.activity import Hoyer, TopK
+from gossamer.activity import AllReLU, Hoyer, SReLU, TopK
 from gossamer.connectivity import FeatureMajorLinear, SparseLinear, allocate_densities
 from gossamer.connectivity.allocate import Allocation
 from gossamer.errors import InputError, check_count, check_fraction
+from gossamer.models.noise import Dropout
 
 __all__ = ["MLP", "activity_from"]
 
-_SPECS = '"relu", "hoyer:0.8" (sparseness in (0, 1)), "topk:100" (live units) or "none"'
+_SPECS = (
+    '"relu", "hoyer:0.8" (sparseness in (0, 1)), "topk:100" (live units), "srelu", "allrelu:0.6" (slope), "sigmoid" '
+    'or "none"'
+)
+_PLAIN: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "none": nn.Identity}
 
 
-def activity_from(spec: str, units: int | None = None) -> nn.Module:
+def activity_from(
+    spec: str, units: int | None = None, *, position: int = 1, generator: torch.Generator | None = None
+) -> nn.Module:
     """The module that a short text describes, for a layer of ``units`` (default: of any number).
 
     ``"relu"``       max(x, 0)
     ``"hoyer:σ"``    projection of each sample onto the non-negative vectors of Hoyer's sparseness σ and length
                      √(units / 6) (1 if units aren't given)
     ``"topk:k"``     the k largest units of each sample, the others 0
+    ``"srelu"``      `SReLU`, S-shaped, with four learned numbers for each unit, drawn by ``generator``
+    ``"allrelu:α"``  `AllReLU`, of the slope that belongs to the hidden layer number ``position``
+    ``"sigmoid"``    1 / (1 + exp(−x))
     ``"none"``       the identity
 
     The length is that of a ReLU layer at the start of training on inputs of unit variance, whose units have variance
@@ -32,8 +42,10 @@ def activity_from(spec: str, units: int | None = None) -> nn.Module:
     the logits of wide layers so small that training with usual learning rates is slow.
     """
     name, colon, argument = str(spec).strip().lower().partition(":")
-    if not colon and name in ("relu", "none"):
-        return nn.ReLU() if name == "relu" else nn.Identity()
+    if not colon and name in _PLAIN:
+        return _PLAIN[name]()
+    if not colon and name == "srelu":
+        return SReLU(units or 1, generator=generator)
     try:
         if name == "hoyer":
             if units is not None and units < 2:
@@ -41,6 +53,8 @@ def activity_from(spec: str, units: int | None = None) -> nn.Module:
             return Hoyer(float(argument), norm=1.0 if units is None else math.sqrt(units / 6))
         if name == "topk":
             return TopK(check_count("k", int(argument), low=1, high=units))
+        if name == "allrelu":
+            return AllReLU(float(argument), position)
     except InputError as error:
         raise InputError(f"activity {spec!r}: {error}") from None
     except ValueError:  # not a number after the colon
@@ -100,9 +114,9 @@ class MLP(nn.Module):
         super().__init__()
         for i, ((outputs, inputs), share) in enumerate(zip(shapes, densities, strict=True), start=1):
             self.add_module(f"linear{i}", _linear(inputs, outputs, share, generator, twin=density is None))
-            self.add_module(f"activity{i}", activity_from(activity, outputs))
+            self.add_module(f"activity{i}", activity_from(activity, outputs, position=i, generator=generator))
             if dropout:
-                self.add_module(f"dropout{i}", nn.Dropout(dropout))
+                self.add_module(f"dropout{i}", Dropout(dropout))
         self.add_module("output", _linear(sizes[-1], out_features, output_density, generator, twin=density is None))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -221,6 +221,17 @@
           text: `epoch ${e}\nborn ${number(born[i])}, died ${number(died[i])}\n${percent(born[i] / (connections[i] || 1))} of all links` })),
       });
     },
+    moved(box, index) {
+      const { epoch, layers } = data.rewired;
+      const share = (layer, values) => values.map((v) => v / (layer.links || 1));
+      const top = (which) => Math.max(...layers.flatMap((layer) => share(layer, layer[which])), 1e-9) * 1.08;
+      const layer = layers[+index], born = share(layer, layer.born), died = share(layer, layer.died);
+      bars(box, {
+        x: [epoch[0] - 0.5, epoch.at(-1) + 0.5], y: [-top("died"), top("born")], whole: true, xText: number, yText: (v) => tickPercent(Math.abs(v)),
+        bars: epoch.map((e, i) => ({ from: e - 0.5, to: e + 0.5, up: born[i], down: died[i],
+          text: `epoch ${e}\nborn ${number(layer.born[i])}, died ${number(layer.died[i])}\n${percent(born[i])} of the layer's links` })),
+      });
+    },
     fans(box, layer, way) {
       const { counts, edges } = data.fans[+layer][way];
       if (!counts.length) { box.textContent = "No links."; return; }

@@ -26,7 +26,7 @@ from . import compare, text
 from .read import Layer, NetworkName, Run, read
 from .series import comparison_series, run_series
 
-__all__ = ["render", "render_comparison", "table", "write"]
+__all__ = ["render", "render_comparison", "render_template", "table", "write"]
 
 
 def _resource(name: str) -> str:
@@ -54,7 +54,8 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def _render(template: str, data: dict[str, Any], **context: Any) -> str:
+def render_template(template: str, **context: Any) -> str:
+    """A page from the template of that name: style and script inside, ``data`` for the charts if it has any."""
     script = _resource("charts.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
@@ -64,7 +65,6 @@ def _render(template: str, data: dict[str, Any], **context: Any) -> str:
             style=Markup(_resource("style.css")),
             script=Markup(script),
             script_digest=digest,
-            data=_embed(data),
             **context,
         )
     )
@@ -93,9 +93,9 @@ def render(run: Run) -> str:
     """The page of one run."""
     values, rows = run_series(run), compare.rows(run)
     sure = compare.accuracy(run, "sparse")
-    return _render(
+    return render_template(
         "run.html.j2",
-        values,
+        data=_embed(values),
         run=run,
         title=f"{run.data.name}: sparse against dense",
         headline=compare.headline(run),
@@ -118,9 +118,9 @@ def _differing(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
 
 def render_comparison(runs: Sequence[Run]) -> str:
     """The page of several runs."""
-    return _render(
+    return render_template(
         "comparison.html.j2",
-        comparison_series(runs),
+        data=_embed(comparison_series(runs)),
         runs=[
             (run, {row.label: row for row in compare.rows(run)}, compare.connection_share(run), compare.headline(run))
             for run in runs

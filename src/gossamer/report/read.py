@@ -1,7 +1,7 @@
 """A run folder, read and checked.
 
 A finished run holds ``config.toml`` (the resolved options), ``metrics.jsonl`` (one object a line: network, seed, epoch,
-losses, accuracies, connections, seconds, links born and died), ``results.json`` (what was measured at the end, for each
+losses, accuracies, connections, seconds, links born and died, in all and in each layer), ``results.json`` (what was measured at the end, for each
 network and seed) and, if the wiring was recorded, ``wiring.npz``: ``strength`` (snapshots, features), the sum of |w|
 over the links that leave each input; ``degree`` (snapshots, features), their number; ``epochs`` (snapshots,).
 Inputs of image data are in row-major order of ``data.image`` = (height, width, channels).
@@ -104,7 +104,7 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """One line of ``metrics.jsonl``."""
+    """One line of ``metrics.jsonl``; ``moved`` holds links born and died by layer, nothing in runs of older versions."""
 
     network: NetworkName
     seed: int
@@ -117,6 +117,7 @@ class Epoch:
     seconds: float
     born: int
     died: int
+    moved: dict[str, tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +256,16 @@ def _epoch(fields: Fields) -> Epoch:
         seconds=fields.number("seconds"),
         born=fields.count("born"),
         died=fields.count("died"),
+        moved=_moved(fields),
     )
+
+
+def _moved(fields: Fields) -> dict[str, tuple[int, int]]:
+    moved = fields.object("moved").values if "moved" in fields.values else {}
+    for layer, pair in moved.items():
+        if not (isinstance(pair, list) and len(pair) == 2 and all(type(n) is int and n >= 0 for n in pair)):
+            raise InputError(f"{fields.where}: moved must hold two whole numbers for layer {layer!r}, got {pair!r:.60}")
+    return {layer: (born, died) for layer, (born, died) in moved.items()}
 
 
 def _epochs(path: Path) -> tuple[Epoch, ...]:

@@ -64,13 +64,24 @@ def _noise(run: Run, name: NetworkName) -> dict[str, Any]:
 
 
 def _rewired(run: Run) -> dict[str, Any]:
-    """Links born and died after each epoch, averaged over the seeds."""
+    """Links born and died after each epoch, in all and in each layer that is rewired, averaged over the seeds."""
     epochs = sorted({line.epoch for line in run.epochs if line.network == "sparse"})
     lines = {
         epoch: [line for line in run.epochs if (line.network, line.epoch) == ("sparse", epoch)] for epoch in epochs
     }
+
+    def of_layer(layer: str, which: int) -> list[float]:
+        return [float(np.mean([line.moved.get(layer, (0, 0))[which] for line in lines[epoch]])) for epoch in epochs]
+
+    wired = {layer.name: layer.connections for layer in run.sparse[0].layers}
+    layers = dict.fromkeys(layer for line in run.epochs for layer in line.moved)
     return {
         "epoch": epochs,
+        "layers": [
+            {"layer": layer, "links": wired[layer], "born": of_layer(layer, 0), "died": of_layer(layer, 1)}
+            for layer in layers
+            if wired.get(layer)
+        ],
         "born": [float(np.mean([line.born for line in lines[epoch]])) for epoch in epochs],
         "died": [float(np.mean([line.died for line in lines[epoch]])) for epoch in epochs],
         "connections": [float(np.mean([line.connections for line in lines[epoch]])) for epoch in epochs],

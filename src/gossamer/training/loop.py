@@ -10,46 +10,47 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from gossamer.connectivity import SparseLinear
 from gossamer.errors import InputError
+from gossamer.evaluate.importance import strength_out
 from gossamer.evaluate.units import fan_out
 from gossamer.models import MLP
+from gossamer.models.noise import Noise
 from gossamer.plasticity import Rewire, preset, schedule
-from gossamer.training.options import Options
+from gossamer.plasticity.presets import RuleArguments
+from gossamer.training.options import Recipe
+from gossamer.training.samples import Samples
+from gossamer.training.task import CLASSES, Tally, Task
 
-__all__ = ["DivergedError", "Epoch", "Fit", "Samples", "build", "evaluate"]
+__all__ = ["DivergedError", "Epoch", "Fit", "architecture", "build", "evaluate", "make_optimizer", "one_pass"]
 
 TWIN_ACTIVITY = "relu"
 """What fires in the dense twin: the network that one would train otherwise."""
 
 _SNAPSHOTS = 100  # recorded states of the input wiring, at most about so many
 
+OnStep = Callable[[int, Tensor], None]
+
 
 class DivergedError(InputError):
     """The loss is no longer a number."""
-
-
-class Samples(NamedTuple):
-    """Rows ``x`` (n, features) and their classes ``y`` (n), on the device that trains."""
-
-    x: Tensor
-    y: Tensor
 
 
 @dataclass(frozen=True)
 class Epoch:
     """What an epoch (counted from 1) brought.
 
-    Losses are mean cross-entropies in nats, those of training taken during the epoch, before each step. ``seconds``
-    went into training and rewiring, not into validation. ``born`` and ``died`` count the connections that moved.
+    Losses and accuracies are means of a `Task`'s losses and credits, those of training taken during the epoch, before
+    each step; without validation samples, those of validation are 0. ``seconds`` went into training and rewiring, not
+    into validation. ``born`` and ``died`` count the connections that moved, ``moved`` both of them layer by layer.
     """
 
     epoch: int
@@ -61,36 +62,96 @@ class Epoch:
     seconds: float
     born: int
     died: int
+    moved: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
-def evaluate(model: nn.Module, samples: Samples, *, amp: bool = False, batch_size: int = 4096) -> tuple[float, int]:
-    """Mean cross-entropy over ``samples`` and how many of them are classified correctly, with dropout off."""
-    loss, correct = 0.0, 0
+def evaluate(
+    model: nn.Module, samples: Samples, task: Task = CLASSES, *, amp: bool = False, batch_size: int = 4096
+) -> tuple[float, float]:
+    """Mean loss over ``samples`` and their summed credit (of classes, how many are right), with dropout off."""
+    tally = Tally(task)
     training = model.training
     model.eval()
     with torch.inference_mode():
-        for x, y in zip(samples.x.split(batch_size), samples.y.split(batch_size), strict=True):
-            with torch.autocast(x.device.type, torch.bfloat16, enabled=amp):
-                logits = model(x)
-            loss += float(F.cross_entropy(logits.float(), y, reduction="sum"))
-            correct += int((logits.argmax(1) == y).sum())
+        for x, y, weight in samples.batches(batch_size):
+            outputs = _outputs(model, x, amp)
+            tally.add(task.loss(outputs, y, weight), outputs, y, weight)
     model.train(training)
-    return loss / max(1, len(samples.y)), correct
+    return tally.totals()
 
 
-def build(options: Options, features: int, classes: int, *, sparse: bool, seed: int) -> MLP:
+def one_pass(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    samples: Samples,
+    task: Task,
+    *,
+    batch_size: int,
+    seed: tuple[int, int],
+    amp: bool = False,
+    clip: float | None = None,
+    before_step: Callable[[int], None] | None = None,
+    on_step: OnStep | None = None,
+) -> tuple[float, float]:
+    """Train on every sample once, in an order that ``seed`` decides, as it decides what is dropped.
+
+    Mean loss and summed credit, those of each batch taken before its step. ``before_step`` is called with the number
+    0, 1, … of the batch, ``on_step`` afterwards with its number from 1 and its loss.
+    """
+    device = samples.x.device
+    order_seed, noise_seed = np.random.SeedSequence(seed).generate_state(2, np.uint64).tolist()
+    order = torch.randperm(len(samples.y), generator=torch.Generator().manual_seed(order_seed)).to(device)
+    noisy = [module for module in model.modules() if isinstance(module, Noise)]
+    noise = torch.Generator(device).manual_seed(noise_seed) if noisy else None
+    tally = Tally(task)
+    model.train()
+    try:
+        for module in noisy:
+            module.generator = noise
+        for step, (x, y, weight) in enumerate(samples.batches(batch_size, order)):
+            if before_step is not None:
+                before_step(step)
+            outputs = _outputs(model, x, amp)
+            loss = task.loss(outputs, y, weight)
+            optimizer.zero_grad()
+            loss.backward()
+            if clip is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), clip)
+            optimizer.step()
+            tally.add(loss, outputs, y, weight)
+            if on_step is not None:
+                on_step(step + 1, loss.detach())
+    finally:
+        for module in noisy:
+            module.generator = None
+    return tally.totals()
+
+
+def _outputs(model: nn.Module, x: Tensor, amp: bool) -> Tensor:
+    if not amp:
+        return model(x)  # type: ignore[no-any-return]
+    with torch.autocast(x.device.type, torch.bfloat16):
+        return model(x).float()  # type: ignore[no-any-return]
+
+
+def architecture(options: Recipe, features: int, outputs: int, *, sparse: bool = True) -> dict[str, Any]:
+    """The arguments of `MLP`, as numbers, texts and lists: of the sparse network, or of its dense twin."""
+    return {
+        "in_features": features,
+        "hidden": list(options.hidden),
+        "out_features": outputs,
+        "density": options.density if sparse else None,
+        "output_density": options.output_density if sparse else None,
+        "allocate": options.allocate,
+        "activity": options.activity if sparse else TWIN_ACTIVITY,
+        "dropout": options.dropout,
+    }
+
+
+def build(options: Recipe, features: int, outputs: int, *, sparse: bool, seed: int) -> MLP:
     """The untrained network of ``seed``, or its dense twin."""
-    return MLP(
-        features,
-        options.hidden,
-        classes,
-        density=options.density if sparse else None,
-        output_density=options.output_density if sparse else None,
-        allocate=options.allocate,
-        activity=options.activity if sparse else TWIN_ACTIVITY,
-        dropout=options.dropout,
-        generator=torch.Generator().manual_seed(seed),
-    )
+    arguments = architecture(options, features, outputs, sparse=sparse)
+    return MLP(**arguments, generator=torch.Generator().manual_seed(seed))
 
 
 class Fit:
@@ -100,97 +161,100 @@ class Fit:
         options: what to train and how.
         sparse: the sparse network, or its dense twin.
         seed: of wiring, weights, order and dropout.
-        classes: number of classes, the outputs.
-        train, validation: the samples.
+        outputs: number of outputs, such as classes.
+        train, validation: the samples; of those to validate on there may be none.
+        task: what the outputs are to tell.
+        rule: how to rewire, if not by the rule that ``options`` name.
+        model: go on with this one, on the device of the samples, instead of a new one.
 
     ``run`` trains; ``state_dict`` at the end of any epoch is all that another `Fit` needs to go on from there.
     """
 
     def __init__(
-        self, options: Options, *, sparse: bool, seed: int, classes: int, train: Samples, validation: Samples
+        self,
+        options: Recipe,
+        *,
+        sparse: bool,
+        seed: int,
+        outputs: int,
+        train: Samples,
+        validation: Samples,
+        task: Task = CLASSES,
+        rule: RuleArguments | None = None,
+        model: nn.Module | None = None,
     ) -> None:
-        self.options, self.sparse, self.seed = options, sparse, seed
+        self.options, self.sparse, self.seed, self.task = options, sparse, seed, task
         self.train, self.validation = train, validation
-        self.model = build(options, train.x.shape[1], classes, sparse=sparse, seed=seed).to(train.x.device)
-        self.optimizer = _optimizer(options, self.model)
-        evolving = options.rewire != "none" and any(isinstance(m, SparseLinear) for m in self.model.modules())
-        self.rewire: Rewire | None = None
-        if evolving:
+        if model is None:
+            model = build(options, train.x.shape[1], outputs, sparse=sparse, seed=seed)
+            model.to(train.x.device, train.x.dtype)
+        self.model = model
+        self.optimizer = make_optimizer(options, self.model)
+        if rule is None and options.rewire != "none":
             fraction = schedule.constant(options.fraction)
             if options.schedule == "cosine":
                 fraction = schedule.cosine(options.fraction, options.epochs)
-            self.rewire = Rewire(
-                self.model, self.optimizer, **preset(options.rewire, fraction), inputs=train.x, seed=seed
-            )
+            rule = preset(options.rewire, fraction)
+        self.rewire: Rewire | None = None
+        if rule is not None and any(isinstance(m, SparseLinear) for m in self.model.modules()):
+            self.rewire = Rewire(self.model, self.optimizer, **rule, inputs=train.x, seed=seed)
         self.history: list[Epoch] = []
         self.best: dict[str, Any] | None = None  # epoch, loss and model, if patience asks for them
         self.finished = False
         self.wiring: dict[int, tuple[Tensor, Tensor]] = {}  # epoch -> strength, degree
         self._record_wiring(0)
 
-    def run(self, on_step: Callable[[int, Tensor], None] | None = None) -> Iterator[Epoch]:
+    def run(self, on_step: OnStep | None = None) -> Iterator[Epoch]:
         """Train to the end, yielding after each epoch; ``on_step(step, loss)`` is called after each batch."""
         while not self.finished:
-            yield self._epoch(on_step or _ignore)
+            yield self._epoch(on_step)
 
     @property
     def steps(self) -> int:
         """Batches in an epoch."""
         return math.ceil(len(self.train.y) / self.options.batch_size)
 
-    def _epoch(self, on_step: Callable[[int, Tensor], None]) -> Epoch:
-        options, model, device = self.options, self.model, self.train.x.device
+    def _epoch(self, on_step: OnStep | None) -> Epoch:
+        options, model = self.options, self.model
         epoch = len(self.history) + 1
         start = time.perf_counter()
-        order_seed, noise_seed = np.random.SeedSequence([self.seed, epoch]).generate_state(2, np.uint64).tolist()
-        order = torch.randperm(len(self.train.y), generator=torch.Generator().manual_seed(order_seed)).to(device)
-        total_loss = torch.zeros((), device=device)
-        correct = torch.zeros((), dtype=torch.int64, device=device)
-        model.train()
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            torch.manual_seed(noise_seed)  # for dropout
-            for step, rows in enumerate(order.split(options.batch_size)):
-                self._set_learning_rate((epoch - 1) * self.steps + step)
-                x, y = self.train.x[rows], self.train.y[rows]
-                with torch.autocast(device.type, torch.bfloat16, enabled=options.amp):
-                    logits = model(x)
-                loss = F.cross_entropy(logits.float(), y)
-                self.optimizer.zero_grad()
-                loss.backward()
-                if options.clip is not None:
-                    nn.utils.clip_grad_norm_(model.parameters(), options.clip)
-                self.optimizer.step()
-                total_loss += loss.detach() * len(y)
-                correct += (logits.argmax(1) == y).sum()
-                on_step(step + 1, loss.detach())
-        if device.type != "cpu":
-            total_loss.item()  # wait for the device before looking at the clock
+        train_loss, train_credit = one_pass(
+            model,
+            self.optimizer,
+            self.train,
+            self.task,
+            batch_size=options.batch_size,
+            seed=(self.seed, epoch),
+            amp=options.amp,
+            clip=options.clip,
+            before_step=partial(self._set_learning_rate, (epoch - 1) * self.steps),
+            on_step=on_step,
+        )
         seconds = time.perf_counter() - start
-        validation_loss, validation_correct = evaluate(model, self.validation, amp=options.amp)
-        train_loss = float(total_loss) / len(self.train.y)
+        validation_loss, validation_credit = evaluate(model, self.validation, self.task, amp=options.amp)
         if not (math.isfinite(train_loss) and math.isfinite(validation_loss)):
             raise DivergedError(
                 f"training diverged in epoch {epoch}: the loss is {train_loss:g} in training and "
                 f"{validation_loss:g} in validation. Lower the learning rate, {options.learning_rate:g} now"
             )
         self._note_best(epoch, validation_loss)
-        born = died = 0
+        moved: dict[str, tuple[int, int]] = {}
         if self.rewire is not None and not self.finished:
             start = time.perf_counter()
-            changes = self.rewire.step(score=validation_correct)
-            died = sum(change.died.numel() for change in changes)
-            born = sum(change.born.numel() for change in changes)
+            changes = self.rewire.step(score=validation_credit if len(self.validation.y) else -train_loss)
+            moved = {change.layer: (change.born.numel(), change.died.numel()) for change in changes}
             seconds += time.perf_counter() - start
         record = Epoch(
             epoch=epoch,
             train_loss=train_loss,
-            train_accuracy=int(correct) / len(self.train.y),
+            train_accuracy=train_credit / len(self.train.y),
             validation_loss=validation_loss,
-            validation_accuracy=validation_correct / max(1, len(self.validation.y)),
+            validation_accuracy=validation_credit / max(1, len(self.validation.y)),
             connections=_connections(model),
             seconds=seconds,
-            born=born,
-            died=died,
+            born=sum(born for born, _ in moved.values()),
+            died=sum(died for _, died in moved.values()),
+            moved=moved,
         )
         self.history.append(record)
         self._record_wiring(epoch)
@@ -208,10 +272,10 @@ class Fit:
         if self.finished:
             self.model.load_state_dict(self.best["model"])
 
-    def _set_learning_rate(self, step: int) -> None:
+    def _set_learning_rate(self, behind: int, step: int) -> None:
         rate = self.options.learning_rate
         if self.options.schedule == "cosine":
-            rate *= 0.5 * (1 + math.cos(math.pi * step / (self.options.epochs * self.steps)))
+            rate *= 0.5 * (1 + math.cos(math.pi * (behind + step) / (self.options.epochs * self.steps)))
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["scale"]
 
@@ -221,13 +285,7 @@ class Fit:
         if not (self.sparse and wanted):
             return
         first = next(m for m in self.model.modules() if isinstance(m, SparseLinear | nn.Linear))
-        if isinstance(first, SparseLinear):
-            columns = first.pattern.col_indices.long()
-            strength = torch.zeros(first.in_features, device=columns.device)
-            strength.index_add_(0, columns, first.values.detach().abs())
-        else:
-            strength = first.weight.detach().abs().sum(0)
-        self.wiring[epoch] = strength.cpu(), fan_out(first).cpu()
+        self.wiring[epoch] = strength_out(first).cpu(), fan_out(first).cpu()
 
     # ---- what a checkpoint holds -----------------------------------------------------------------------------------
 
@@ -254,16 +312,12 @@ class Fit:
         self.wiring = {epoch: (pair[0], pair[1]) for epoch, pair in state["wiring"].items()}
 
 
-def _ignore(step: int, loss: Tensor) -> None:
-    pass
-
-
 def _connections(model: nn.Module) -> int:
     linear = (m for m in model.modules() if isinstance(m, SparseLinear | nn.Linear))
     return sum(m.nnz if isinstance(m, SparseLinear) else m.weight.numel() for m in linear)
 
 
-def _optimizer(options: Options, model: nn.Module) -> torch.optim.Optimizer:
+def make_optimizer(options: Recipe, model: nn.Module) -> torch.optim.Optimizer:
     """The optimizer, with a ``scale`` for each group of parameters by which its learning rate is multiplied.
 
     Weights of a sparse layer start larger than those of a dense one by 1/√density. Adam's steps are as long as the

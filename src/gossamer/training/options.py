@@ -14,23 +14,19 @@ from gossamer.errors import InputError, check_choice, check_count, check_fractio
 from gossamer.models import activity_from
 from gossamer.plasticity import PRESETS
 
-__all__ = ["REWIRINGS", "Options", "sizes_for"]
+__all__ = ["REWIRINGS", "SMALL", "Options", "Recipe", "sizes_for"]
 
 REWIRINGS = ("none", *PRESETS)
+SMALL = 50_000
+"""Numbers in a table up to which it counts as small: what a step costs is then not arithmetic."""
+
 _OPTIMIZERS = ("adam", "adamw", "sgd")
 _SCHEDULES = ("constant", "cosine")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
-    """Everything that decides what a run computes.
-
-    ``data`` is a data set's name or a file, ``target`` its label column. ``seeds`` networks of each kind are trained,
-    with the seeds ``seed``, ``seed + 1``, … for wiring, weights, order of samples and dropout; all of them share one
-    division into training, validation and test rows, that of ``seed``.
-
-    The dense ``twin`` has the same hidden layers, seeds, epochs, optimizer and learning rate; its units are ReLU, as in
-    the network that one would train without this package.
+class Recipe:
+    """What network is trained, and how, whatever the data.
 
     The ``learning_rate`` is that of dense layers; with Adam, the weights of a sparse one take 1/√density times as much,
     since they start so much larger. The rule ``rewire`` (see `gossamer.plasticity.PRESETS`) moves the share
@@ -42,8 +38,6 @@ class Options:
     of the gradient.
     """
 
-    data: str
-    target: str | None = None
     hidden: tuple[int, ...]
     density: float = 0.1
     output_density: float | None = None
@@ -61,12 +55,7 @@ class Options:
     weight_decay: float = 0.0
     clip: float | None = None
     patience: int | None = None
-    twin: bool = True
-    seed: int = 0
-    seeds: int = 1
-    device: str = "cpu"
     amp: bool = False
-    threads: int
 
     def __post_init__(self) -> None:
         _check_types(self)
@@ -91,14 +80,38 @@ class Options:
             _check_positive("clip", self.clip)
         if self.patience is not None:
             check_count("patience", self.patience, low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Recipe):
+    """Everything that decides what a run computes: a `Recipe`, the data, and how many networks.
+
+    ``data`` is a data set's name or a file, ``target`` its label column. ``seeds`` networks of each kind are trained,
+    with the seeds ``seed``, ``seed + 1``, … for wiring, weights, order of samples and dropout; all of them share one
+    division into training, validation and test rows, that of ``seed``.
+
+    The dense ``twin`` has the same hidden layers, seeds, epochs, optimizer and learning rate; its units are ReLU, as in
+    the network that one would train without this package.
+    """
+
+    data: str
+    target: str | None = None
+    twin: bool = True
+    seed: int = 0
+    seeds: int = 1
+    device: str = "cpu"
+    threads: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         check_count("seed", self.seed, high=2**31)
         check_count("seeds", self.seeds, low=1, high=1000)
         check_count("threads", self.threads, low=1)
 
     def to_toml(self) -> str:
-        """One ``key = value`` line for each option that is set; None is left out."""
+        """One ``key = value`` line for each option that is set, the data's first; None is left out."""
         lines = []
-        for field in fields(self):
+        for field in sorted(fields(self), key=lambda field: field.name not in ("data", "target")):
             value = getattr(self, field.name)
             if value is not None:
                 # JSON's numbers, lists, booleans and texts are TOML's too, but for one character.
@@ -140,7 +153,7 @@ def sizes_for(samples: int, features: int) -> dict[str, Any]:
     batch_size = 32 if samples < 5000 else 64 if samples < 20000 else 128
     steps = math.ceil(samples / batch_size)
     epochs = min(100, max(10, round(2000 / steps)))
-    hidden = (1000, 1000) if samples * features > 50_000 else (300, 300)
+    hidden = (1000, 1000) if samples * features > SMALL else (300, 300)
     return {"hidden": hidden, "epochs": epochs, "batch_size": batch_size}
 
 
@@ -149,7 +162,7 @@ def _check_positive(name: str, value: float, *, zero: bool = False) -> None:
         raise InputError(f"{name} must be a finite number {'of at least' if zero else 'above'} 0, got {value!r}")
 
 
-def _check_types(options: Options) -> None:
+def _check_types(options: Recipe) -> None:
     """The annotations hold: values may come from a file that somebody edited."""
     kinds: dict[str, tuple[type, ...]] = {"str": (str,), "float": (int, float), "int": (int,), "bool": (bool,)}
     kinds |= {"tuple[int, ...]": (tuple,), "Allocation": (str,)}

@@ -14,7 +14,8 @@ from gossamer import kernels
 from gossamer.connectivity import SparseLinear
 from gossamer.data import Dataset
 from gossamer.evaluate import accuracy_under_noise, cost, latency, measure_activity
-from gossamer.training.loop import Fit, Samples, evaluate
+from gossamer.training.loop import Fit, evaluate
+from gossamer.training.samples import Samples
 
 __all__ = ["FORMAT", "measure", "results"]
 
@@ -28,6 +29,8 @@ _BINS = 20
 def measure(fit: Fit, test: Samples) -> dict[str, Any]:
     """Everything about one finished network: accuracy, costs, time, noise, and each of its layers."""
     model, options = fit.model, fit.options
+    assert isinstance(test.x, Tensor)
+    assert isinstance(test.y, Tensor)
     loss, correct = evaluate(model, test, amp=options.amp)
     activity = measure_activity(model, test.x)
     counted = cost(model, fit.optimizer, activity)

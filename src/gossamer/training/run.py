@@ -11,13 +11,15 @@ import torch
 from gossamer import data as data_room
 from gossamer.data import Dataset, Split
 from gossamer.errors import InputError
+from gossamer.models import MLP
 from gossamer.training.folder import Job, RunFolder
-from gossamer.training.loop import Epoch, Fit, Samples, build
+from gossamer.training.loop import Epoch, Fit, architecture, build
 from gossamer.training.model_file import ModelFile, save_model
 from gossamer.training.options import Options
 from gossamer.training.results import measure, results
+from gossamer.training.samples import Samples
 
-__all__ = ["Watch", "jobs_of", "load_data", "resume", "train"]
+__all__ = ["Watch", "find_device", "jobs_of", "load_data", "resume", "train"]
 
 
 class Watch:
@@ -62,7 +64,7 @@ def train(
 
     ``data`` is what `load_data` gives for these options. With ``overwrite``, a run that is in ``out`` is removed.
     """
-    device = _device(options.device)
+    device = find_device(options.device)
     build(options, len(data.features), len(data.classes), sparse=True, seed=0)  # mistakes show before there is a folder
     folder = RunFolder.create(out, data.name, overwrite=overwrite)
     with folder.locked():
@@ -76,7 +78,7 @@ def resume(path: Path, watch: Watch | None = None) -> RunFolder:
     folder = RunFolder.open(path)
     with folder.locked():
         options = folder.options()
-        device = _device(options.device)
+        device = find_device(options.device)
         data = load_data(options)
         if _fingerprint(data) != folder.fingerprint():
             raise InputError(
@@ -114,7 +116,7 @@ def _network(
         options,
         sparse=job.network == "sparse",
         seed=job.seed,
-        classes=len(data.classes),
+        outputs=len(data.classes),
         train=_tensors(data.train, device),
         validation=_tensors(data.validation, device),
     )
@@ -142,24 +144,16 @@ def _network(
 
 
 def _model_file(fit: Fit, options: Options, data: Dataset) -> ModelFile:
-    architecture = {
-        "in_features": len(data.features),
-        "hidden": list(options.hidden),
-        "out_features": len(data.classes),
-        "density": options.density,
-        "output_density": options.output_density,
-        "allocate": options.allocate,
-        "activity": options.activity,
-        "dropout": options.dropout,
-    }
-    return ModelFile(fit.model, architecture, data.classes, data.preprocessing, options.data, options.seed)
+    assert isinstance(fit.model, MLP)
+    arguments = architecture(options, len(data.features), len(data.classes))
+    return ModelFile(fit.model, arguments, data.classes, data.preprocessing, options.data, options.seed)
 
 
 def _tensors(split: Split, device: torch.device) -> Samples:
     return Samples(torch.from_numpy(split.x).to(device), torch.from_numpy(split.y).to(device))
 
 
-def _device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
     """The device of that name; `InputError` if there is none here."""
     try:
         device = torch.device(name)

@@ -1,0 +1,229 @@
+"""A sparse network that tells classes, or the labels that apply."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit, softmax
+from sklearn.base import ClassifierMixin
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import column_or_1d
+
+from gossamer.connectivity.allocate import Allocation
+from gossamer.errors import InputError
+from gossamer.estimators.base import Rule, SparseEstimator, Targets
+from gossamer.estimators.scaling import Matrix, dense
+from gossamer.training.task import CLASSES, LABELS, Task
+
+__all__ = ["SparseClassifier"]
+
+
+class SparseClassifier(ClassifierMixin, SparseEstimator):  # type: ignore[misc]
+    """A multilayer perceptron of sparse connections that are rewired while it learns, as a scikit-learn classifier.
+
+    The words are those of ``gossamer train``, and what isn't given is chosen by the size of the data as there.
+
+    Args:
+        hidden: units of each hidden layer, such as ``(300, 300)``; a number is one layer.
+        density: live fraction of the connections of all hidden layers together, in (0, 1]; 0.1 if nothing is said.
+        epsilon: instead of ``density``: ε (n_in + n_out) connections in each hidden layer (Mocanu et al. 2018).
+        output_density: live fraction of the connections of the output layer; None leaves it dense.
+        allocate: how the hidden layers share connections: ``"er"``, ``"erk"`` or ``"uniform"``.
+        activity: what fires: ``"hoyer:0.7"`` (sparseness), ``"topk:100"`` (live units), ``"relu"``, ``"srelu"``,
+            ``"allrelu:0.6"``, ``"sigmoid"`` or ``"none"``.
+        dropout: probability of dropping a hidden unit in training, in [0, 1).
+        rewire: how connections move after each epoch but the last: a published rule (``"SET"``, ``"CoDACoRSET"``,
+            ``"CTRE"``, ``"RigL"``, …; see `gossamer.plasticity.PRESETS`), ``"none"``, or a pair of rules such as
+            ``(gossamer.drop.magnitude(0.2), gossamer.grow.gradient())``.
+        fraction: share of the connections that moves, in (0, 1); None takes the rule's own.
+        max_epochs: passes through the data.
+        batch_size: samples in a step.
+        optimizer: ``"adam"``, ``"adamw"`` or ``"sgd"``.
+        learning_rate: 0.001, with sgd 0.1, if nothing is said; larger for sparse weights under Adam, see
+            `gossamer.training.Recipe`.
+        schedule: of learning rate and fraction: ``"cosine"`` or ``"constant"``.
+        momentum: of sgd.
+        weight_decay: strength of the pull of all parameters towards 0.
+        early_stopping: hold back ``validation_fraction`` of the samples, stop after ``patience`` epochs without a
+            better loss on them, and return to the best epoch.
+        standardize: scale inputs by their standard deviation, and centre them if they are dense; a sparse matrix stays
+            sparse.
+        class_weight: a weight for each class, as a dict, or ``"balanced"``; of labels, a list of dicts.
+        warm_start: `fit` goes on with the network of the last one.
+        random_state: decides everything that is left to chance, without touching torch's or NumPy's own generator.
+        n_jobs: threads for training and prediction, −1 for all; None leaves them as they are.
+        device: ``"cpu"``, ``"cuda"``, …
+        dtype: ``"float32"`` or ``"float64"``; None computes in double precision where the data has it and is so small
+            that this costs nothing (50,000 numbers), else in single.
+        verbose: show progress.
+
+    Attributes:
+        network_: the trained `gossamer.models.MLP`.
+        classes_: (n_classes) labels in order; for an indicator matrix the numbers of its columns.
+        feature_importances_: (n_features_in_) share of Σ|w| over the connections that leave an input.
+        input_degrees_: (n_features_in_) connections of each input that survived the last removal.
+        n_iter_, loss_curve_: epochs, and the mean loss of each, in nats.
+        validation_scores_: accuracy after each epoch on what ``early_stopping`` held back, else None.
+        n_features_in_, feature_names_in_: as everywhere in scikit-learn.
+
+    **Importance** is how strongly an input is wired. Where inputs are standardised their weights can be compared; an
+    input that says nothing loses its connections to the others in the course of rewiring.
+    """
+
+    classes_: NDArray[Any]
+
+    _stored = (*SparseEstimator._stored, "classes_", "_multilabel")
+
+    def __init__(
+        self,
+        hidden: int | Sequence[int] | None = None,
+        *,
+        density: float | None = None,
+        epsilon: float | None = None,
+        output_density: float | None = None,
+        allocate: Allocation = "er",
+        activity: str = "hoyer:0.7",
+        dropout: float = 0.0,
+        rewire: Rule = "SET",
+        fraction: float | None = None,
+        max_epochs: int | None = None,
+        batch_size: int | None = None,
+        optimizer: str = "adam",
+        learning_rate: float | None = None,
+        schedule: str = "cosine",
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        patience: int = 10,
+        standardize: bool = True,
+        class_weight: Mapping[Any, float] | Sequence[Mapping[Any, float]] | Literal["balanced"] | None = None,
+        warm_start: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        n_jobs: int | None = None,
+        device: str = "cpu",
+        dtype: Literal["float32", "float64"] | None = None,
+        verbose: bool = False,
+    ) -> None:
+        super().__init__(
+            hidden,
+            density=density,
+            epsilon=epsilon,
+            output_density=output_density,
+            allocate=allocate,
+            activity=activity,
+            dropout=dropout,
+            rewire=rewire,
+            fraction=fraction,
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            optimizer=optimizer,
+            learning_rate=learning_rate,
+            schedule=schedule,
+            momentum=momentum,
+            weight_decay=weight_decay,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            patience=patience,
+            standardize=standardize,
+            warm_start=warm_start,
+            random_state=random_state,
+            n_jobs=n_jobs,
+            device=device,
+            dtype=dtype,
+            verbose=verbose,
+        )
+        self.class_weight = class_weight
+
+    def partial_fit(
+        self, X: Matrix, y: ArrayLike, sample_weight: ArrayLike | None = None, classes: ArrayLike | None = None
+    ) -> Self:
+        """See `SparseEstimator.partial_fit`. ``classes``: all that will ever occur, in the first call; without it,
+        those of the first call are all."""
+        if self.class_weight == "balanced":
+            raise InputError("class_weight must not be 'balanced' in partial_fit, which doesn't see all samples")
+        if classes is not None:
+            given = np.unique(np.asarray(classes))
+            known = getattr(self, "classes_", given)
+            if not np.array_equal(given, known):
+                raise InputError(f"classes must be those of the first call, {known.tolist()}, got {given.tolist()}")
+            self._announced = given
+        try:
+            return super().partial_fit(X, y, sample_weight)
+        finally:
+            self._announced = None
+
+    _announced: NDArray[Any] | None = None
+
+    # ---- targets -----------------------------------------------------------------------------------------------------
+
+    @property
+    def _task(self) -> Task:
+        return LABELS if self._multilabel else CLASSES
+
+    def _outputs(self) -> int:
+        return len(self.classes_)
+
+    def _weights(self, X: Matrix, y: Targets, sample_weight: ArrayLike | None) -> NDArray[np.float64] | None:
+        weight = super()._weights(X, y, sample_weight)
+        if self.class_weight is None:
+            return weight
+        by_class: NDArray[np.float64] = compute_sample_weight(self.class_weight, dense(y))
+        return by_class if weight is None else weight * by_class
+
+    def _learn_targets(self, y: Targets, weight: NDArray[np.float64] | None) -> None:
+        check_classification_targets(y)
+        kind = type_of_target(y, input_name="y")
+        self._multilabel = kind == "multilabel-indicator"
+        if self._multilabel:
+            self.classes_ = np.arange(y.shape[1])
+        elif kind == "multiclass-multioutput":
+            raise InputError("y must be classes (n_samples) or an indicator matrix of 0 and 1, got several columns")
+        else:
+            found = np.unique(column_or_1d(y, warn=True))
+            self.classes_ = found if self._announced is None else self._announced
+
+    def _encode(self, y: Targets) -> NDArray[Any]:
+        if self._multilabel:
+            labels = dense(y)
+            if labels.ndim != 2 or labels.shape[1] != len(self.classes_):
+                raise InputError(f"y must have {len(self.classes_)} columns as before, got shape {y.shape}")
+            return labels.astype(np.float64)
+        y = column_or_1d(y)
+        index = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
+        if not np.array_equal(self.classes_[index], y):
+            unknown = np.setdiff1d(y, self.classes_).tolist()
+            raise InputError(f"y must hold the classes {self.classes_.tolist()} only, got {unknown} too")
+        return index
+
+    # ---- prediction --------------------------------------------------------------------------------------------------
+
+    def decision_function(self, X: Matrix) -> NDArray[np.float64]:
+        """(n_samples, n_classes): what the network says of each class or label, in nats; of two classes (n_samples),
+        by how much the second is ahead."""
+        raw = self._raw(X)
+        return raw[:, 1] - raw[:, 0] if len(self.classes_) == 2 and not self._multilabel else raw
+
+    def predict_proba(self, X: Matrix) -> NDArray[np.float64]:
+        """(n_samples, n_classes): the probability of each class, or of each label, which then needn't add up to 1."""
+        raw = self._raw(X)
+        return expit(raw) if self._multilabel else softmax(raw, axis=1)
+
+    def predict_log_proba(self, X: Matrix) -> NDArray[np.float64]:
+        """(n_samples, n_classes): logarithms of `predict_proba`."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X))
+
+    def predict(self, X: Matrix) -> NDArray[Any]:
+        """(n_samples): the likeliest class; or (n_samples, n_labels), 1 for each label likelier than not."""
+        raw = self._raw(X)
+        return (raw > 0).astype(np.int64) if self._multilabel else self.classes_[raw.argmax(1)]
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags

@@ -1,0 +1,58 @@
+"""Where an estimator computes and how it tells of it, with nothing changed for the rest of the process."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import torch
+
+from gossamer.training import Epoch
+from gossamer.training.autoencoder import Pass
+
+__all__ = ["progress", "threads"]
+
+
+@contextlib.contextmanager
+def threads(n_jobs: int | None) -> Iterator[None]:
+    """Compute with so many threads, counted as joblib counts jobs (−1 for all); None leaves their number alone."""
+    from joblib import effective_n_jobs
+
+    before = torch.get_num_threads()
+    wanted = before if n_jobs is None else effective_n_jobs(n_jobs)
+    if wanted == before:
+        yield
+        return
+    torch.set_num_threads(wanted)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def progress(verbose: bool, epochs: int, name: str) -> Iterator[Callable[[Epoch | Pass], None]]:
+    """What to call after each epoch: a bar of rich where that is installed, else a line."""
+    if not verbose:
+        yield lambda epoch: None
+        return
+    try:
+        from rich import progress as rich
+    except ModuleNotFoundError:
+        yield lambda epoch: print(f"{name}: epoch {epoch.epoch} of {epochs}, {_losses(epoch)}")
+        return
+    columns = (
+        rich.TextColumn("{task.description}"),
+        rich.BarColumn(),
+        rich.MofNCompleteColumn(),
+        rich.TextColumn("{task.fields[losses]}"),
+        rich.TimeRemainingColumn(),
+    )
+    with rich.Progress(*columns) as bar:
+        task = bar.add_task(name, total=epochs, losses="")
+        yield lambda epoch: bar.update(task, completed=epoch.epoch, losses=_losses(epoch))
+
+
+def _losses(epoch: Epoch | Pass) -> str:
+    text = f"loss {epoch.train_loss:.4f}"
+    return f"{text}, validation {epoch.validation_loss:.4f}" if epoch.validation_loss else text

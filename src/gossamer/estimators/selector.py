@@ -1,0 +1,222 @@
+"""Choosing features by how strongly a network wires itself to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
+from sklearn.feature_selection import SelectorMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import nn
+
+from gossamer.connectivity.allocate import epsilon_density
+from gossamer.errors import InputError, check_choice, check_count
+from gossamer.estimators.base import first_layer
+from gossamer.estimators.classifier import SparseClassifier
+from gossamer.estimators.machine import progress, threads
+from gossamer.estimators.regressor import SparseRegressor
+from gossamer.estimators.scaling import Matrix, Scaling
+from gossamer.evaluate.importance import strength_out
+from gossamer.evaluate.units import fan_out
+from gossamer.models.noise import GaussianNoise
+from gossamer.training import Fit, Recipe, Samples
+from gossamer.training.loop import build
+from gossamer.training.options import SMALL
+from gossamer.training.run import find_device
+from gossamer.training.task import NUMBERS
+
+__all__ = ["SparseFeatureSelector"]
+
+Method = Literal["CoDACoRSET", "QuickSelection"]
+_NOISE = 0.2  # standard deviation, of inputs with variance 1
+
+
+class SparseFeatureSelector(SelectorMixin, BaseEstimator):  # type: ignore[misc]
+    """Keep the features that a sparse network connects itself to.
+
+    ``"CoDACoRSET"``      A network learns to predict y while its connections move to pairs of units that respond alike
+                          (Pieterse & Mocanu, arXiv 1903.07138v1). The score of a feature is its number of connections
+                          after the last removal; of equal ones the stronger is ranked higher. Continuous y make it a
+                          regression.
+    ``"QuickSelection"``  An auto-encoder with one hidden layer learns to take noise away from the features, and y is
+                          not looked at (Atashgahi et al., arXiv 2012.00560). The score is Σ|w| over the connections
+                          that leave a feature, after a last removal. The noise is drawn anew for each batch, where
+                          theirs is drawn once.
+
+    Args:
+        method: one of the two.
+        k: how many features to keep, or None for those whose score reaches the ``threshold``.
+        threshold: a number, ``"mean"`` or ``"median"`` of the scores.
+        hidden: units of the hidden layers; None takes three of 1000, of an auto-encoder one, as published, and 300
+            units where the table is small (50,000 numbers).
+        epsilon: ε (n_in + n_out) connections in each layer; None takes the published 20, of an auto-encoder 13, or
+            less where that would leave a feature half of all possible connections.
+        max_epochs: passes through the data.
+        batch_size: samples in a step.
+        learning_rate: None takes 0.1, of an auto-encoder 0.01.
+        random_state, n_jobs, device, verbose: as in `SparseClassifier`.
+
+    Features are standardised; a sparse matrix stays sparse.
+
+    Attributes:
+        scores_: (n_features_in_) float64.
+        ranking_: (n_features_in_) 1 for the best feature, 2, 3, … for the others, by which ``k`` of them are chosen.
+        network_: the network that was trained.
+        n_features_in_, feature_names_in_: as everywhere in scikit-learn.
+    """
+
+    scores_: NDArray[np.float64]
+
+    def __init__(
+        self,
+        method: Method = "CoDACoRSET",
+        *,
+        k: int | None = None,
+        threshold: float | Literal["mean", "median"] = "mean",
+        hidden: int | Sequence[int] | None = None,
+        epsilon: float | None = None,
+        max_epochs: int = 100,
+        batch_size: int = 100,
+        learning_rate: float | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        n_jobs: int | None = None,
+        device: str = "cpu",
+        verbose: bool = False,
+    ) -> None:
+        self.method = method
+        self.k = k
+        self.threshold = threshold
+        self.hidden = hidden
+        self.epsilon = epsilon
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.device = device
+        self.verbose = verbose
+
+    def fit(self, X: Matrix, y: ArrayLike | None = None) -> Self:
+        """Train the network and rank the features.
+
+        Args:
+            X: (n_samples, n_features), an array, a data frame or a sparse matrix.
+            y: classes, labels or numbers; QuickSelection does without.
+        """
+        supervised = check_choice("method", self.method, ("CoDACoRSET", "QuickSelection")) == "CoDACoRSET"
+        given = {"accept_sparse": "csr", "dtype": (np.float64, np.float32), "ensure_min_samples": 2}
+        if supervised:
+            X, y = validate_data(self, X, y, multi_output=True, **given)
+        else:
+            X = validate_data(self, X, **given)
+        if self.k is not None:
+            check_count("k", self.k, low=1, high=X.shape[1])
+        elif isinstance(self.threshold, str):
+            check_choice("threshold", self.threshold, ("mean", "median"))
+        hidden = self._hidden(X)
+        degrees, strength = self._wired(X, y, hidden) if supervised else self._encoded(X, hidden)
+        self.scores_ = degrees if supervised else strength
+        order = np.lexsort((-strength, -self.scores_))
+        self.ranking_ = np.empty(len(order), dtype=np.int64)
+        self.ranking_[order] = np.arange(1, len(order) + 1)
+        return self
+
+    def _get_support_mask(self) -> NDArray[np.bool_]:
+        check_is_fitted(self)
+        if self.k is not None:
+            return self.ranking_ <= self.k
+        if isinstance(self.threshold, str):
+            middle = self.scores_.mean() if self.threshold == "mean" else np.median(self.scores_)
+            return self.scores_ >= middle * (1 - 1e-12)  # the mean of equal scores may be rounded up
+        return self.scores_ >= self.threshold
+
+    # ---- the two networks --------------------------------------------------------------------------------------------
+
+    def _hidden(self, X: Matrix) -> tuple[int, ...]:
+        if self.hidden is not None:
+            hidden = self.hidden if isinstance(self.hidden, Sequence | np.ndarray) else (self.hidden,)
+            return tuple(check_count("hidden", units, low=1) for units in hidden)
+        units = 300 if X.shape[0] * X.shape[1] <= SMALL else 1000
+        return (units,) * (3 if self.method == "CoDACoRSET" else 1)
+
+    def _epsilon(self, features: int, units: int, published: float) -> float:
+        """At most half of the connections between the features and the first layer."""
+        return min(published, features * units / (features + units) / 2) if self.epsilon is None else self.epsilon
+
+    def _wired(self, X: Matrix, y: Any, hidden: tuple[int, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Degrees and strengths of the features in a network that has learned y."""
+        predictor = SparseRegressor if type_of_target(y).startswith("continuous") else SparseClassifier
+        network = predictor(
+            hidden,
+            epsilon=self._epsilon(X.shape[1], hidden[0], 20.0) if hidden else None,
+            activity="srelu",
+            dropout=0.3,
+            rewire="CoDACoRSET",
+            max_epochs=self.max_epochs,
+            batch_size=self.batch_size,
+            optimizer="sgd",
+            learning_rate=0.1 if self.learning_rate is None else self.learning_rate,
+            schedule="constant",
+            random_state=self.random_state,
+            n_jobs=self.n_jobs,
+            device=self.device,
+            verbose=self.verbose,
+        ).fit(X, y)
+        self.network_: nn.Module = network.network_
+        return network.input_degrees_.astype(np.float64), network.feature_importances_
+
+    def _encoded(self, X: Matrix, hidden: tuple[int, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Degrees and strengths of the features in an auto-encoder."""
+        if len(hidden) != 1:
+            raise InputError(f"hidden must be one layer for QuickSelection, got {hidden!r}")
+        features, device = X.shape[1], find_device(self.device)
+        density = epsilon_density([(hidden[0], features)], self._epsilon(features, hidden[0], 13.0))
+        recipe = Recipe(
+            hidden=hidden,
+            density=density,
+            output_density=density,
+            activity="sigmoid",
+            dropout=0.2,
+            rewire="SET",
+            fraction=0.2,
+            epochs=self.max_epochs,
+            batch_size=self.batch_size,
+            optimizer="sgd",
+            learning_rate=0.01 if self.learning_rate is None else self.learning_rate,
+            schedule="constant",
+            weight_decay=1e-5,
+        )
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        rows = Scaling.learn(X, None).rows(X, torch.float32, device)
+        encoder = build(recipe, features, features, sparse=True, seed=seed).to(device)
+        self.network_ = nn.Sequential(GaussianNoise(_NOISE), encoder)
+        with threads(self.n_jobs), progress(bool(self.verbose), self.max_epochs, type(self).__name__) as watch:
+            fit = Fit(
+                recipe,
+                sparse=True,
+                seed=seed,
+                outputs=features,
+                train=Samples(rows, rows),
+                validation=Samples(rows[:0], rows[:0]),
+                task=NUMBERS,
+                model=self.network_,
+            )
+            for epoch in fit.run():
+                watch(epoch)
+            if fit.rewire is not None:
+                fit.rewire.final_prune()
+        self.network_.eval()
+        layer = first_layer(encoder)[1]
+        return fan_out(layer).double().cpu().numpy(), strength_out(layer).double().cpu().numpy()
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.target_tags.required = self.method == "CoDACoRSET"
+        return tags

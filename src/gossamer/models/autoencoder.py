@@ -1,0 +1,276 @@
+"""The supervised online auto-encoder (SOAE): one matrix encodes and decodes, and a small one tells classes from codes.
+
+A sample x of d inputs, weights W (n × d, each row what one hidden unit looks for), V (classes × n) and θ (classes):
+
+    u = W x,   h = f(u)              the code, of which f decides what fires
+    x̃ = Wᵀ h                         the reconstruction, by the same weights
+    y = softmax(V h + θ)             the classes
+
+The cost of a sample mixes how well its code reconstructs with how well it classifies,
+
+    E = (1 − α) E_R + α E_C,   E_R = 1 − ρ(x̃, x),   E_C = −log y_target,
+
+where ρ is Pearson's correlation: blind to the scale and the offset of x̃, which codes of fixed length can't bring out.
+With g_r = dE/dx̃ and g_u = dE/du, the weights receive two terms, one as decoder and one as encoder:
+
+    dE/dW = h g_rᵀ + g_u xᵀ.
+
+*Sparse activity*: f projects u onto codes of a given sparseness (`Hoyer`), or keeps the k largest units (`TopK`).
+*Sparse connectivity*: after a step of gradient descent each row of W is projected to a given sparseness and length 1.
+
+Where little fires, little is computed. Training n = 1000 units on d = 784 inputs is five products of the size
+batch × n × d: both directions forward, one backward, two for dE/dW. A code with a tenth of its units live leaves one of
+them dense, u = W x; the other four touch live units only.
+
+Source: Thom, Palm, "Sparse Activity and Sparse Connectivity in Supervised Learning", JMLR 14 (2013) 1091-1143. The
+transfer function, sparse connectivity by projection and training end to end are from there. The cost, the schedule of α
+and the start from samples follow our reading of it; defaults are ours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from gossamer import kernels
+from gossamer.activity import Hoyer, TopK
+from gossamer.connectivity import constraints
+from gossamer.errors import InputError, check_count, check_fraction
+from gossamer.kernels import Structure
+from gossamer.models.mlp import activity_from
+
+__all__ = ["SupervisedAutoencoder", "correlation_cost", "exponential_schedule"]
+
+Schedule = Callable[[float], float]
+"""From the epochs that lie behind, a number ν ≥ 0, to α in [0, 1]."""
+
+_SILENT = (Hoyer, TopK, nn.ReLU)
+"""Transfer functions whose derivative is zero where they are. (A unit that `TopK` keeps with activity 0 counts so.)"""
+
+_FEW = 0.3  # up to this live fraction the sparse products are faster than the dense ones
+
+
+def exponential_schedule(epochs: float = 100.0) -> Schedule:
+    """ν ↦ α = 1 − exp(−ν / epochs): from reconstruction alone towards classification alone."""
+    return partial(_exponential, check_fraction("epochs", epochs, high=math.inf, open_low=True, open_high=True))
+
+
+def _exponential(constant: float, epoch: float) -> float:
+    return -math.expm1(-epoch / constant)
+
+
+def correlation_cost(reconstruction: Tensor, x: Tensor) -> Tensor:
+    """E_R = 1 − ρ for each row, in [0, 2]: ρ = ⟨a, x̂⟩ / (‖a‖ ‖x̂‖), with a and x̂ the rows less their means.
+
+    Shapes: (batch, features) both, result (batch). Where a row of either is constant, ρ is 0/0: its cost and its
+    gradient are 0.
+    """
+    a = reconstruction - reconstruction.mean(1, keepdim=True)
+    target = x - x.mean(1, keepdim=True)
+    lengths = a.square().sum(1) * target.square().sum(1)
+    defined = lengths > 0
+    rho = (a * target).sum(1) * torch.where(defined, lengths, 1.0).rsqrt()
+    return torch.where(defined, 1 - rho, 0.0)
+
+
+class SupervisedAutoencoder(nn.Module):
+    """x ↦ logits of its classes, by way of a code that reconstructs x too.
+
+    Args:
+        in_features: inputs d, ≥ 2.
+        hidden: hidden units n, ≥ 2.
+        classes: ≥ 2.
+        activity: f: a text that `activity_from` reads ("hoyer:0.8" for codes of that sparseness and length 1,
+            "topk:90", "relu", "none" for a linear network, …), or a module.
+        connectivity: Hoyer's sparseness in (0, 1) of each row of W, or any of `gossamer.constraints`; None leaves W
+            free.
+        bias: learn an additive term in u, which the paper does without.
+        samples: (m, d); each row of W starts as one of them, of length 1. Without, it starts at random.
+        generator: source of the initial weights (default: torch's own).
+
+    ``weight`` is W, ``output`` the layer with V as its ``weight`` and θ as its ``bias``. An optimizer's step may leave
+    the set that ``connectivity`` names: call `project_` after it.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden: int,
+        classes: int,
+        *,
+        activity: str | nn.Module = "hoyer:0.8",
+        connectivity: float | constraints.Constraint | None = 0.75,
+        bias: bool = False,
+        samples: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.in_features = check_count("in_features", in_features, low=2)
+        self.hidden = check_count("hidden", hidden, low=2)
+        self.classes = check_count("classes", classes, low=2)
+        if connectivity is not None and not isinstance(connectivity, constraints.Constraint):
+            check_fraction("connectivity", connectivity, open_low=True, open_high=True)
+            connectivity = constraints.Hoyer(connectivity)
+        self.connectivity = connectivity
+        self.activity = activity_from(activity) if isinstance(activity, str) else activity
+        if getattr(self.activity, "packed", False):
+            raise InputError(f"activity must give dense codes, not packed ones, got {self.activity}")
+        self.weight = nn.Parameter(torch.empty(hidden, in_features))
+        self.bias = nn.Parameter(torch.empty(hidden)) if bias else None
+        self.output: nn.Linear = nn.utils.skip_init(nn.Linear, hidden, classes)
+        self.reset_parameters(samples, generator)
+
+    @torch.no_grad()
+    def reset_parameters(self, samples: Tensor | None = None, generator: torch.Generator | None = None) -> None:
+        """Start anew: rows of W from ``samples`` or at random, V small and random, the rest zero."""
+        rows = torch.randn(self.weight.shape, generator=generator)
+        if samples is not None:
+            if samples.dim() != 2 or samples.shape[1] != self.in_features or not len(samples):
+                raise InputError(f"samples must have shape (m ≥ 1, {self.in_features}), got {tuple(samples.shape)}")
+            order = torch.randperm(len(samples), generator=generator).repeat(-(-self.hidden // len(samples)))
+            chosen = samples[order[: self.hidden]].to(rows)
+            # A trace of noise tells units apart that start as the same sample, and keeps a blank sample from being 0.
+            spread = float(chosen.std())
+            rows = chosen + (0.01 * spread if spread > 0 else 1.0) * rows
+        self.weight.copy_(F.normalize(rows, dim=1))
+        self.project_()
+        self.output.weight.normal_(0, 0.01, generator=generator)
+        self.output.bias.zero_()
+        if self.bias is not None:
+            self.bias.zero_()
+
+    def project_(self) -> None:
+        """Replace W by the nearest weights in the set that ``connectivity`` names."""
+        if self.connectivity is not None:
+            self.connectivity.project_(self.weight)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The codes h: (batch, in_features) -> (batch, hidden)."""
+        return self._pass(x, decode=False)[0]
+
+    def decode(self, code: Tensor) -> Tensor:
+        """The reconstructions x̃: (batch, hidden) -> (batch, in_features)."""
+        return code @ self.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The logits V h + θ: (batch, in_features) -> (batch, classes)."""
+        logits: Tensor = self.output(self.encode(x))
+        return logits
+
+    def loss(self, x: Tensor, y: Tensor, alpha: float) -> Tensor:
+        """Mean of (1 − α) E_R + α E_C over a batch, for classes ``y`` (batch) int64 and α in [0, 1]."""
+        alpha = check_fraction("alpha", alpha)
+        code, decoded = self._pass(x, decode=alpha < 1)
+        cost = x.new_zeros(())
+        if decoded is not None:
+            cost = (1 - alpha) * correlation_cost(decoded, x).mean()
+        if alpha > 0:
+            cost = cost + alpha * F.cross_entropy(self.output(code), y)
+        return cost
+
+    def _pass(self, x: Tensor, *, decode: bool) -> tuple[Tensor, Tensor | None]:
+        """The codes and, if asked for, their reconstructions."""
+        if x.dim() != 2 or x.shape[1] != self.in_features:
+            raise InputError(f"x must have shape (batch, {self.in_features}), got {tuple(x.shape)}")
+        f = self.activity
+        fixed = isinstance(f, _SILENT) and not any(True for _ in f.parameters())
+        if fixed and torch.is_grad_enabled() and _compiled(x, self.weight):
+            both: tuple[Tensor, Tensor | None]
+            both = _Pass.apply(x, self.weight, self.bias, f, decode)  # type: ignore[no-untyped-call]
+            return both
+        code: Tensor = f(F.linear(x, self.weight, self.bias))
+        return code, self.decode(code) if decode else None
+
+    def extra_repr(self) -> str:
+        sizes = f"in_features={self.in_features}, hidden={self.hidden}, classes={self.classes}"
+        return f"{sizes}, connectivity={self.connectivity}, bias={self.bias is not None}"
+
+
+# ---- both directions of W, where little fires ------------------------------------------------------------------------
+
+
+def _compiled(x: Tensor, weight: Tensor) -> bool:
+    """Whether the kernels in C++ can take these: on the CPU, outside compilers, autocast and functional transforms."""
+    return (
+        x.device.type == "cpu"
+        and x.dtype == weight.dtype
+        and x.dtype in (torch.float32, torch.float64)
+        and not torch.compiler.is_compiling()
+        and not torch.is_autocast_enabled("cpu")
+        and not kernels.transformed()
+    )
+
+
+def _live(code: Tensor) -> tuple[Tensor, Structure] | None:
+    """The live places of a (batch, hidden) code: their numbers in the flattened code, and as a structure.
+
+    None if they are too many to gain by it.
+    """
+    batch, hidden = code.shape
+    fires = code != 0
+    if int(fires.count_nonzero()) > _FEW * code.numel():
+        return None
+    places = fires.view(-1).nonzero().view(-1)
+    indptr = torch.zeros(batch + 1, dtype=torch.int32)
+    torch.cumsum(fires.sum(1), 0, out=indptr[1:])
+    structure = kernels.transpose(indptr, (places % hidden).int(), hidden)
+    kernels.trust(structure)
+    return places, structure
+
+
+class _Pass(torch.autograd.Function):
+    """u = W x + b, h = f(u) and, with ``decode``, x̃ = Wᵀ h, for an f that is zero with its derivative where units are
+    silent. Backward, with g_h what reaches h from elsewhere:
+
+        g_u = f'(u) (g_h + W g_r),   dE/dW = h g_rᵀ + g_u xᵀ,   dE/dx = Wᵀ g_u,   dE/db = g_u.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, f: nn.Module, decode: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x, weight)
+        u = F.linear(x, weight, bias).requires_grad_()
+        with torch.enable_grad():
+            h = f(u)
+        code = h.detach()
+        ctx.u, ctx.h, ctx.live = u, h, _live(code)
+        if not decode:
+            return code, None
+        if ctx.live is None:
+            return code, code @ weight
+        places, structure = ctx.live
+        return code, kernels.spmm(code.view(-1)[places], structure, weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g_h: Tensor | None, g_r: Tensor | None) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        code = ctx.h.detach()
+        g_h = torch.zeros_like(code) if g_h is None else g_h
+        if ctx.live is None:
+            if g_r is not None:
+                g_h = torch.addmm(g_h, g_r, weight.t())
+            (g_u,) = torch.autograd.grad(ctx.h, ctx.u, g_h, retain_graph=True)
+            grad_weight = g_u.t() @ x
+            if g_r is not None:
+                grad_weight.addmm_(code.t(), g_r)
+        else:
+            places, structure = ctx.live
+            if g_r is not None:
+                inner = kernels.sddmm(g_r, weight, structure)
+                g_h = g_h.reshape(-1).index_add(0, places, inner).view_as(code)
+            (g_u,) = torch.autograd.grad(ctx.h, ctx.u, g_h, retain_graph=True)
+            grad_weight = kernels.spmm_t(g_u.view(-1)[places], structure, x)
+            if g_r is not None:
+                grad_weight += kernels.spmm_t(code.view(-1)[places], structure, g_r)
+        grad_x = g_u @ weight if ctx.needs_input_grad[0] else None
+        return grad_x, grad_weight, g_u.sum(0) if ctx.needs_input_grad[2] else None, None, None

@@ -1,0 +1,61 @@
+"""Studies: a paper's claim, the experiment that tests it, and a verdict.
+
+A study is a module of this room that offers what `Study` lists. It turns its experiment into `trials.Trial`s, lets
+`trials.run` carry them out so that nothing finished is ever lost, and puts what it found into a `findings.Findings`,
+from which ``gossamer study NAME`` writes tables, figures and a page.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast
+
+from gossamer.errors import check_choice
+
+if TYPE_CHECKING:
+    from gossamer.studies.findings import Findings
+    from gossamer.studies.trials import Watch
+
+__all__ = ["Study", "load", "names"]
+
+_MODULES = {
+    "sparse-autoencoder": "sparse_autoencoder",
+    "dictionary": "dictionary",
+    "evolving-connectivity": "evolving_connectivity",
+    "feature-selection": "feature_selection",
+}
+
+
+class Study(Protocol):
+    """What a study's module offers.
+
+    ``TITLE`` is the question in a few words, ``CLAIM`` what the paper says, in one line with its citation. ``PRESETS``
+    tells for each preset (``quick`` and ``full``) what it does and about how long. Importing the module is cheap: what
+    is heavy is imported by the functions that use it.
+    """
+
+    TITLE: str
+    CLAIM: str
+    PRESETS: Mapping[str, str]
+
+    def run(self, preset: str, folder: Path, *, seeds: int | None, jobs: int, watch: Watch) -> Findings:
+        """Carry out what is still to be done of ``preset`` in ``folder``, and say what came out.
+
+        ``seeds`` overrides the preset's number of seeds, ``jobs`` is the number of processes. A study whose data can be
+        chosen has one more keyword, ``data: tuple[str, ...] | None = None``, with the names given by ``--data``.
+        """
+        ...
+
+
+def names() -> tuple[str, ...]:
+    """The studies that are there."""
+    return tuple(name for name, module in _MODULES.items() if importlib.util.find_spec(f"{__name__}.{module}"))
+
+
+def load(name: str) -> Study:
+    """The study of that name, imported now."""
+    check_choice("study", name, names())
+    return cast(Study, importlib.import_module(f"{__name__}.{_MODULES[name]}"))

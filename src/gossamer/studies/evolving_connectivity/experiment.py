@@ -1,0 +1,336 @@
+"""One network of the study: how it is wired and rewired, trained and looked at.
+
+Every network is a multilayer perceptron of SReLU units with dropout, trained by gradient descent with momentum; a
+hidden layer of n_in inputs and n_out units has ε (n_in + n_out) connections, the output layer all of them. What differs
+is how the connections move after each epoch but the last:
+
+====================  ================================================================================================
+the eight rules       as `gossamer.plasticity.PRESETS` has them; RigL's fraction falls along half a cosine to 0
+``fixed``             not at all
+``dense``             all connections exist
+``random removed``    a control: as SET, but the links that go are chosen by chance
+``largest removed``   a control: as SET, but the links that go are those of largest |weight|
+====================  ================================================================================================
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gossamer.studies.trials import Trial
+
+if TYPE_CHECKING:
+    import torch
+
+    from gossamer.training import Fit, Samples
+
+__all__ = ["CONTROLS", "COSINE", "INFORMATIVE", "PLANS", "RULES", "VARIANTS", "Plan", "carry_out", "plans", "trials_of"]
+
+COSINE = ("CoDASET", "CoPASET", "CoRSET", "CoDACoRSET", "CoPACoRSET")
+RULES = ("SET", *COSINE, "CTRE", "RigL")
+VARIANTS = (*RULES, "fixed", "dense")
+CONTROLS = ("random removed", "largest removed")
+
+INFORMATIVE = (28, 48, 64, 105, 128, 153, 241, 281, 318, 336, 338, 378, 433, 442, 451, 453, 455, 472, 475, 493)
+"""Madelon's columns that tell the class; the other 480 are noise."""
+
+_MOST_DEGREES = 1100  # inputs whose degrees are kept one by one: images and Madelon, not thousands of genes or words
+_ABLATIONS = 40  # steps of an ablation curve, at most
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the networks of one data set are trained. ``similarity_rows``: training rows, drawn anew each epoch, on which
+    cosines are measured (None: all). ``dense_learning_rate`` is the dense network's where the other makes it diverge.
+    ``start``: first weights are uniform on ±1/√fan-in of the links that exist (``"fan-in"``), or drawn as for a dense
+    layer. ``test_size`` counts where the data set brings no test rows of its own."""
+
+    epochs: int
+    seeds: int
+    hidden: tuple[int, ...] = (1000, 1000, 1000)
+    epsilon: float = 20
+    batch_size: int = 100
+    learning_rate: float = 0.01
+    dense_learning_rate: float | None = None
+    momentum: float = 0.9
+    dropout: float = 0.3
+    fraction: float = 0.3
+    similarity_rows: int | None = None
+    start: str = "fan-in"
+    test_size: float = 0.2
+    controls: bool = False
+
+    @property
+    def tail(self) -> int:
+        """The last epochs, whose mean accuracy is a trial's accuracy."""
+        return min(10, max(1, self.epochs // 5))
+
+
+_TINY = Plan(epochs=50, seeds=5, batch_size=10, dense_learning_rate=0.001, test_size=1 / 3)
+_TEXT = Plan(epochs=30, seeds=3, learning_rate=0.1)
+_SMALL = Plan(epochs=15, seeds=3, hidden=(200, 200, 200), epsilon=5, batch_size=100, learning_rate=0.05)
+
+PLANS: Mapping[str, Mapping[str, Plan]] = {
+    "quick": {
+        "digits": replace(_SMALL, controls=True),
+        "breast_cancer": _SMALL,
+        "wine": replace(_SMALL, batch_size=10, learning_rate=0.01),
+    },
+    "full": {
+        "madelon": Plan(epochs=100, seeds=5, learning_rate=0.1, dense_learning_rate=0.01, start="dense shape"),
+        "isolet": Plan(epochs=100, seeds=3, epsilon=18, controls=True),
+        "coil20": Plan(epochs=60, seeds=3, controls=True),
+        "basehock": _TEXT,
+        "pcmac": _TEXT,
+        "allaml": _TINY,
+        "glioma": _TINY,
+        "arcene": replace(_TINY, epochs=30),
+        "fashion_mnist": Plan(epochs=15, seeds=3, similarity_rows=10_000),
+    },
+}
+
+
+def plans(preset: str, seeds: int | None, data: tuple[str, ...] | None) -> dict[str, Plan]:
+    """The plan of each data set; one that the preset doesn't know is trained as its first."""
+    known = PLANS[preset]
+    other = replace(next(iter(known.values())), controls=False, learning_rate=0.01)
+    chosen = {name: known.get(name, other) for name in data or known}
+    return {name: plan if seeds is None else replace(plan, seeds=seeds) for name, plan in chosen.items()}
+
+
+def trials_of(plans: Mapping[str, Plan]) -> list[Trial]:
+    """Every variant of every data set and seed; those of one division of the rows follow each other."""
+    return [
+        Trial(variant, name, seed, {k: v for k, v in asdict(plan).items() if k not in ("seeds", "controls")})
+        for name, plan in plans.items()
+        for seed in range(plan.seeds)
+        for variant in (*VARIANTS, *(CONTROLS if plan.controls else ()))
+    ]
+
+
+# ---- one trial -------------------------------------------------------------------------------------------------------
+
+
+def carry_out(trial: Trial) -> dict[str, Any]:
+    """Train one network; its test accuracy after each epoch, what it costs, and how it is wired. A network whose loss
+    is no longer a number keeps what it then answers."""
+    from gossamer.evaluate import cost
+    from gossamer.training import DivergedError, evaluate
+
+    settings: dict[str, Any] = {**trial.settings, "hidden": tuple(trial.settings["hidden"])}
+    plan = Plan(seeds=1, **settings)
+    train, test, classes = _samples(trial.dataset, trial.seed, plan.test_size)
+    fit = _fit(trial, plan, train, test, classes)
+    clock = _time_rewiring(fit)
+    noisy = []
+    try:
+        for epoch in fit.run():
+            if trial.dataset == "madelon":
+                noisy += [_accuracy_with_dropout(fit.model, test, 1000 * trial.seed + epoch.epoch)]
+    except DivergedError:
+        pass
+    curve = [epoch.validation_accuracy for epoch in fit.history]
+    if diverged := len(curve) < plan.epochs:
+        curve += [evaluate(fit.model, test)[1] / len(test.y)] * (plan.epochs - len(curve))
+    total = cost(fit.model, fit.optimizer).total
+    found: dict[str, Any] = {
+        "accuracy": float(np.mean(curve[-plan.tail :])),
+        "curve": [round(value, 5) for value in curve],
+        "diverged": diverged,
+        "train_seconds": sum(epoch.seconds for epoch in fit.history),
+        "rewire_seconds": clock[0],
+        "parameters": total.parameters,
+        "connections": total.connections,
+        "training_bytes": total.training_bytes,
+        "rows": len(train.y),
+        "test_rows": len(test.y),
+        "largest_class": float(np.unique(test.y, return_counts=True)[1].max()) / len(test.y),  # type: ignore
+    }
+    if noisy:
+        found["curve_with_dropout"] = [round(value, 5) for value in noisy]
+    degrees = _core_degrees(fit)
+    if degrees is not None and not diverged:
+        found["ablation"] = _ablation(fit.model, test, degrees)
+        found["spread"] = _spread(fit)
+        if len(degrees) <= _MOST_DEGREES:
+            found["degrees"] = degrees.tolist()
+    return found
+
+
+@lru_cache(maxsize=1)
+def _samples(name: str, seed: int, test_size: float) -> tuple[Samples, Samples, int]:
+    """Training and test rows, divided by ``seed``, and the number of classes. Pixels are standardised as the paper
+    does; tables are already, and word counts are left as they are."""
+    import torch
+
+    from gossamer import data
+    from gossamer.training import Samples
+
+    found = data.load(name, seed=seed, test_size=test_size, validation_size=0)
+    x, x_test = torch.from_numpy(found.train.x), torch.from_numpy(found.test.x)
+    if found.image is not None:
+        mean, std = x.mean(0), x.std(0, correction=0)
+        std[std == 0] = math.inf  # a constant pixel carries nothing
+        x, x_test = (x - mean) / std, (x_test - mean) / std
+    y, y_test = torch.from_numpy(found.train.y), torch.from_numpy(found.test.y)
+    return Samples(x, y), Samples(x_test, y_test), len(found.classes)
+
+
+def _fit(trial: Trial, plan: Plan, train: Samples, test: Samples, classes: int) -> Fit:
+    """The network and its rewiring. The test rows are watched from epoch to epoch, and decide nothing."""
+    import torch
+
+    from gossamer.connectivity.allocate import epsilon_density
+    from gossamer.models import MLP
+    from gossamer.plasticity import Rewire
+    from gossamer.training import Fit, Recipe
+
+    dense, features = trial.variant == "dense", train.x.shape[1]
+    generator = torch.Generator().manual_seed(trial.seed)
+    shapes = list(zip(plan.hidden, (features, *plan.hidden[:-1]), strict=True))
+    rate = plan.dense_learning_rate if dense else None
+    options = Recipe(
+        hidden=plan.hidden,
+        activity="srelu",
+        dropout=plan.dropout,
+        rewire="none",
+        epochs=plan.epochs,
+        batch_size=plan.batch_size,
+        optimizer="sgd",
+        learning_rate=plan.learning_rate if rate is None else rate,
+        momentum=plan.momentum,
+        schedule="constant",
+    )
+    model = MLP(
+        features,
+        plan.hidden,
+        classes,
+        density=None if dense else epsilon_density(shapes, plan.epsilon),
+        allocate="er",
+        activity="srelu",
+        dropout=plan.dropout,
+        generator=generator,
+    )
+    if plan.start == "dense shape":
+        _draw_for_dense_shape(model, generator)
+    fit = Fit(options, sparse=not dense, seed=trial.seed, outputs=classes, train=train, validation=test, model=model)
+    if trial.variant not in ("dense", "fixed"):
+        fit.rewire = Rewire(
+            fit.model,
+            fit.optimizer,
+            **_rule(trial.variant, plan),
+            inputs=train.x,
+            samples=plan.similarity_rows,
+            seed=trial.seed,
+            record="degrees",
+        )
+    return fit
+
+
+def _draw_for_dense_shape(model: torch.nn.Module, generator: torch.Generator) -> None:
+    """Weights as the authors' code draws them: uniform on ±√(6 / (n_in + n_out)); biases 0."""
+    import torch
+
+    from gossamer.connectivity import SparseLinear
+
+    for layer in model.modules():
+        if isinstance(layer, SparseLinear | torch.nn.Linear):
+            bound = math.sqrt(6 / (layer.in_features + layer.out_features))
+            weights = layer.values if isinstance(layer, SparseLinear) else layer.weight
+            with torch.no_grad():
+                weights.uniform_(-bound, bound, generator=generator)
+                layer.bias.zero_()
+
+
+def _rule(variant: str, plan: Plan) -> Any:
+    from gossamer.plasticity import PRESETS, drop, grow, preset, schedule
+
+    if variant == "random removed":
+        return {"drop": drop.random(plan.fraction), "grow": grow.uniform()}
+    if variant == "largest removed":
+        return {"drop": drop.largest(plan.fraction), "grow": grow.uniform()}
+    if variant == "RigL":
+        return preset(variant, schedule.cosine(plan.fraction, plan.epochs))
+    return preset(variant, PRESETS[variant].fraction if variant == "CTRE" else plan.fraction)
+
+
+def _time_rewiring(fit: Fit) -> list[float]:
+    """A list whose only number grows by the seconds of every rewiring step."""
+    spent, rewire = [0.0], fit.rewire
+    if rewire is not None:
+        step = rewire.step
+
+        def timed(score: float | None = None) -> Any:
+            start = time.perf_counter()
+            changes = step(score)
+            spent[0] += time.perf_counter() - start
+            return changes
+
+        rewire.step = timed  # type: ignore[method-assign]
+    return spent
+
+
+# ---- what is looked at -----------------------------------------------------------------------------------------------
+
+
+def _core_degrees(fit: Fit) -> NDArray[np.int64] | None:
+    """(features): each input's links after the last removal, before growth; None if the first layer is dense."""
+    from gossamer.connectivity import SparseLinear
+
+    first = fit.model.get_submodule("linear1")
+    if not isinstance(first, SparseLinear):
+        return None
+    if fit.rewire is None or fit.rewire.steps == 0:
+        return first.pattern.fan_out.numpy().astype(np.int64)
+    return fit.rewire.core_degrees("linear1")[-1].numpy().astype(np.int64)
+
+
+def _ablation(model: torch.nn.Module, test: Samples, degrees: NDArray[np.int64]) -> dict[str, list[float]]:
+    """Test accuracy with k inputs at zero, from the least connected to the most, and the other way round; of equal
+    degrees, the first input goes first both ways."""
+    from gossamer.training import Samples, evaluate
+
+    features = len(degrees)
+    counts = np.unique(np.linspace(0, features, min(features, _ABLATIONS) + 1).round().astype(int))
+    curves: dict[str, list[float]] = {"zeroed": counts.tolist()}
+    for name, order in (
+        ("least_first", np.argsort(degrees, kind="stable")),
+        ("most_first", np.argsort(-degrees, kind="stable")),
+    ):
+        x, curve, done = test.x.clone(), [], 0  # type: ignore[union-attr]
+        for count in counts:
+            x[:, order[done:count]] = 0
+            done = count
+            curve.append(round(evaluate(model, Samples(x, test.y))[1] / len(test.y), 5))
+        curves[name] = curve
+    return curves
+
+
+def _spread(fit: Fit) -> list[dict[str, Any]]:
+    """How the inputs' degrees are distributed at the start, early, midway and at the end: degrees that occur, and how
+    many inputs have them."""
+    last = max(fit.wiring)
+    chosen = sorted({min(fit.wiring, key=lambda epoch: abs(epoch - part * last)) for part in (0, 0.1, 0.4, 1)})
+    spread = []
+    for epoch in chosen:
+        degrees, inputs = np.unique(fit.wiring[epoch][1].numpy(), return_counts=True)
+        spread.append({"epoch": epoch, "degrees": degrees.tolist(), "inputs": inputs.tolist()})
+    return spread
+
+
+def _accuracy_with_dropout(model: torch.nn.Module, test: Samples, seed: int) -> float:
+    """As the authors' script evaluates, which leaves dropout on."""
+    import torch
+
+    model.train()
+    with torch.random.fork_rng([]), torch.inference_mode():
+        torch.manual_seed(seed)
+        return float((model(test.x).argmax(1) == test.y).float().mean())

@@ -1,0 +1,103 @@
+"""What outputs are compared with, and how: classes, labels or numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["CLASSES", "LABELS", "NUMBERS", "Tally", "Task"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """``loss(outputs, y, weight)`` is what training lessens, the mean over a batch of weight · loss of a sample;
+    ``credit(outputs, y)`` (n) is what each sample has earned, whose mean tells how good the outputs are.
+
+    ==============  =======================  ================================  ========================================
+    task            y                        loss of a sample                  credit
+    ==============  =======================  ================================  ========================================
+    ``CLASSES``     (n) int64                cross-entropy, in nats            whether the largest output is the class's
+    ``LABELS``      (n, labels) of 0 and 1   cross-entropy, mean over labels   whether all labels are right
+    ``NUMBERS``     (n, outputs)             squared error, mean over outputs  1 − loss: R² where y has unit variance
+    ==============  =======================  ================================  ========================================
+    """
+
+    loss: Callable[[Tensor, Tensor, Tensor | None], Tensor]
+    credit: Callable[[Tensor, Tensor], Tensor]
+
+
+def _class_loss(outputs: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
+    if weight is None:
+        return F.cross_entropy(outputs, y)
+    return (F.cross_entropy(outputs, y, reduction="none") * weight).mean()
+
+
+def _class_credit(outputs: Tensor, y: Tensor) -> Tensor:
+    return outputs.argmax(1) == y
+
+
+def _label_loss(outputs: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
+    return F.binary_cross_entropy_with_logits(outputs, y, None if weight is None else weight[:, None])
+
+
+def _label_credit(outputs: Tensor, y: Tensor) -> Tensor:
+    return ((outputs > 0) == (y > 0)).all(1)
+
+
+def _number_loss(outputs: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
+    if weight is None:
+        return F.mse_loss(outputs, y)
+    return (F.mse_loss(outputs, y, reduction="none").mean(1) * weight).mean()
+
+
+def _number_credit(outputs: Tensor, y: Tensor) -> Tensor:
+    return 1 - F.mse_loss(outputs, y, reduction="none").mean(1)
+
+
+CLASSES = Task(_class_loss, _class_credit)
+LABELS = Task(_label_loss, _label_credit)
+NUMBERS = Task(_number_loss, _number_credit)
+
+_WAITING = 1 << 16  # numbers that a tally keeps before it adds them up
+
+
+class Tally:
+    """Adds up what a task says of many batches; of small ones several at a time, and nothing leaves the device."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.rows, self.waiting = 0, 0
+        self.loss, self.credit = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.int64)
+        self.losses: list[Tensor] = []
+        self.batches: list[tuple[Tensor, Tensor, Tensor | None]] = []
+
+    def add(self, loss: Tensor, outputs: Tensor, y: Tensor, weight: Tensor | None) -> None:
+        """Take in a batch and its mean loss."""
+        self.losses.append(loss.detach() * len(y))
+        self.batches.append((outputs.detach(), y, weight))
+        self.waiting += outputs.numel()
+        if self.waiting > _WAITING:
+            self._settle()
+
+    def _settle(self) -> None:
+        if not self.batches:
+            return
+        outputs, y, weight = zip(*self.batches, strict=True)
+        credit = self.task.credit(torch.cat(outputs), torch.cat(y))
+        if weight[0] is not None:
+            credit = credit * torch.cat(weight)
+        self.credit = self.credit.to(credit.device) + credit.sum()
+        self.loss = self.loss.to(credit.device) + torch.stack(self.losses).sum()
+        self.rows += len(credit)
+        self.waiting = 0
+        self.losses.clear()
+        self.batches.clear()
+
+    def totals(self) -> tuple[float, float]:
+        """Mean loss, and summed credit (a whole number if it is counted); (0, 0) of no samples."""
+        self._settle()
+        return self.loss.item() / max(1, self.rows), self.credit.item()
