@@ -28,8 +28,9 @@ constexpr int kVectorBytes = 16, kGatherVectors = 8, kFuseVectors = 8;
 #else
 constexpr int kVectorBytes = 16, kGatherVectors = 8, kFuseVectors = 4;
 #endif
-// Entries between a prefetch and its use: a few rows of the batch, many single numbers.
-constexpr std::int32_t kRowsAhead = 4, kValuesAhead = 32;
+// Entries between a prefetch and its use: a few rows of a wide tile, many single numbers; counters before what they count.
+constexpr std::int32_t kValuesAhead = 32, kCountersAhead = 64;
+constexpr std::int32_t rows_ahead(int vectors) { return vectors > 4 ? 4 : vectors > 1 ? 16 : kValuesAhead; }
 
 // The batch from `start` on, V vectors of it; the last one may be shifted left so as to end with the batch.
 struct Tile {
@@ -62,7 +63,8 @@ void gather_tile(const GatherProduct<S, Compute<S>>& job, std::int64_t begin, st
   const std::int32_t* const indices = pattern.indices;
   std::int32_t* const next = pattern.next;
   // Until this entry something is fetched ahead.
-  const std::int32_t ahead = transposed || (whole && job.prefetch) ? pattern.indptr[pattern.rows] - kValuesAhead : 0;
+  const std::int32_t ahead =
+      transposed || (whole && job.prefetch) ? pattern.indptr[pattern.rows] - (transposed ? kCountersAhead : kValuesAhead) : 0;
   const bool relu = job.relu && ends;
   const Vector zero{};
 
@@ -82,9 +84,12 @@ void gather_tile(const GatherProduct<S, Compute<S>>& job, std::int64_t begin, st
 
     auto add = [&](std::int32_t entry, Vector* into) {
       if (whole && entry < ahead) {
-        const S* coming = x + std::int64_t(indices[entry + (V > 1 ? kRowsAhead : kValuesAhead)]) * stride;
+        const S* coming = x + std::int64_t(indices[entry + rows_ahead(V)]) * stride;
         for (int i = 0; i < V; ++i) __builtin_prefetch(coming + i * W);
-        if constexpr (transposed) __builtin_prefetch(values + next[indices[entry + kValuesAhead]]);
+        if constexpr (transposed) {
+          __builtin_prefetch(next + indices[entry + kCountersAhead]);
+          __builtin_prefetch(values + next[indices[entry + kValuesAhead]]);
+        }
       }
       const std::int32_t column = indices[entry];
       const Vector value = broadcast<C, W>(widen(values[transposed ? next[column]++ : entry]));
@@ -204,15 +209,16 @@ void fuse_tile(const FusedProduct<S, Compute<S>>& job, std::int64_t begin, std::
 
     std::int32_t j = start;
     for (; j + 4 <= stop; j += 4) {
-      if (j + 4 + kValuesAhead <= entries) {
+      if (j + 4 + kCountersAhead <= entries) {
         if (job.prefetch) {
           for (int u = 0; u < 4; ++u) {
-            const S* coming = b + std::int64_t(pattern.indices[j + kRowsAhead + u]) * job.b_stride;
+            const S* coming = b + std::int64_t(pattern.indices[j + rows_ahead(V) + u]) * job.b_stride;
             for (int i = 0; i < V; ++i) __builtin_prefetch(coming + i * W);
           }
         }
         if (pattern.next) {
           for (int u = 0; u < 4; ++u) {
+            __builtin_prefetch(pattern.next + pattern.indices[j + kCountersAhead + u]);
             const std::int32_t coming = pattern.next[pattern.indices[j + kValuesAhead + u]];
             if constexpr (WithDa) __builtin_prefetch(job.values + coming);
             __builtin_prefetch(job.dvalues + coming, 1);
