@@ -15,7 +15,11 @@ def rng() -> np.random.Generator:
 
 
 @given(
-    height=st.integers(3, 9), width=st.integers(2, 9), p=st.integers(1, 3), q=st.integers(1, 2), stride=st.integers(1, 2)
+    height=st.integers(3, 9),
+    width=st.integers(2, 9),
+    p=st.integers(1, 3),
+    q=st.integers(1, 2),
+    stride=st.integers(1, 2),
 )
 def test_patches_that_stay_as_they_are_give_the_image_again(
     height: int, width: int, p: int, q: int, stride: int

@@ -11,7 +11,8 @@ from gossamer.models import orthogonal_matching_pursuit
 
 def unit_atoms(n: int, d: int, generator: torch.Generator) -> Tensor:
     atoms = torch.randn(n, d, generator=generator, dtype=torch.float64)
-    return atoms / atoms.norm(dim=1, keepdim=True)
+    length: Tensor = atoms.norm(dim=1, keepdim=True)
+    return atoms / length
 
 
 @pytest.mark.parametrize("k", [1, 3, 8])

@@ -50,8 +50,8 @@ class SparseClassifier(ClassifierMixin, SparseEstimator):  # type: ignore[misc]
         weight_decay: strength of the pull of all parameters towards 0.
         early_stopping: hold back ``validation_fraction`` of the samples, stop after ``patience`` epochs without a
             better loss on them, and return to the best epoch.
-        standardize: scale inputs by their standard deviation, and centre them if they are dense; a sparse matrix stays
-            sparse.
+        standardize: give dense inputs mean 0 and variance 1; divide those of a sparse matrix by the root mean square of
+            their entries that aren't zero, so that it stays sparse.
         class_weight: a weight for each class, as a dict, or ``"balanced"``; of labels, a list of dicts.
         warm_start: `fit` goes on with the network of the last one.
         random_state: decides everything that is left to chance, without touching torch's or NumPy's own generator.

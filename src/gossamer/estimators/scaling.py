@@ -29,20 +29,28 @@ def dense(x: Matrix) -> NDArray[Any]:
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
-    """x ↦ (x − mean) / std of each column; ``mean`` and ``std`` (features) are None where nothing is done.
+    """x ↦ (x − mean) / scale of each column; ``mean`` and ``scale`` (features) are None where nothing is done.
 
-    What was learned from a sparse matrix does not centre: a zero stays a zero. What was learned from dense rows does,
-    for sparse rows too, so that the same numbers always give the same inputs. A constant column is not divided.
+    What was learned from dense rows makes mean 0 and variance 1; a constant column is not divided. What was learned
+    from a sparse matrix leaves zero at zero, and the entries that aren't zero with mean square 1: the deviation of a
+    column with few of them would blow them up. Either way the same numbers give the same inputs, in whatever form.
     """
 
     mean: NDArray[np.float64] | None
-    std: NDArray[np.float64] | None
+    scale: NDArray[np.float64] | None
 
     @classmethod
     def learn(cls, X: Matrix, weight: NDArray[np.float64] | None) -> Scaling:
         """From the rows of ``X``, each of which counts ``weight`` times."""
-        scaler = StandardScaler(with_mean=not issparse(X)).fit(X, sample_weight=weight)
-        return cls(scaler.mean_ if scaler.with_mean else None, scaler.scale_)
+        if not issparse(X):
+            scaler = StandardScaler().fit(X, sample_weight=weight)
+            return cls(scaler.mean_, scaler.scale_)
+        matrix: Any = X
+        counts = np.ones(matrix.shape[0]) if weight is None else weight
+        counts = np.repeat(counts, np.diff(matrix.indptr)) * (matrix.data != 0)
+        squares = counts * matrix.data.astype(np.float64) ** 2
+        live, total = (np.bincount(matrix.indices, each, minlength=matrix.shape[1]) for each in (counts, squares))
+        return cls(None, np.sqrt(np.divide(total, live, out=np.ones_like(total), where=total > 0)))
 
     def rows(self, X: Matrix, dtype: torch.dtype, device: torch.device) -> Tensor | SparseRows:
         """``X`` scaled, as a network reads it: a copy, dense or sparse as ``X`` is."""
@@ -50,9 +58,9 @@ class Scaling:
         sparse: bool = issparse(X)
         if sparse:
             matrix = X.tocsr().astype(number)
-            if self.std is not None:
-                matrix.data /= self.std[matrix.indices]
-            shift = None if self.mean is None or self.std is None else torch.from_numpy(self.mean / self.std)
+            if self.scale is not None:
+                matrix.data /= self.scale[matrix.indices]
+            shift = None if self.mean is None or self.scale is None else torch.from_numpy(self.mean / self.scale)
             return SparseRows(matrix, device, None if shift is None else shift.to(device, dtype))
         out = np.empty(X.shape, number)
         size = max(1, _CHUNK // max(1, X.shape[1]))
@@ -60,5 +68,5 @@ class Scaling:
             part = X[start : start + size]
             if self.mean is not None:
                 part = part - self.mean
-            out[start : start + size] = part if self.std is None else part / self.std
+            out[start : start + size] = part if self.scale is None else part / self.scale
         return torch.from_numpy(out).to(device)

@@ -43,7 +43,7 @@ class SparseFeatureSelector(SelectorMixin, BaseEstimator):  # type: ignore[misc]
     ``"CoDACoRSET"``      A network learns to predict y while its connections move to pairs of units that respond alike
                           (Pieterse & Mocanu, arXiv 1903.07138v1). The score of a feature is its number of connections
                           after the last removal; of equal ones the stronger is ranked higher. Continuous y make it a
-                          regression.
+                          regression. The optimizer is Adam with a falling learning rate, theirs plain descent.
     ``"QuickSelection"``  An auto-encoder with one hidden layer learns to take noise away from the features, and y is
                           not looked at (Atashgahi et al., arXiv 2012.00560). The score is Σ|w| over the connections
                           that leave a feature, after a last removal. The noise is drawn anew for each batch, where
@@ -59,10 +59,10 @@ class SparseFeatureSelector(SelectorMixin, BaseEstimator):  # type: ignore[misc]
             less where that would leave a feature half of all possible connections.
         max_epochs: passes through the data.
         batch_size: samples in a step.
-        learning_rate: None takes 0.1, of an auto-encoder 0.01.
+        learning_rate: None takes 0.001, of an auto-encoder, which learns by plain descent, 0.01.
         random_state, n_jobs, device, verbose: as in `SparseClassifier`.
 
-    Features are standardised; a sparse matrix stays sparse.
+    Features are scaled as by `SparseClassifier`; a sparse matrix stays sparse.
 
     Attributes:
         scores_: (n_features_in_) float64.
@@ -160,9 +160,7 @@ class SparseFeatureSelector(SelectorMixin, BaseEstimator):  # type: ignore[misc]
             rewire="CoDACoRSET",
             max_epochs=self.max_epochs,
             batch_size=self.batch_size,
-            optimizer="sgd",
-            learning_rate=0.1 if self.learning_rate is None else self.learning_rate,
-            schedule="constant",
+            learning_rate=self.learning_rate,
             random_state=self.random_state,
             n_jobs=self.n_jobs,
             device=self.device,

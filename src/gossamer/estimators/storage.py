@@ -35,7 +35,7 @@ def write_estimator(estimator: SparseEstimator, path: Path) -> None:
     scaling = estimator._scaling
     fitted = {name: getattr(estimator, name) for name in estimator._stored}
     fitted |= {"feature_names_in_": getattr(estimator, "feature_names_in_", None)}
-    fitted |= {"mean": scaling.mean, "std": scaling.std}
+    fitted |= {"input_mean": scaling.mean, "input_scale": scaling.scale}
     header = {
         "estimator": type(estimator).__name__,
         "parameters": {name: _pack(value) for name, value in _parameters(estimator).items()},
@@ -59,7 +59,7 @@ def read_estimator(cls: type[Estimator], path: Path) -> Estimator:
             estimator.feature_names_in_ = fitted["feature_names_in_"]
         for name in cls._stored:
             setattr(estimator, name, fitted[name])
-        estimator._scaling = Scaling(fitted["mean"], fitted["std"])
+        estimator._scaling = Scaling(fitted["input_mean"], fitted["input_scale"])
         network = MLP(**estimator._architecture, generator=torch.Generator().manual_seed(0))
         weights = {name.removeprefix("network."): t for name, t in tensors.items() if name.startswith("network.")}
         estimator._number = next(t.dtype for t in weights.values() if t.is_floating_point())

@@ -18,8 +18,9 @@ pixels (rank 1 is separable); and topographic, in order on a torus of rows and c
 neighbours on it before the projection, so that neighbours fire together and become alike.
 
 Source: Thom, Rapp, Palm, "Efficient dictionary learning with sparseness-enforcing projections", IJCV 114 (2015), arXiv
-1604.04767: a Hebbian-like rule, codes by projection, separable and topographic atoms. Ours: batches, the step sizes and
-their schedule, the first atoms, the kernel on the torus, and when atoms of low rank are restored (every tenth step).
+1604.04767, for the idea: a Hebbian-like rule, codes by projection, separable and topographic atoms. The formulas are
+ours where that leaves room, and so are batches, the step sizes and their schedule, the first atoms, unit length after
+every step, the kernel on the torus, and when atoms of low rank are restored (every tenth step).
 """
 
 from __future__ import annotations
@@ -84,7 +85,8 @@ def _live_product(code: Tensor, matrix: Tensor) -> Tensor:
 def low_rank(atoms: Tensor, shape: tuple[int, int], rank: int) -> Tensor:
     """The nearest atoms (n, d) that are matrices of ``shape`` with at most that rank: their largest singular values."""
     u, s, v = torch.linalg.svd(atoms.reshape(-1, *shape), full_matrices=False)
-    return ((u[:, :, :rank] * s[:, None, :rank]) @ v[:, :rank]).reshape(atoms.shape)
+    near: Tensor = (u[:, :, :rank] * s[:, None, :rank]) @ v[:, :rank]
+    return near.reshape(atoms.shape)
 
 
 def _torus_kernel(rows: int, columns: int, width: float) -> Tensor:
@@ -211,13 +213,19 @@ class Dictionary(nn.Module):
 
     @torch.no_grad()
     def update(self, x: Tensor, rate: float = 0.3) -> Tensor:
-        """One step on a batch (batch, d) of samples at any scale; gives the correlation ρ of each, before the step.
+        """One step on samples (batch, d), float32 or float64 at any scale; gives the ρ of each, before the step.
 
         ``rate`` > 0 is η. A batch of more than n samples counts as one of n, lest an atom that most of them use is
         moved too far. Atoms of low rank are left to `constrain_`.
         """
         check_fraction("rate", rate, high=math.inf, open_low=True, open_high=True)
+        self._check(x)
         return self._step(standardized(x, self.center).to(self.atoms.dtype), rate)
+
+    def _check(self, x: Tensor) -> None:
+        d = self.atoms.shape[1]
+        if x.dim() != 2 or x.shape[1] != d or x.dtype not in (torch.float32, torch.float64):
+            raise InputError(f"x must be (batch, {d}), float32 or float64, got {x.dtype} of {tuple(x.shape)}")
 
     def _step(self, unit: Tensor, rate: float) -> Tensor:
         rate *= min(1.0, len(self.atoms) / max(1, len(unit)))
@@ -240,6 +248,7 @@ class Dictionary(nn.Module):
         A sample that is constant (with ``center``) or zero has code 0.
         """
         check_choice("coder", coder, ("omp", "projection"))
+        self._check(x)
         mean = x.mean(1, keepdim=True) if self.center else torch.zeros_like(x[:, :1])
         x, atoms = x - mean, self.atoms.to(x.dtype)
         offsets = atoms.mean(1, keepdim=True) if self.center else torch.zeros_like(atoms[:, :1])
@@ -262,9 +271,8 @@ class Dictionary(nn.Module):
     def extra_repr(self) -> str:
         n, d = self.atoms.shape
         names = ("signed", "center", "atom_sparseness", "rank", "grid")
-        return f"{n}, {d}, sparseness={self.sparseness:g}, " + ", ".join(
-            f"{name}={getattr(self, name)}" for name in names
-        )
+        options = ", ".join(f"{name}={getattr(self, name)}" for name in names)
+        return f"{n}, {d}, sparseness={self.sparseness:g}, {options}"
 
 
 def standardized(x: Tensor, center: bool) -> Tensor:
@@ -297,6 +305,7 @@ def learn(
     for name, value in (("epochs", epochs), ("batch_size", batch_size)):
         check_count(name, value, low=1)
     check_fraction("rate", rate, high=math.inf, open_low=True, open_high=True)
+    dictionary._check(x)
     unit = standardized(x, dictionary.center).to(dictionary.atoms.dtype)
     steps, step = epochs * math.ceil(len(x) / batch_size), 0
     for _ in range(epochs):

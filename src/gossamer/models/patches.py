@@ -60,8 +60,8 @@ def map_patches(
         stride: pixels from one patch to the next, ≥ 1. The last row and column of patches end where the image ends,
             so that every pixel is covered.
     """
-    check_count("stride", stride, low=1, high=min(shape[:2]))
     windows = _windows(image, shape)
+    check_count("stride", stride, low=1, high=min(shape[:2]))
     rows, columns = (np.append(np.arange(0, places - 1, stride), places - 1) for places in windows.shape[:2])
     total, weight = np.zeros_like(image), np.zeros(image.shape[:2], image.dtype)
     lines = max(1, _NUMBERS // (len(columns) * math.prod(shape)))

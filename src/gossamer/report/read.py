@@ -1,9 +1,10 @@
 """A run folder, read and checked.
 
 A finished run holds ``config.toml`` (the resolved options), ``metrics.jsonl`` (one object a line: network, seed, epoch,
-losses, accuracies, connections, seconds, links born and died, in all and in each layer), ``results.json`` (what was measured at the end, for each
-network and seed) and, if the wiring was recorded, ``wiring.npz``: ``strength`` (snapshots, features), the sum of |w|
-over the links that leave each input; ``degree`` (snapshots, features), their number; ``epochs`` (snapshots,).
+losses, accuracies, connections, seconds, links born and died in all and by layer), ``results.json`` (what was measured
+at the end, for each network and seed) and, if the wiring was recorded, ``wiring.npz``: ``strength`` (snapshots,
+features), the sum of |w| over the links that leave each input; ``degree`` (snapshots, features), their number;
+``epochs`` (snapshots,).
 Inputs of image data are in row-major order of ``data.image`` = (height, width, channels).
 
 Everything that is missing, damaged or of a newer format raises `InputError` with the file, the field and the remedy.
@@ -104,7 +105,7 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """One line of ``metrics.jsonl``; ``moved`` holds links born and died by layer, nothing in runs of older versions."""
+    """One line of ``metrics.jsonl``; ``moved``: links born and died by layer, which older versions didn't record."""
 
     network: NetworkName
     seed: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["count", "duration", "interval", "percent", "plain", "points", "ratio", "share", "size"]
+__all__ = ["count", "duration", "interval", "p_value", "percent", "plain", "points", "ratio", "share", "size"]
 
 SPACE = "\N{NO-BREAK SPACE}"
 NOT_FINITE = "not finite"
@@ -73,6 +73,11 @@ def points(value: float, *, sign: bool = True, unit: bool = True) -> str:
     digits = f"{shown:.1f}" if shown >= 0.095 or shown < 0.005 else f"{shown:.2f}"
     lead = "" if not sign or float(digits) == 0 else "+" if value > 0 else "−"
     return f"{lead}{digits}" + (f"{SPACE}points" if unit else "")
+
+
+def p_value(p: float) -> str:
+    """With its relation, for ``p = 0.023`` and ``p < 0.001`` alike."""
+    return f"p{SPACE}<{SPACE}0.001" if p < 0.001 else f"p{SPACE}={SPACE}{p:.3f}" if p < 0.9995 else f"p{SPACE}={SPACE}1"
 
 
 def ratio(factor: float, less: str, more: str) -> str:

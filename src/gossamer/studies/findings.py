@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 from gossamer.errors import InputError, check_choice
 from gossamer.training.files import write_atomically, written
 
-__all__ = ["Claim", "Figure", "Findings", "Table", "Verdict", "markdown", "write"]
+__all__ = ["Claim", "Figure", "Findings", "Table", "Verdict", "judged", "markdown", "write"]
 
 Verdict = Literal["holds", "does not hold", "undecided"]
 
@@ -30,6 +30,13 @@ class Claim:
 
     def __post_init__(self) -> None:
         check_choice("verdict", self.verdict, get_args(Verdict))
+
+
+def judged(gain: float, p: float, alpha: float = 0.05) -> Verdict:
+    """On "this is better": it holds, or doesn't, if p is below ``alpha``, by the sign of the gain; else undecided."""
+    if p >= alpha:
+        return "undecided"
+    return "holds" if gain > 0 else "does not hold"
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ studentized range of k with infinitely many degrees of freedom, divided by √2.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +30,7 @@ from numpy.typing import ArrayLike, NDArray
 from gossamer.errors import InputError, check_fraction
 from gossamer.report.statistics import Interval, mean_interval
 
-__all__ = ["Friedman", "Interval", "Paired", "friedman", "holm", "mean_interval", "paired"]
+__all__ = ["Friedman", "Gain", "Interval", "Paired", "friedman", "gains", "holm", "mean_interval", "paired"]
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,27 @@ def holm(p: Sequence[float]) -> list[float]:
         worst = max(worst, min(1.0, (len(p) - place) * p[i]))
         adjusted[i] = worst
     return adjusted
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How much better a method is than another over data sets: the mean, how often it wins and loses, adjusted p."""
+
+    mean: float
+    won: int
+    lost: int
+    p: float
+
+
+def gains(pairs: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> dict[str, Gain]:
+    """For each pair of scores (n,), one for each data set: the gain of the first over the second, with the p of
+    Wilcoxon's test over the data sets, adjusted by `holm` for all pairs together; p is 1 where n = 1."""
+    differences = {name: _scores("a", a, 1) - _scores("b", b, 1) for name, (a, b) in pairs.items()}
+    adjusted = holm([_signed_rank_p(d) for d in differences.values()])
+    return {
+        name: Gain(float(d.mean()), int((d > 0).sum()), int((d < 0).sum()), p)
+        for (name, d), p in zip(differences.items(), adjusted, strict=True)
+    }
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, get_args
 
+import torch
+
 from gossamer.connectivity.allocate import Allocation
 from gossamer.errors import InputError, check_choice, check_count, check_fraction
 from gossamer.models import activity_from
@@ -65,7 +67,7 @@ class Recipe:
         if self.output_density is not None:
             check_fraction("output_density", self.output_density, open_low=True)
         check_choice("allocate", self.allocate, get_args(Allocation))
-        activity_from(self.activity)
+        activity_from(self.activity, generator=torch.Generator())  # torch keeps its own
         check_fraction("dropout", self.dropout, open_high=True)
         check_choice("rewire", self.rewire, REWIRINGS)
         check_fraction("fraction", self.fraction, open_low=True, open_high=True)

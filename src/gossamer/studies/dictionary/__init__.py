@@ -29,8 +29,8 @@ CLAIM = (
     "topographic (Thom, Rapp & Palm, IJCV 114, 2015)."
 )
 PRESETS: Mapping[str, str] = {
-    "quick": "20,000 patches of 12 × 12 from two photographs, 144 atoms; half a minute",
-    "full": "100,000 patches of 16 × 16 from 360 photographs, 256 atoms, 2 seeds; 12 minutes; needs GOSSAMER_DATA",
+    "quick": "20,000 patches of 12 × 12 from two photographs, 144 atoms; a minute",
+    "full": "100,000 patches of 16 × 16 from 360 photographs, 256 atoms, 2 seeds; 13 minutes; needs GOSSAMER_DATA",
 }
 
 

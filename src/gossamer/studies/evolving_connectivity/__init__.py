@@ -101,7 +101,8 @@ def _departures(preset: str, jobs: int) -> list[str]:
             "Fashion-MNIST has hidden layers of 1000 instead of 200, and cosines are measured on 10,000 of its "
             "training rows, drawn anew each epoch.",
             "On Madelon the learning rate is 0.1, as the authors' code has it; the dense network diverges there and "
-            "has 0.01, and 0.001 on allaml, glioma and arcene. Word counts (basehock, pcmac) are log(1 + count), not standardised, and have 0.1.",
+            "has 0.01, and 0.001 on allaml, glioma and arcene. Word counts (basehock, pcmac) are log(1 + count), not "
+            "standardised, and have 0.1.",
             "allaml, glioma and arcene have batches of 10, since they have fewer than 150 training rows, and a third "
             "of their rows for testing.",
             "The paper's data sets are Fashion-MNIST, Isolet, HAR, COIL-100, Madelon, Epilepsy, CNAE-9 and MicroMass.",

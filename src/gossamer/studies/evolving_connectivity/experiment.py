@@ -19,12 +19,12 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gossamer.studies.rows import divided
 from gossamer.studies.trials import Trial
 
 if TYPE_CHECKING:
@@ -122,13 +122,16 @@ def trials_of(plans: Mapping[str, Plan]) -> list[Trial]:
 def carry_out(trial: Trial) -> dict[str, Any]:
     """Train one network; its test accuracy after each epoch, what it costs, and how it is wired. A network whose loss
     is no longer a number keeps what it then answers."""
+    import torch
+
     from gossamer.evaluate import cost
-    from gossamer.training import DivergedError, evaluate
+    from gossamer.training import DivergedError, Samples, evaluate
 
     settings: dict[str, Any] = {**trial.settings, "hidden": tuple(trial.settings["hidden"])}
     plan = Plan(seeds=1, **settings)
-    train, test, classes = _samples(trial.dataset, trial.seed, plan.test_size)
-    fit = _fit(trial, plan, train, test, classes)
+    rows = divided(trial.dataset, trial.seed, plan.test_size)
+    train, test = (Samples(torch.from_numpy(x), torch.from_numpy(y)) for x, y in ((rows.x, rows.y), rows.test))
+    fit = _fit(trial, plan, train, test, rows.classes)
     clock = _time_rewiring(fit)
     noisy = []
     try:
@@ -150,9 +153,9 @@ def carry_out(trial: Trial) -> dict[str, Any]:
         "parameters": total.parameters,
         "connections": total.connections,
         "training_bytes": total.training_bytes,
-        "rows": len(train.y),
-        "test_rows": len(test.y),
-        "largest_class": float(np.unique(test.y, return_counts=True)[1].max()) / len(test.y),  # type: ignore
+        "rows": len(rows.y),
+        "test_rows": len(rows.y_test),
+        "largest_class": float(np.bincount(rows.y_test).max()) / len(rows.y_test),
     }
     if noisy:
         found["curve_with_dropout"] = [round(value, 5) for value in noisy]
@@ -163,25 +166,6 @@ def carry_out(trial: Trial) -> dict[str, Any]:
         if len(degrees) <= _MOST_DEGREES:
             found["degrees"] = degrees.tolist()
     return found
-
-
-@lru_cache(maxsize=1)
-def _samples(name: str, seed: int, test_size: float) -> tuple[Samples, Samples, int]:
-    """Training and test rows, divided by ``seed``, and the number of classes. Pixels are standardised as the paper
-    does; tables are already, and word counts are left as they are."""
-    import torch
-
-    from gossamer import data
-    from gossamer.training import Samples
-
-    found = data.load(name, seed=seed, test_size=test_size, validation_size=0)
-    x, x_test = torch.from_numpy(found.train.x), torch.from_numpy(found.test.x)
-    if found.image is not None:
-        mean, std = x.mean(0), x.std(0, correction=0)
-        std[std == 0] = math.inf  # a constant pixel carries nothing
-        x, x_test = (x - mean) / std, (x_test - mean) / std
-    y, y_test = torch.from_numpy(found.train.y), torch.from_numpy(found.test.y)
-    return Samples(x, y), Samples(x_test, y_test), len(found.classes)
 
 
 def _fit(trial: Trial, plan: Plan, train: Samples, test: Samples, classes: int) -> Fit:
@@ -244,10 +228,9 @@ def _draw_for_dense_shape(model: torch.nn.Module, generator: torch.Generator) ->
     for layer in model.modules():
         if isinstance(layer, SparseLinear | torch.nn.Linear):
             bound = math.sqrt(6 / (layer.in_features + layer.out_features))
-            weights = layer.values if isinstance(layer, SparseLinear) else layer.weight
-            with torch.no_grad():
-                weights.uniform_(-bound, bound, generator=generator)
-                layer.bias.zero_()
+            for name, parameter in layer.named_parameters():
+                limit = 0 if name == "bias" else bound
+                torch.nn.init.uniform_(parameter, -limit, limit, generator)
 
 
 def _rule(variant: str, plan: Plan) -> Any:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gossamer.report import text
 from gossamer.studies.evolving_connectivity.experiment import CONTROLS, INFORMATIVE, RULES, VARIANTS, Plan
 from gossamer.studies.findings import Table
-from gossamer.studies.statistics import Friedman, friedman, holm, paired
+from gossamer.studies.statistics import Friedman, Gain, friedman, gains
 from gossamer.studies.trials import Record, where
 
 __all__ = [
@@ -44,16 +44,10 @@ def ranked(plans: Mapping[str, Plan], records: Sequence[Record]) -> Friedman | N
 
 def versus(
     plans: Mapping[str, Plan], records: Sequence[Record], others: Sequence[str], against: str
-) -> dict[str, tuple[float, int, int, float]]:
-    """For each of ``others``: mean gain over ``against``, data sets won and lost, and Wilcoxon's p over the data sets,
-    adjusted by Holm for all of them; p is 1 with a single data set."""
-    gains = {v: np.array([mean(records, d, v) - mean(records, d, against) for d in plans]) for v in others}
-    raw = [paired(gain, np.zeros(len(gain))).wilcoxon_p if len(gain) > 1 else 1.0 for gain in gains.values()]
-    adjusted = holm(raw)
-    return {
-        v: (float(gain.mean()), int((gain > 0).sum()), int((gain < 0).sum()), p)
-        for (v, gain), p in zip(gains.items(), adjusted, strict=True)
-    }
+) -> dict[str, Gain]:
+    """The gain of each of ``others`` over ``against``, over the data sets."""
+    means = {variant: [mean(records, dataset, variant) for dataset in plans] for variant in (*others, against)}
+    return gains({variant: (means[variant], means[against]) for variant in others})
 
 
 def contrast(record: Record) -> float:
@@ -132,8 +126,8 @@ def _ranks(plans: Mapping[str, Plan], records: Sequence[Record]) -> Table:
             if variant == reference:
                 row += [None, None, None]
                 continue
-            gain, won, lost, p = found[variant]
-            row += [text.points(gain, unit=False), f"{won}–{lost}", _p(p)]
+            gain = found[variant]
+            row += [text.points(gain.mean, unit=False), f"{gain.won}–{gain.lost}", f"{gain.p:.3g}"]
         rows.append(row)
     rows.sort(key=lambda row: float(row[1] or 0))
     note = "Gains in percentage points, mean over the data sets; p of Wilcoxon's signed-rank test over the data sets, "
@@ -141,7 +135,7 @@ def _ranks(plans: Mapping[str, Plan], records: Sequence[Record]) -> Table:
     if ranks is not None:
         note = (
             f"Average ranks over {ranks.blocks} data sets (1 is best): Friedman's test with Iman and Davenport's "
-            f"correction F = {ranks.f:.2f}, p = {_p(ranks.p)}; Nemenyi's critical difference at 5 % is "
+            f"correction F = {ranks.f:.2f}, {text.p_value(ranks.p)}; Nemenyi's critical difference at 5 % is "
             f"{ranks.critical_difference:.2f}. {note}"
         )
     columns = ("variant", "rank", "over SET", "won–lost", "p", "over dense", "won–lost", "p")
@@ -218,7 +212,3 @@ def _controls(datasets: Sequence[str], records: Sequence[Record]) -> Table:
     ]
     note = "Test accuracy in percent; links go by their smallest weights (SET), by chance, or by their largest weights."
     return Table("Which links are removed matters", ("variant", *datasets), rows, note)
-
-
-def _p(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.995 else "1"

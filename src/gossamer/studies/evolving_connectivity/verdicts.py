@@ -13,7 +13,7 @@ import numpy as np
 from gossamer.report import text
 from gossamer.studies.evolving_connectivity import tables
 from gossamer.studies.evolving_connectivity.experiment import CONTROLS, COSINE, INFORMATIVE, RULES, VARIANTS, Plan
-from gossamer.studies.findings import Claim, Verdict
+from gossamer.studies.findings import Claim, Verdict, judged
 from gossamer.studies.statistics import paired
 from gossamer.studies.trials import Record, where
 
@@ -58,13 +58,7 @@ def summary(plans: Mapping[str, Plan], records: Sequence[Record]) -> str:
     if ranks is None:
         return line
     differ = "differ by more than chance" if ranks.p < 0.05 else "don't differ by more than chance"
-    return f"{line} Their ranks {differ} (Friedman's test, p = {tables._p(ranks.p)})."
-
-
-def _verdict(gain: float, p: float) -> Verdict:
-    if p >= 0.05:
-        return "undecided"
-    return "holds" if gain > 0 else "does not hold"
+    return f"{line} Their ranks {differ} (Friedman's test, {text.p_value(ranks.p)})."
 
 
 def _against(
@@ -72,7 +66,7 @@ def _against(
 ) -> Claim:
     """Judged by the majority of the variants that are decided, else undecided."""
     found = tables.versus(plans, records, variants, other)
-    verdicts = [_verdict(gain, p) for gain, _, _, p in found.values()]
+    verdicts = [judged(gain.mean, gain.p) for gain in found.values()]
     holds, fails = verdicts.count("holds"), verdicts.count("does not hold")
     verdict: Verdict = (
         "undecided" if 2 * max(holds, fails) <= len(variants) else "holds" if holds > fails else "does not hold"
@@ -80,8 +74,9 @@ def _against(
     least = 2.0 ** (1 - len(plans))
     limit = f". With {len(plans)} data sets p is at least {least:g} before adjustment" if least > 0.05 else ""
     evidence = "; ".join(
-        f"{variant} {text.points(gain)}, better on {won} and worse on {lost} of {len(plans)}, p = {tables._p(p)}"
-        for variant, (gain, won, lost, p) in found.items()
+        f"{variant} {text.points(gain.mean)}, better on {gain.won} and worse on {gain.lost} of {len(plans)}, "
+        f"{text.p_value(gain.p)}"
+        for variant, gain in found.items()
     )
     return Claim(statement, verdict, f"{evidence}{limit}.")
 
@@ -105,10 +100,10 @@ def _links_tell(plans: Mapping[str, Plan], records: Sequence[Record]) -> Claim:
     higher = int((ours > fixed).sum())
     return Claim(
         statement,
-        _verdict(float((ours - fixed).mean()), p),
+        judged(float((ours - fixed).mean()), p),
         f"Zeroing the least connected inputs of {rule} first instead of the most connected leaves "
         f"{text.points(float(ours.mean()))} of accuracy on average, {text.points(float(fixed.mean()))} with a wiring "
-        f"left alone; more on {higher} of {len(gaps)} data sets, p = {tables._p(p)} (Wilcoxon).",
+        f"left alone; more on {higher} of {len(gaps)} data sets, {text.p_value(p)} (Wilcoxon).",
     )
 
 
@@ -160,8 +155,8 @@ def _madelon(plans: Mapping[str, Plan], records: Sequence[Record]) -> list[Claim
             "holds" if np.mean([curve[-1] for curve in noisy]) >= 0.715 - 2 * 0.0184 else "does not hold",
             f"Ours, with dropout on: {text.percent(float(np.mean([curve[-1] for curve in noisy])))} at the end, "
             f"{text.percent(float(np.mean([max(curve) for curve in noisy])))} at best, means over {len(ours)} seeds; "
-            f"with dropout off {text.percent(last_ten)} over the last ten epochs. Reached if not below by more than twice the "
-            "standard error of one accuracy on 600 samples, 1.8 points.",
+            f"with dropout off {text.percent(last_ten)} over the last ten epochs. Reached if not below by more than "
+            "twice the standard error of one accuracy on 600 samples, 1.8 points.",
         ),
         Claim(
             "Madelon's informative columns correlate with each other, its noise with nothing: what similarity finds.",

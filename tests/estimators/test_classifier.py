@@ -1,0 +1,463 @@
+from __future__ import annotations
+
+import io
+import pickle
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from numpy.typing import NDArray
+from sklearn.datasets import load_digits, make_classification, make_multilabel_classification
+from sklearn.exceptions import NotFittedError
+
+import gossamer as gs
+from gossamer import InputError
+from gossamer.estimators import SparseClassifier
+from gossamer.models import MLP
+from gossamer.plasticity import PRESETS
+from gossamer.training import DivergedError
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+Numbers = NDArray[np.float64]
+
+
+def blobs(rows: int = 120, classes: int = 3, seed: int = 0) -> tuple[Numbers, NDArray[np.int64]]:
+    """Rows whose first features tell the class, among others that tell nothing."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(rows) % classes
+    return rng.normal(size=(rows, 12)) + 4 * np.eye(12)[y], y
+
+
+def small(**arguments: Any) -> SparseClassifier:
+    defaults: dict[str, Any] = {"hidden": (30, 20), "density": 0.3, "activity": "relu", "max_epochs": 12}
+    return SparseClassifier(**({"random_state": 0, "learning_rate": 0.01} | defaults | arguments))
+
+
+# ---- what it learns --------------------------------------------------------------------------------------------------
+
+
+def test_handwritten_digits() -> None:
+    x, y = load_digits(return_X_y=True)
+    classifier = SparseClassifier((300,), max_epochs=10, random_state=0).fit(x[:1200], y[:1200])
+    assert classifier.score(x[1200:], y[1200:]) > 0.85
+    assert classifier.n_iter_ == len(classifier.loss_curve_) == 10
+    assert classifier.loss_curve_[-1] < classifier.loss_curve_[0]
+    assert isinstance(classifier.network_, MLP)
+    assert classifier.network_.linear1.density == pytest.approx(0.1, abs=0.01)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        np.array(["ant", "bee", "cow"]),
+        np.array(["ant", "bee", "cow"], dtype=object),
+        np.array([-1.0, 0.0, 7.0]),
+        np.array([10, 20, 30], dtype=np.uint8),
+        np.array(["2001-01-01", "2002-01-01", "2003-01-01"], dtype="datetime64[D]").astype(str),
+    ],
+)
+def test_classes_may_be_of_any_kind(names: NDArray[Any]) -> None:
+    x, y = blobs()
+    classifier = small().fit(x, names[y])
+    assert_array_equal(classifier.classes_, names)
+    assert classifier.classes_.dtype == names.dtype
+    assert classifier.score(x, names[y]) > 0.9
+    assert_allclose(classifier.predict_proba(x).sum(1), 1)
+
+
+def test_two_classes_have_one_decision_value() -> None:
+    x, y = blobs(classes=2)
+    classifier = small().fit(x, y.astype(bool))
+    decision = classifier.decision_function(x)
+    assert decision.shape == (120,)
+    assert_array_equal(classifier.predict(x), decision > 0)
+    assert_allclose(classifier.predict_proba(x)[:, 1], 1 / (1 + np.exp(-decision)))
+    assert_allclose(np.exp(classifier.predict_log_proba(x)), classifier.predict_proba(x))
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_several_labels_at_once(sparse: bool) -> None:
+    x, y = make_multilabel_classification(200, n_features=12, n_classes=4, random_state=0)
+    classifier = small(hidden=(60,), max_epochs=60).fit(x, sp.csr_array(y) if sparse else y)
+    predicted, chances = classifier.predict(x), classifier.predict_proba(x)
+    assert predicted.shape == chances.shape == (200, 4)
+    assert_array_equal(predicted, chances > 0.5)
+    assert (predicted == y).mean() > 0.9
+    assert classifier.score(x, y) == (predicted == y).all(1).mean()
+
+
+def test_importance_finds_the_features_that_matter() -> None:
+    x, y = make_classification(600, 40, n_informative=5, n_redundant=0, shuffle=False, class_sep=2, random_state=0)
+    classifier = SparseClassifier((60, 60), rewire="CoDACoRSET", max_epochs=30, random_state=0).fit(x, y)
+    importances = classifier.feature_importances_
+    assert importances.shape == classifier.input_degrees_.shape == (40,)
+    assert importances.sum() == pytest.approx(1)
+    assert importances[:5].mean() > 2 * importances[5:].mean()
+    assert classifier.input_degrees_[:5].mean() > 2 * classifier.input_degrees_[5:].mean()
+    assert classifier.input_degrees_.sum() < classifier.network_.linear1.nnz  # type: ignore[union-attr]  # the core
+
+
+def test_importance_of_a_first_layer_that_never_moved() -> None:
+    x, y = blobs()
+    classifier = small(rewire="none").fit(x, y)
+    layer = classifier.network_.linear1
+    assert isinstance(layer, gs.SparseLinear)
+    assert_array_equal(classifier.input_degrees_, layer.pattern.fan_out)
+    strength = layer.to_dense().weight.detach().abs().sum(0).numpy()
+    assert_allclose(classifier.feature_importances_, strength / strength.sum(), rtol=1e-5)
+
+
+def test_weights_of_samples_and_of_classes() -> None:
+    x, y = blobs()
+    noise = np.random.default_rng(1).integers(3, size=120)
+    wrong = np.arange(120) < 60
+    labels = np.where(wrong, noise, y)
+    trusting = small(max_epochs=40).fit(x, labels)
+    wary = small(max_epochs=40).fit(x, labels, sample_weight=np.where(wrong, 0.0, 2.0))
+    assert wary.score(x, y) > 0.95 > trusting.score(x, y)
+    without = small(max_epochs=40).fit(x[~wrong], labels[~wrong])
+    assert_allclose(wary.predict_proba(x), without.predict_proba(x), rtol=1e-9)
+    rng = np.random.default_rng(0)
+    rare = (rng.random(400) < 0.08).astype(int)
+    x = rng.normal(size=(400, 3)) + rare[:, None]
+    plain, balanced, given = (
+        small(class_weight=weight, max_epochs=5).fit(x, rare) for weight in (None, "balanced", {0: 1, 1: 12})
+    )
+    recall = [classifier.predict(x)[rare == 1].mean() for classifier in (plain, balanced, given)]
+    assert recall[0] < 0.3 < 0.6 < min(recall[1:])
+
+
+# ---- sparse matrices and data frames ---------------------------------------------------------------------------------
+
+
+def words(rows: int = 300) -> tuple[sp.csr_array, NDArray[np.int64]]:
+    rng = np.random.default_rng(0)
+    x = sp.random_array((rows, 400), density=0.02, rng=rng, format="csr")
+    y = rng.integers(2, size=rows)
+    return sp.csr_array(x + sp.csr_array((np.ones(rows), (np.arange(rows), y)), shape=x.shape)), y
+
+
+@pytest.mark.parametrize("rewire", ["SET", "CoDACoRSET", "RigL"])
+@pytest.mark.parametrize("form", ["csr", "csc", "coo"])
+def test_a_sparse_matrix_says_the_same_as_the_dense_one(rewire: str, form: str) -> None:
+    x, y = words(100)
+    arguments = {"rewire": rewire, "standardize": False, "dtype": "float64", "max_epochs": 3}
+    dense = small(**arguments).fit(x.toarray(), y)
+    sparse = small(**arguments).fit(x.asformat(form), y)  # type: ignore[arg-type]
+    for matrix in (x, x.toarray()):
+        assert_allclose(sparse.predict_proba(matrix), dense.predict_proba(x), rtol=1e-6)
+
+
+def test_a_sparse_matrix_is_never_made_dense_beyond_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = words()
+    sizes: list[int] = []
+    original = sp.csr_array.toarray
+
+    def counted(matrix: Any, *args: Any, **kwargs: Any) -> Any:
+        sizes.append(matrix.shape[0])
+        return original(matrix, *args, **kwargs)
+
+    monkeypatch.setattr(sp.csr_array, "toarray", counted)
+    monkeypatch.setattr(sp.csr_array, "todense", None)
+    classifier = small(batch_size=20, early_stopping=True).fit(x, y)
+    assert sizes
+    assert max(sizes) <= 30  # a batch, or the rows held back
+    monkeypatch.setattr("gossamer.estimators.base._CELLS", 7 * 400)
+    sizes.clear()
+    whole = classifier.predict_proba(x)
+    assert max(sizes) == 7
+    assert_allclose(whole, classifier.predict_proba(x.toarray()), rtol=1e-5)
+    assert classifier.score(x, y) > 0.9
+
+
+def test_scaling_treats_the_same_numbers_alike_in_whatever_form() -> None:
+    x, y = words(60)
+    for fitted in (small(max_epochs=2).fit(x, y), small(max_epochs=2).fit(x.toarray(), y)):
+        assert_allclose(fitted.predict_proba(x), fitted.predict_proba(x.toarray()), rtol=1e-6)
+
+
+def test_data_frames_give_their_names_and_are_asked_for_them() -> None:
+    x, y = blobs()
+    frame = pd.DataFrame(x, columns=[f"f{i}" for i in range(12)])
+    classifier = small().fit(frame, pd.Series(y))
+    assert_array_equal(classifier.feature_names_in_, frame.columns)
+    assert classifier.n_features_in_ == 12
+    assert_array_equal(classifier.predict(frame), small().fit(x, y).predict(x))
+    with pytest.raises(ValueError, match="feature names"):
+        classifier.predict(frame[frame.columns[::-1]])
+
+
+# ---- how it trains ---------------------------------------------------------------------------------------------------
+
+
+def test_chance_is_the_seeds_alone_and_the_process_keeps_its_own() -> None:
+    x, y = blobs()
+    before = torch.get_rng_state(), np.random.get_state()[1].copy(), torch.get_num_threads()  # type: ignore[index]  # noqa: NPY002
+    first, same, other = (
+        small(dropout=0.3, random_state=seed, rewire="CoPACoRSET", activity="srelu").fit(x, y).predict_proba(x)
+        for seed in (3, np.random.RandomState(3), 4)  # noqa: NPY002
+    )
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert_array_equal(before[1], np.random.get_state()[1])  # type: ignore[index]  # noqa: NPY002
+    assert torch.get_num_threads() == before[2]
+    assert not np.array_equal(first, other)
+    assert_array_equal(first, small(dropout=0.3, random_state=3, rewire="CoPACoRSET", activity="srelu").fit(x, y).predict_proba(x))
+    assert same.shape == first.shape
+
+
+def test_threads_are_put_back_even_after_an_error(threads: None) -> None:
+    torch.set_num_threads(2)
+    x, y = blobs()
+    seen: list[int] = []
+    classifier = small(n_jobs=1)
+    classifier.fit(x, y)
+    handle = classifier.network_.register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
+    classifier.predict(x)
+    handle.remove()
+    assert seen == [1]
+    assert torch.get_num_threads() == 2
+    with pytest.raises(DivergedError):
+        small(n_jobs=1, optimizer="sgd", learning_rate=1e30).fit(x, y)
+    assert torch.get_num_threads() == 2
+
+
+def test_fits_in_several_threads_do_not_disturb_each_other() -> None:
+    x, y = blobs()
+    alone = [small(dropout=0.5, random_state=seed).fit(x, y).predict_proba(x) for seed in range(4)]
+    together: dict[int, Numbers] = {}
+
+    def fit(seed: int) -> None:
+        together[seed] = small(dropout=0.5, random_state=seed).fit(x, y).predict_proba(x)
+
+    workers = [threading.Thread(target=fit, args=(seed,)) for seed in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    for seed in range(4):
+        assert_array_equal(together[seed], alone[seed])
+
+
+def test_early_stopping_returns_to_the_best_epoch() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(200, 12)), rng.integers(2, size=200)  # nothing to learn
+    classifier = small(early_stopping=True, patience=3, max_epochs=100, validation_fraction=0.25).fit(x, y)
+    assert 3 < classifier.n_iter_ < 100
+    assert classifier.validation_scores_ is not None
+    assert len(classifier.validation_scores_) == classifier.n_iter_
+    assert small().fit(x, y).validation_scores_ is None
+    with pytest.raises(InputError, match="early_stopping needs samples"):
+        small(early_stopping=True, validation_fraction=0.9).fit(x[:4], y[:4])
+
+
+def test_early_stopping_with_classes_of_one_sample() -> None:
+    x, y = blobs()
+    y = np.where(np.arange(120) == 7, 9, y)
+    assert 9 in small(early_stopping=True).fit(x, y).classes_
+
+
+@pytest.mark.parametrize("rewire", [*PRESETS, "none", None, "codacorset", gs.CTRE])
+def test_every_rule_can_be_named(rewire: Any) -> None:
+    x, y = blobs(60)
+    classifier = small(rewire=rewire, max_epochs=20).fit(x, y)
+    assert classifier.network_.linear1.nnz == round(0.3 * (12 * 30 + 30 * 20) * 42 / (42 + 50))  # type: ignore[union-attr]
+    assert classifier.score(x, y) > 0.8
+
+
+def test_a_pair_of_rules_is_the_published_one_that_it_spells() -> None:
+    x, y = blobs()
+    named = small(rewire="SET", schedule="constant").fit(x, y)
+    spelled = small(rewire=(gs.drop.signed_magnitude(0.3), gs.grow.uniform()), schedule="constant").fit(x, y)
+    assert_array_equal(named.predict_proba(x), spelled.predict_proba(x))
+    other = small(rewire=(gs.drop.signed_magnitude(0.1), gs.grow.uniform()), schedule="constant").fit(x, y)
+    assert not np.array_equal(named.predict_proba(x), other.predict_proba(x))
+
+
+def test_epsilon_counts_connections() -> None:
+    x, y = blobs()
+    layers = small(hidden=(40, 30), density=None, epsilon=2.5).fit(x, y).network_
+    assert layers.linear1.nnz == round(2.5 * (12 + 40))  # type: ignore[union-attr]
+    assert layers.linear2.nnz == round(2.5 * (40 + 30))  # type: ignore[union-attr]
+
+
+def test_what_is_not_said_is_chosen_as_on_the_command_line() -> None:
+    x, y = blobs(40)
+    classifier = SparseClassifier(max_epochs=1).fit(x, y)
+    assert classifier.network_.linear1.out_features == classifier.network_.linear2.out_features == 300  # type: ignore[union-attr]
+    assert classifier.network_.output.weight.dtype == torch.float64  # type: ignore[union-attr]
+    assert SparseClassifier((8,), max_epochs=1).fit(x.astype(np.float32), y).network_.output.weight.dtype == torch.float32  # type: ignore[union-attr]
+    large = np.random.default_rng(0).normal(size=(600, 100))
+    assert SparseClassifier((8,), max_epochs=1).fit(large, np.arange(600) % 2).network_.output.weight.dtype == torch.float32  # type: ignore[union-attr]
+
+
+def test_no_hidden_layer_is_a_linear_classifier() -> None:
+    x, y = blobs()
+    classifier = small(hidden=(), max_epochs=60).fit(x, y)
+    assert classifier.score(x, y) > 0.9
+    assert small(hidden=(), output_density=0.5, max_epochs=3).fit(x, y).input_degrees_.sum() < 36
+
+
+def test_warm_start_goes_on() -> None:
+    x, y = blobs()
+    classifier = small(max_epochs=5, warm_start=True, schedule="constant").fit(x, y)
+    network, loss = classifier.network_, classifier.loss_curve_[-1]
+    classifier.fit(x, y)
+    assert classifier.network_ is network
+    assert classifier.loss_curve_[0] < loss
+    with pytest.raises(InputError, match="y must hold the classes"):
+        classifier.fit(x, y + 1)
+    classifier.set_params(warm_start=False).fit(x, y + 1)
+    assert classifier.network_ is not network
+
+
+# ---- samples that come bit by bit ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rewire", ["SET", "CoDACoRSET", "RigL", "CTRE_seq"])
+def test_partial_fit_learns_and_rewires_every_hundred_updates(rewire: str) -> None:
+    x, y = blobs(200)
+    classifier = small(rewire=rewire, batch_size=20)
+    wirings = []
+    for call in range(30):
+        classifier.partial_fit(x, y, classes=[0, 1, 2] if call == 0 else None)
+        wirings.append(classifier.network_.linear1.pattern.cells)  # type: ignore[union-attr]
+    changed = [not torch.equal(a, b) for a, b in zip(wirings, wirings[1:], strict=False)]
+    assert [call for call, change in enumerate(changed, start=1) if change] == [10, 20]
+    assert classifier.n_iter_ == len(classifier.loss_curve_) == 30
+    assert classifier.score(x, y) > 0.9
+
+
+@pytest.mark.parametrize("rewire", ["SET", "RigL", "CoDASET"])
+def test_a_stream_goes_on_after_pickling_and_after_fit(rewire: str) -> None:
+    x, y = blobs(200)
+    classifier = small(rewire=rewire, batch_size=2).fit(x, y)
+    for _ in range(3):
+        classifier = pickle.loads(pickle.dumps(classifier.partial_fit(x, y)))
+        classifier.partial_fit(sp.csr_array(x), y)
+    assert classifier.score(x, y) > 0.9
+    fresh = small(rewire=rewire, batch_size=2).fit(x, y)
+    assert_array_equal(classifier.fit(x, y).predict_proba(x), fresh.predict_proba(x))
+    assert not classifier.network_._forward_pre_hooks
+
+
+def test_partial_fit_wants_all_classes_at_first() -> None:
+    x, y = blobs()
+    first = y < 2
+    classifier = small().partial_fit(x[first], y[first], classes=[0, 1, 2])
+    classifier.partial_fit(x, y)
+    with pytest.raises(InputError, match=r"classes must be those of the first call, \[0, 1, 2\]"):
+        classifier.partial_fit(x, y, classes=[0, 1])
+    with pytest.raises(InputError, match=r"y must hold the classes \[0, 1\] only, got \[2\] too"):
+        small().partial_fit(x[first], y[first]).partial_fit(x, y)
+    with pytest.raises(InputError, match="class_weight"):
+        small(class_weight="balanced").partial_fit(x, y)
+    with pytest.raises(InputError, match="diverged"):
+        for _ in range(3):
+            classifier.set_params(optimizer="sgd", learning_rate=1e30)
+            classifier._end_stream()
+            classifier.partial_fit(x, y)
+
+
+# ---- progress, copies, mistakes --------------------------------------------------------------------------------------
+
+
+def test_progress_with_rich_and_without(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = blobs(30)
+    small(verbose=True, max_epochs=3).fit(x, y)
+    assert "SparseClassifier" in capsys.readouterr().out
+    monkeypatch.setitem(sys.modules, "rich", None)
+    small(verbose=True, max_epochs=3, early_stopping=True).fit(x, y)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith("SparseClassifier: epoch 1 of 3, loss ")
+    assert "validation" in lines[0]
+    small(max_epochs=3).fit(x, y)
+    assert capsys.readouterr().out == ""
+
+
+def test_joblib_and_pickle_keep_what_was_learned() -> None:
+    x, y = blobs()
+    classifier = small(rewire="RigL").fit(x, y)
+    file = io.BytesIO()
+    joblib.dump(classifier, file)
+    file.seek(0)
+    for copy in (joblib.load(file), pickle.loads(pickle.dumps(classifier))):
+        assert_array_equal(copy.predict_proba(x), classifier.predict_proba(x))
+        assert_array_equal(copy.feature_importances_, classifier.feature_importances_)
+
+
+def test_gossamer_is_imported_without_scikit_learn_and_says_so_when_it_is_missed() -> None:
+    code = """
+import sys
+import gossamer
+assert not {"sklearn", "scipy", "pandas", "rich"} & set(sys.modules)
+assert {"SparseClassifier", "estimators"} <= set(dir(gossamer))
+try:
+    gossamer.SparseNothing
+except AttributeError as error:
+    assert "SparseNothing" in str(error)
+sys.modules["sklearn"] = None
+try:
+    gossamer.SparseClassifier
+except ModuleNotFoundError as error:
+    assert "pip install 'gossamer[cli]'" in str(error)
+else:
+    raise AssertionError
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    assert gs.SparseClassifier is SparseClassifier
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hidden": (3, 0)}, "hidden must be a whole number of at least 1, got 0"),
+        ({"hidden": "many"}, "hidden"),
+        ({"density": 0.0}, r"density must be in \(0, 1\], got 0.0"),
+        ({"density": 0.1, "epsilon": 2.0}, "density must be None where epsilon is given"),
+        ({"density": None, "epsilon": -1}, "epsilon must be a finite number above 0"),
+        ({"activity": "tanh"}, "activity must be"),
+        ({"dropout": 1}, "dropout"),
+        ({"rewire": "SETT"}, "rewire must be one of 'none', 'SET'"),
+        ({"rewire": (1, 2)}, "or a pair of rules"),
+        ({"rewire": (gs.drop.magnitude(0.1), gs.grow.uniform()), "fraction": 0.2}, "fraction must be None"),
+        ({"fraction": 1.0}, "fraction"),
+        ({"max_epochs": 0}, "epochs"),
+        ({"batch_size": 0.5}, "batch_size"),
+        ({"optimizer": "lion"}, "optimizer must be one of 'adam', 'adamw', 'sgd'"),
+        ({"learning_rate": 0}, "learning_rate"),
+        ({"early_stopping": True, "patience": 0}, "patience"),
+        ({"early_stopping": True, "validation_fraction": 1.0}, "validation_fraction"),
+        ({"device": "tpu9"}, "device must be one that this machine has"),
+        ({"dtype": "float16"}, "dtype must be one of 'float32', 'float64'"),
+    ],
+)
+def test_mistakes_are_named(change: dict[str, Any], message: str) -> None:
+    x, y = blobs(30)
+    with pytest.raises(InputError, match=message):
+        small(**change).fit(x, y)
+
+
+def test_samples_that_can_not_be_used() -> None:
+    x, y = blobs(30)
+    with pytest.raises(ValueError, match="NaN"):
+        small().fit(np.where(x > 2, np.nan, x), y)
+    with pytest.raises(ValueError, match="zero"):
+        small().fit(x, y, sample_weight=np.zeros(30))
+    with pytest.raises(ValueError, match="[Nn]egative"):
+        small().fit(x, y, sample_weight=-np.ones(30))
+    with pytest.raises(InputError, match="several columns"):
+        small().fit(x, np.stack([y, y], 1))
+    with pytest.raises(InputError, match="y must have 3 columns as before"):
+        small().partial_fit(x, np.eye(3)[y]).partial_fit(x, np.eye(3)[y][:, :2])
+    with pytest.raises(NotFittedError):
+        _ = small().feature_importances_
