@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gossamer.plasticity.cells import EmptyCells, contained, merge, share, smallest, smallest_of_each_sign
+from gossamer.plasticity.cells import EmptyCells, contained, share, smallest, smallest_of_each_sign
 
 few = settings(deadline=None, max_examples=60)
 tied = st.lists(st.sampled_from([-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0]), max_size=30)
@@ -87,11 +87,8 @@ def test_without_occupies_more(case: tuple[int, set[int]], data: st.DataObject) 
 
 @few
 @given(st.sets(st.integers(0, 50)), st.sets(st.integers(0, 50)))
-def test_merge_and_contained(a: set[int], b: set[int]) -> None:
+def test_contained(a: set[int], b: set[int]) -> None:
     assert contained(ascending(a), ascending(b)).tolist() == [x in b for x in sorted(a)]
-    both, from_a = merge(ascending(a), ascending(b - a))
-    assert both.tolist() == sorted(a | b)
-    assert both[from_a].tolist() == sorted(a)
 
 
 def test_sample_of_empty_cells_is_uniform() -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gossamer.errors import InputError, check_count, check_fraction
-from gossamer.kernels import Structure, _cpu, check_csr, rows_of, transpose, trust, verify
+from gossamer.kernels import Structure, _cpu, cells_of, check_csr, rows_of, transpose, trust, verify
 
 __all__ = ["Pattern", "live_count", "random_seed", "sample_cells"]
 
@@ -80,7 +80,7 @@ class Pattern:
     @property
     def cells(self) -> Tensor:
         """(nnz) int64, ascending: the cell numbers ``row * cols + col``."""
-        return self.row_indices.mul_(self.shape[1]).add_(self.structure.indices)
+        return cells_of(self.structure)
 
     @property
     def fan_in(self) -> Tensor:

@@ -12,6 +12,7 @@ from gossamer.kernels.convolution import Geometry, conv2d
 from gossamer.kernels.joint import ColumnOrder, column_order, joint, joint_if_sparse, still_ordered
 from gossamer.kernels.ops import linear, sddmm, spmm, spmm_t
 from gossamer.kernels.structure import Structure, check_csr, positions, rows_of, transformed, transpose, trust, verify
+from gossamer.kernels.wiring import cells_of, follow, merge
 
 __all__ = [
     "Code",
@@ -19,13 +20,16 @@ __all__ = [
     "Geometry",
     "Info",
     "Structure",
+    "cells_of",
     "check_csr",
     "column_order",
     "conv2d",
+    "follow",
     "info",
     "joint",
     "joint_if_sparse",
     "linear",
+    "merge",
     "positions",
     "rows_of",
     "sddmm",

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gossamer.connectivity import Pattern, SparseLayer
 from gossamer.errors import InputError
-from gossamer.plasticity.cells import merge
+from gossamer.kernels import follow, merge
 
 __all__ = ["LayerChange", "carry_", "check_held"]
 
@@ -72,18 +72,14 @@ def carry_(
     cells, old = merge(kept, born)
     pattern = Pattern.from_cells(cells, layer.out_features, layer.in_features)
     del cells
-    shape, index = layer.values.shape, survives.nonzero().flatten()
-    values = _follow(layer.values, index, old).masked_scatter_(~old, weights.to(layer.values))
+    shape = layer.values.shape
+    values = follow(layer.values.detach(), survives, old).masked_scatter_(~old, weights.to(layer.values))
     state = {} if optimizer is None else optimizer.state.get(layer.values, {})
     for key, tensor in state.items():
         if isinstance(tensor, Tensor) and tensor.shape == shape:
-            moved = _follow(tensor, index, old)
+            moved = follow(tensor, survives, old)
             if moved.shape == shape:
                 tensor.copy_(moved)
             else:
                 state[key] = moved
     layer.set_pattern(pattern, values)
-
-
-def _follow(tensor: Tensor, index: Tensor, old: Tensor) -> Tensor:
-    return torch.zeros(old.shape, dtype=tensor.dtype, device=tensor.device).masked_scatter_(old, tensor[index])

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from gossamer.connectivity.pattern import sample_cells
+from gossamer.kernels import merge
 
-__all__ = ["EmptyCells", "contained", "merge", "share", "smallest", "smallest_of_each_sign"]
+__all__ = ["EmptyCells", "contained", "share", "smallest", "smallest_of_each_sign"]
 
 
 def share(fraction: float, count: int) -> int:
@@ -29,14 +30,20 @@ def share(fraction: float, count: int) -> int:
 
 def smallest(scores: Tensor, count: int) -> Tensor:
     """(n) bool: the ``count`` smallest of ``scores`` (n); among equal ones the earliest. Linear time, no sort."""
+    return _smallest(scores, scores, count)
+
+
+def _smallest(scores: Tensor, among: Tensor, count: int) -> Tensor:
+    """Which ``scores`` are not above the ``count``-th smallest of ``among``, a part of them: those of ``among`` that
+    are its ``count`` smallest, the earliest of equal ones, and maybe others that are not of it and lie below."""
     if count <= 0:
         return torch.zeros_like(scores, dtype=torch.bool)
-    if count >= scores.numel():
+    if count >= among.numel():
         return torch.ones_like(scores, dtype=torch.bool)
     # on accelerators sorting is faster, and alike in every run
-    threshold = scores.kthvalue(count).values if scores.device.type == "cpu" else scores.sort().values[count - 1]
+    threshold = among.kthvalue(count).values if among.device.type == "cpu" else among.sort().values[count - 1]
     chosen = scores < threshold
-    ties = (scores == threshold).nonzero().flatten()[: count - int(chosen.sum())]
+    ties = (scores == threshold).nonzero().flatten()[: count - int((among < threshold).sum())]
     chosen[ties] = True
     return chosen
 
@@ -45,9 +52,10 @@ def smallest_of_each_sign(importance: Tensor, fraction: float) -> Tensor:
     """(n) bool: of the n₊ positive entries the ⌊fraction · n₊⌋ smallest, of the n₋ negative entries the ⌊fraction · n₋⌋
     nearest zero, and every exact zero; among equal ones the earliest (Mocanu et al. 2018, with exact counts)."""
     chosen = importance == 0
-    for side, distance in ((importance > 0, importance), (importance < 0, -importance)):
-        candidates = distance[side]
-        chosen.masked_scatter_(side, smallest(candidates, share(fraction, candidates.numel())))
+    for distance in (importance, -importance):
+        side = distance > 0
+        among = distance[side]
+        chosen |= _smallest(distance, among, share(fraction, among.numel())) & side
     return chosen
 
 
@@ -57,15 +65,6 @@ def contained(cells: Tensor, among: Tensor) -> Tensor:
         return torch.zeros_like(cells, dtype=torch.bool)
     place = torch.searchsorted(among, cells).clamp_(max=among.numel() - 1)
     return among[place] == cells
-
-
-def merge(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Two disjoint ascending vectors as one, and a mask that is True where an entry comes from ``a``."""
-    from_a = torch.ones(a.numel() + b.numel(), dtype=torch.bool, device=a.device)
-    from_a[torch.searchsorted(a, b) + torch.arange(b.numel(), device=b.device)] = False
-    both = torch.empty(from_a.shape, dtype=a.dtype, device=a.device)
-    both.masked_scatter_(from_a, a).masked_scatter_(~from_a, b)
-    return both, from_a
 
 
 class EmptyCells:

@@ -27,7 +27,8 @@ import torch
 from torch import Tensor
 
 from gossamer.errors import InputError, check_count
-from gossamer.plasticity.cells import EmptyCells, merge, smallest
+from gossamer.kernels import merge
+from gossamer.plasticity.cells import EmptyCells, smallest
 from gossamer.plasticity.evidence import Evidence, PairScores, Statistic
 from gossamer.plasticity.gradient import LossGradient
 from gossamer.plasticity.similarity import Activity, Cosine

@@ -240,6 +240,28 @@ NB_MODULE(_cpu, m) {
     positions(at<const std::int32_t>(indptr), at<const std::int32_t>(t_indptr), at<const std::int32_t>(t_indices), rows,
               cols, at<std::int32_t>(out));
   });
+  m.def("cells_of", [](Address indptr, Address indices, std::int64_t rows, std::int64_t cols, Address out) {
+    nb::gil_scoped_release release;
+    cells_of(at<const std::int32_t>(indptr), at<const std::int32_t>(indices), rows, cols, at<std::int64_t>(out));
+  });
+  m.def("merge", [](Address a, std::int64_t a_count, Address b, std::int64_t b_count, Address out, Address from_a) {
+    nb::gil_scoped_release release;
+    merge(at<const std::int64_t>(a), a_count, at<const std::int64_t>(b), b_count, at<std::int64_t>(out), at<bool>(from_a));
+  });
+  m.def("follow", [](int bytes, Address source, Address stays, Address place, std::int64_t count, Address out) {
+    nb::gil_scoped_release release;
+    const auto moved = [&](auto like) {
+      using T = decltype(like);
+      follow(at<const T>(source), at<const bool>(stays), at<const bool>(place), count, at<T>(out));
+    };
+    switch (bytes) {
+      case 1: return moved(std::uint8_t());
+      case 2: return moved(std::uint16_t());
+      case 4: return moved(std::uint32_t());
+      case 8: return moved(std::uint64_t());
+      default: throw std::invalid_argument("elements must have 1, 2, 4 or 8 bytes");
+    }
+  });
   m.def("check", [](Address indptr, Address indices, std::int64_t rows, std::int64_t cols, std::int64_t nnz) {
     nb::gil_scoped_release release;
     std::int64_t where = 0;

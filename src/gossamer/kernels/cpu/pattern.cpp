@@ -142,6 +142,24 @@ void first_from(const std::int32_t* indptr, const std::int32_t* indices, std::in
   }
 }
 
+void cells_of(const std::int32_t* indptr, const std::int32_t* indices, std::int64_t rows, std::int64_t cols,
+              std::int64_t* out) {
+  for (std::int64_t row = 0; row < rows; ++row) {
+    for (std::int32_t j = indptr[row]; j < indptr[row + 1]; ++j) out[j] = row * cols + indices[j];
+  }
+}
+
+void merge(const std::int64_t* a, std::int64_t a_count, const std::int64_t* b, std::int64_t b_count, std::int64_t* out,
+           bool* from_a) {
+  std::int64_t i = 0, j = 0;
+  while (i < a_count || j < b_count) {
+    const bool first = j == b_count || (i < a_count && a[i] < b[j]);
+    from_a[i + j] = first;
+    out[i + j] = first ? a[i] : b[j];
+    i += first, j += !first;
+  }
+}
+
 int check(const std::int32_t* indptr, const std::int32_t* indices, std::int64_t rows, std::int64_t cols,
           std::int64_t nnz, std::int64_t* where) {
   *where = 0;

@@ -20,6 +20,28 @@ void positions(const std::int32_t* indptr, const std::int32_t* t_indptr, const s
 void first_from(const std::int32_t* indptr, const std::int32_t* indices, std::int64_t rows, std::int64_t cols,
                 std::int64_t column, std::int32_t* out);
 
+// The number row * cols + col of each entry's cell.
+void cells_of(const std::int32_t* indptr, const std::int32_t* indices, std::int64_t rows, std::int64_t cols,
+              std::int64_t* out);
+
+// Two ascending lists without a number in common as one, and which of its entries come from the first.
+void merge(const std::int64_t* a, std::int64_t a_count, const std::int64_t* b, std::int64_t b_count, std::int64_t* out,
+           bool* from_a);
+
+// out (as long as `place`): where `place` is true, the next of those elements of `source` that `stays`; elsewhere 0.
+template <class T>
+void follow(const T* source, const bool* stays, const bool* place, std::int64_t count, T* out) {
+  std::int64_t from = 0;
+  for (std::int64_t i = 0; i < count; ++i) {
+    if (place[i]) {
+      while (!stays[from]) ++from;
+      out[i] = source[from++];
+    } else {
+      out[i] = T(0);
+    }
+  }
+}
+
 // 0 if (indptr, indices) is a CSR pattern with sorted rows and no duplicates, else a code: 1 indptr[0] is not zero,
 // 2 indptr decreases, 3 indptr ends elsewhere than at nnz, 4 an index is out of range, 5 a row is not ascending.
 // *where is the row (1 to 3) or the entry (4, 5).

@@ -7,8 +7,7 @@
 ``F test``           ``f_classif``
 ``L1``               weights of a linear support vector machine with the l1 norm (``LinearSVC``)
 ``trees``            importances in a random forest of 300 trees
-``RFE``              a linear support vector machine, again and again without the half of least weight (Guyon et al.,
-                     "Gene selection for cancer classification using support vector machines", 2002)
+``RFE``              recursive elimination: logistic regression, again and again without the half of least weight
 ``random``           a control: by chance
 ===================  =================================================================================================
 
@@ -21,8 +20,8 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,17 +45,16 @@ Classes = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Plan:
-    """``counts``: how many features are selected; ``hidden`` and ``epochs`` of the networks, None for their usual."""
+    """``counts``: how many features are selected; ``network``: arguments of `SparseFeatureSelector` beside its usual."""
 
     seeds: int
     counts: tuple[int, ...] = (5, 10, 20, 50, 100, 200)
-    hidden: int | None = None
-    epochs: int | None = None
+    network: Mapping[str, Any] = field(default_factory=dict)
     test_size: float = 0.2
 
 
-_QUICK = Plan(seeds=5, counts=(2, 5, 10, 20), hidden=200, epochs=30)
-_TINY = Plan(seeds=5, test_size=1 / 3)
+_QUICK = Plan(seeds=5, counts=(2, 5, 10, 20), network={"hidden": 200, "max_epochs": 30})
+_TINY = Plan(seeds=5, network={"batch_size": 10, "learning_rate": 0.01, "max_epochs": 50}, test_size=1 / 3)
 
 PLANS: Mapping[str, Mapping[str, Plan]] = {
     "quick": {"digits": _QUICK, _MADE: _QUICK, "breast_cancer": _QUICK},
@@ -84,20 +82,27 @@ def trials_of(plans: Mapping[str, Plan]) -> list[Trial]:
 
 
 def carry_out(trial: Trial) -> dict[str, Any]:
-    """Rank the features on the training rows, then train and test every judge on the best k of them."""
+    """Rank the features on the training rows, then train and test every judge on the best k of them. A network that
+    diverges leaves them in an order by chance."""
+    from gossamer.training import DivergedError
+
     settings: dict[str, Any] = {**trial.settings, "counts": tuple(trial.settings["counts"])}
     plan = Plan(seeds=1, **settings)
     rows = made(trial.seed) if trial.dataset == _MADE else divided(trial.dataset, trial.seed, plan.test_size)
-    start = time.perf_counter()
+    start, diverged = time.perf_counter(), False
     with warnings.catch_warnings():
         # a solver that stops at its limit has a ranking all the same; features that are constant have no F
         warnings.simplefilter("ignore")
-        ranking = _SELECTORS[trial.variant](rows.x, rows.y, plan, trial.seed)
+        try:
+            ranking = _SELECTORS[trial.variant](rows.x, rows.y, plan, trial.seed)
+        except DivergedError:
+            ranking, diverged = _random(rows.x, rows.y, plan, trial.seed), True
         seconds = time.perf_counter() - start
         counts = [count for count in plan.counts if count <= len(ranking)]
         accuracy = {judge: [_judged(judge, rows, ranking[:count], trial.seed) for count in counts] for judge in JUDGES}
     return {
         "select_seconds": seconds,
+        "diverged": diverged,
         "counts": counts,
         "accuracy": accuracy,
         "ranking": ranking[:_KEPT].tolist(),
@@ -139,15 +144,14 @@ def _best_first(scores: NDArray[Any]) -> NDArray[np.int64]:
     return np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable")
 
 
-def _network(method: str) -> Selector:
+def _network(method: Literal["CoDACoRSET", "QuickSelection"]) -> Selector:
     def select(x: Features, y: Classes, plan: Plan, seed: int) -> NDArray[np.int64]:
         from gossamer.estimators import SparseFeatureSelector
 
-        given: dict[str, Any] = {} if plan.hidden is None else {"hidden": plan.hidden}
-        if plan.hidden is not None and method == "CoDACoRSET":
-            given["hidden"] = (plan.hidden,) * 3
-        given |= {} if plan.epochs is None else {"max_epochs": plan.epochs}
-        selector = SparseFeatureSelector(method, random_state=seed, **given).fit(x, y)  # type: ignore[arg-type]
+        given = dict(plan.network)
+        if "hidden" in given and method == "CoDACoRSET":
+            given["hidden"] = (given["hidden"],) * 3
+        selector = SparseFeatureSelector(method, random_state=seed, **given).fit(x, y)
         order: NDArray[np.int64] = np.argsort(selector.ranking_)
         return order
 
@@ -182,11 +186,11 @@ def _trees(x: Features, y: Classes, plan: Plan, seed: int) -> NDArray[np.int64]:
 
 def _recursive(x: Features, y: Classes, plan: Plan, seed: int) -> NDArray[np.int64]:
     """scikit-learn's RFE takes steps of an equal number of features, which is slow or coarse with thousands of them."""
-    from sklearn.svm import LinearSVC
+    from sklearn.linear_model import LogisticRegression
 
     left, worse = np.arange(x.shape[1]), np.empty(0, dtype=np.int64)
     while len(left) > 1:
-        found = LinearSVC(dual="auto", random_state=seed).fit(x[:, left], y)
+        found = LogisticRegression(max_iter=200).fit(x[:, left], y)
         left = left[_best_first(np.linalg.norm(found.coef_, axis=0))]
         half = (len(left) + 1) // 2
         left, worse = left[:half], np.concatenate([left[half:], worse])

@@ -92,6 +92,8 @@ def _accuracy(plans: Mapping[str, Plan], records: Sequence[Record]) -> Table:
             f"F = {ranks.f:.2f}, {text.p_value(ranks.p)}, Nemenyi's critical difference at 5 % "
             f"{ranks.critical_difference:.2f}."
         )
+    if diverged := [f"{r['variant']} on {r['dataset']}, seed {r['seed']}" for r in records if r["diverged"]]:
+        note += f" Diverged, and counted with features by chance: {'; '.join(diverged)}."
     return Table("Accuracy with what was selected", ("selector", *plans, "rank"), rows, note, _best(means))
 
 

@@ -1,0 +1,62 @@
+"""What rewiring does to long lists, in one pass each: in C++ on the CPU, in plain torch elsewhere.
+
+Cells are numbered row · cols + col; a list of them ascends.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gossamer.kernels import _cpu
+from gossamer.kernels.structure import Structure, rows_of
+
+__all__ = ["cells_of", "follow", "merge"]
+
+
+def _plain(*tensors: Tensor) -> bool:
+    """Whether all are in the memory of this process, one element after the other."""
+    return all(t.device.type == "cpu" and type(t) is Tensor and t.is_contiguous() for t in tensors)
+
+
+def cells_of(s: Structure) -> Tensor:
+    """(nnz) int64, ascending: the number of each live cell."""
+    rows, cols = s.shape
+    if not _plain(s.indptr, s.indices):
+        return rows_of(s.indptr).mul_(cols).add_(s.indices)
+    out = torch.empty(s.nnz, dtype=torch.int64, device="cpu")
+    _cpu.cells_of(s.indptr.data_ptr(), s.indices.data_ptr(), rows, cols, out.data_ptr())
+    return out
+
+
+def merge(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Two lists of cells, with none in common, as one; and a mask that is True where an entry comes from ``a``."""
+    count = a.numel() + b.numel()
+    both = torch.empty(count, dtype=torch.int64, device=a.device)
+    if _plain(a, b):
+        from_a = torch.empty(count, dtype=torch.bool, device="cpu")
+        _cpu.merge(a.data_ptr(), a.numel(), b.data_ptr(), b.numel(), both.data_ptr(), from_a.data_ptr())
+        return both, from_a
+    from_a = torch.ones(count, dtype=torch.bool, device=a.device)
+    from_a[torch.searchsorted(a, b) + torch.arange(b.numel(), device=b.device)] = False
+    both.masked_scatter_(from_a, a).masked_scatter_(~from_a, b)
+    return both, from_a
+
+
+def follow(source: Tensor, stays: Tensor, place: Tensor) -> Tensor:
+    """The elements of ``source`` (n) that ``stays`` (n) marks, in order, where ``place`` (m) is True; elsewhere 0.
+
+    Both masks mark equally many.
+    """
+    out = torch.empty(place.shape, dtype=source.dtype, device=source.device)
+    if not _plain(source, stays, place):
+        return out.zero_().masked_scatter_(place, source[stays])
+    _cpu.follow(
+        source.element_size(),
+        source.data_ptr(),
+        stays.data_ptr(),
+        place.data_ptr(),
+        place.numel(),
+        out.data_ptr(),
+    )
+    return out

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import torch
+from numpy.testing import assert_array_equal
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from gossamer import InputError
+from gossamer.estimators import SparseClassifier, SparseFeatureSelector
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+MADELON = Path(os.environ.get("GOSSAMER_DATA", "nowhere")) / "madelon"
+INFORMATIVE = {28, 48, 64, 105, 128, 153, 241, 281, 318, 336, 338, 378, 433, 442, 451, 453, 455, 472, 475, 493}
+
+Numbers = NDArray[np.float64]
+
+
+def problem() -> tuple[Numbers, NDArray[np.int64]]:
+    """Features 3, 11 and 20 tell the class between them, and look like one another; the others are noise."""
+    rng = np.random.default_rng(0)
+    y = np.arange(400) % 2
+    x = rng.normal(size=(400, 30))
+    x[:, [3, 11, 20]] = 0.5 * x[:, [3, 11, 20]] + (2 * y - 1)[:, None]
+    return x, y
+
+
+def small(method: Any = "CoDACoRSET", **arguments: Any) -> SparseFeatureSelector:
+    return SparseFeatureSelector(method, **({"hidden": 40, "max_epochs": 30, "random_state": 0} | arguments))
+
+
+@pytest.mark.parametrize("method", ["CoDACoRSET", "QuickSelection"])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_the_features_that_matter_come_first(method: str, sparse: bool) -> None:
+    x, y = problem()
+    hidden, epochs = ((40, 40), 30) if method == "CoDACoRSET" else (40, 100)
+    given = sp.csr_array(x) if sparse else x
+    selector = small(method, hidden=hidden, max_epochs=epochs, k=3, batch_size=20).fit(given, y)
+    assert selector.get_support(indices=True).tolist() == [3, 11, 20]
+    assert selector.transform(given).shape == (400, 3)
+    assert_array_equal(np.sort(selector.ranking_), np.arange(1, 31))
+    assert set(np.argsort(selector.ranking_)[:3]) == {3, 11, 20}
+    assert (np.diff(selector.scores_[np.argsort(selector.ranking_)]) <= 0).all()
+
+
+def test_numbers_can_be_the_target() -> None:
+    x, y = problem()
+    selector = small(k=3).fit(x, y + 0.1 * np.random.default_rng(0).normal(size=400))
+    assert selector.get_support(indices=True).tolist() == [3, 11, 20]
+
+
+def test_an_auto_encoder_does_without_a_target() -> None:
+    x, y = problem()
+    first, second = small("QuickSelection").fit(x), small("QuickSelection").fit(x, y)
+    assert_array_equal(first.scores_, second.scores_)
+    with pytest.raises(ValueError, match="requires y"):
+        small().fit(x)
+
+
+def test_thresholds() -> None:
+    x, y = problem()
+    selector = small().fit(x, y)
+    scores = selector.scores_
+    for threshold, value in (("mean", scores.mean()), ("median", np.median(scores)), (12.0, 12.0)):
+        selector.set_params(threshold=threshold)
+        assert_array_equal(selector.get_support(), scores >= value)
+    with pytest.warns(UserWarning, match="No features were selected"):
+        assert selector.set_params(threshold=1e9).transform(x).shape == (400, 0)
+    equal = small(threshold="mean", epsilon=1e6, max_epochs=1).fit(x, y)  # dense: all have as many connections
+    assert equal.get_support().all()
+
+
+def test_names_and_pandas_output() -> None:
+    x, y = problem()
+    frame = pd.DataFrame(x, columns=[f"f{i}" for i in range(30)])
+    selector = small(k=3).set_output(transform="pandas").fit(frame, y)
+    assert selector.get_feature_names_out().tolist() == ["f3", "f11", "f20"]
+    assert selector.transform(frame).columns.tolist() == ["f3", "f11", "f20"]
+    pipeline = make_pipeline(small(k=3), LogisticRegression()).fit(x, y)
+    assert pipeline.score(x, y) > 0.95
+
+
+@pytest.mark.parametrize("method", ["CoDACoRSET", "QuickSelection"])
+def test_chance_is_the_seeds_alone(method: str) -> None:
+    x, y = problem()
+    before = torch.get_rng_state()
+    first, same, other = (small(method, max_epochs=3, random_state=seed).fit(x, y).scores_ for seed in (1, 1, 2))
+    assert torch.equal(before, torch.get_rng_state())
+    assert_array_equal(first, same)
+    assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"method": "SET"}, "method must be one of 'CoDACoRSET', 'QuickSelection'"),
+        ({"k": 0}, "k must be a whole number from 1 to 30"),
+        ({"k": 31}, "k must be a whole number from 1 to 30"),
+        ({"threshold": "most"}, "threshold must be one of 'mean', 'median'"),
+        ({"method": "QuickSelection", "hidden": (4, 4)}, "hidden must be one layer"),
+        ({"hidden": 0}, "hidden"),
+        ({"max_epochs": 0}, "epochs"),
+        ({"epsilon": 0.0}, "epsilon"),
+    ],
+)
+def test_mistakes_are_named(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        small(**change).fit(*problem())
+
+
+def test_published_sizes() -> None:
+    x, y = problem()
+    selector = SparseFeatureSelector(max_epochs=1, random_state=0).fit(x, y)
+    assert [m.out_features for m in selector.network_.children() if hasattr(m, "out_features")] == [300, 300, 300, 2]
+    assert selector.scores_.sum() == pytest.approx(0.5 * 30 * 300, abs=1)
+
+
+@pytest.mark.skipif(not MADELON.is_dir(), reason="GOSSAMER_DATA names no folder with madelon")
+def test_madelon() -> None:
+    x, y = np.loadtxt(MADELON / "madelon_train.data"), np.loadtxt(MADELON / "madelon_train.labels")
+    selector = SparseFeatureSelector(k=20, hidden=(1000, 1000), max_epochs=12, random_state=0).fit(x, y)
+    assert len(INFORMATIVE & set(selector.get_support(indices=True).tolist())) >= 18
+    chosen = SparseClassifier((300,), max_epochs=10, random_state=0).fit(selector.transform(x), y)
+    valid = np.loadtxt(MADELON / "madelon_valid.data")
+    assert chosen.score(selector.transform(valid), np.loadtxt(MADELON / "madelon_valid.labels")) > 0.7
