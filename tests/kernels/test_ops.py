@@ -359,11 +359,12 @@ def test_patterns_as_arguments_of_a_transformed_function() -> None:
         torch.func.vmap(loss, (None, 0, 0))(values, Structure(*(torch.stack([t] * 3) for t in s)), x)
 
 
-def test_batched_gradients() -> None:
+@pytest.mark.parametrize("relu", [False, True])
+def test_batched_gradients(relu: bool) -> None:
     s = random_structure(5, 4, 0.5)
     values, x = numbers(s.nnz).requires_grad_(), numbers(3, 4).requires_grad_()
     directions = numbers(6, 3, 5)
-    y = kernels.linear(values, s, x)
+    y = kernels.linear(values, s, x, None, relu)
     got = torch.autograd.grad(y, (values, x), directions, is_grads_batched=True, retain_graph=True)
     for i, direction in enumerate(directions):
         for all_of_them, one in zip(

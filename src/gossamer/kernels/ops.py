@@ -283,7 +283,9 @@ def _linear_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     need_values, need_x, need_bias = (ctx.needs_input_grad[i] for i in (0, 5, 6))
     grad_x = grad_values = grad_bias = None
     plain = not torch.is_grad_enabled() and not transformed()
-    eager = plain and type(grad) is Tensor and _compiled(grad)  # the dispatcher takes as long as a small product
+    # Straight to C++ where there are numbers to read: the dispatcher takes as long as a small product.
+    batched = torch._C._functorch.is_legacy_batchedtensor(grad)  # by is_grads_batched
+    eager = plain and not batched and type(grad) is Tensor and _compiled(grad)
     if y is not None and eager and grad.dtype == y.dtype:
         grad, grad_bias = native.relu_backward(grad, y)
     elif y is not None:

@@ -18,15 +18,7 @@ namespace gossamer {
 namespace GOSSAMER_ISA {
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int kVectorBytes = 64, kGatherVectors = 8, kFuseVectors = 8;
-#elif defined(__AVX2__)
-constexpr int kVectorBytes = 32, kGatherVectors = 8, kFuseVectors = 4;
-#elif defined(__aarch64__)
-constexpr int kVectorBytes = 16, kGatherVectors = 8, kFuseVectors = 8;
-#else
-constexpr int kVectorBytes = 16, kGatherVectors = 8, kFuseVectors = 4;
-#endif
+constexpr int kGatherVectors = 8, kFuseVectors = kRegisters / 4;  // of a tile
 
 template <class C>
 constexpr int kLanes = kVectorBytes / int(sizeof(C));

@@ -20,13 +20,6 @@ namespace gossamer {
 namespace GOSSAMER_ISA {
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int kVectorBytes = 64;
-#elif defined(__AVX2__)
-constexpr int kVectorBytes = 32;
-#else
-constexpr int kVectorBytes = 16;
-#endif
 constexpr int kInFlight = 4;  // independent sums, which hide the latency of an addition
 
 template <class T>

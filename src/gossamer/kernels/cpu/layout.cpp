@@ -2,6 +2,7 @@
 
 #include "products.h"
 #include "transpose.h"
+#include "vec.h"
 
 #ifndef GOSSAMER_ISA
 #define GOSSAMER_ISA baseline
@@ -11,17 +12,9 @@ namespace gossamer {
 namespace GOSSAMER_ISA {
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int kBytes = 64;
-#elif defined(__AVX2__)
-constexpr int kBytes = 32;
-#else
-constexpr int kBytes = 16;
-#endif
-
 template <class T>
 void copy_transposed(const CopyTransposed<T>& job, std::int64_t begin, std::int64_t end) {
-  transpose_matrix<T, kBytes / int(sizeof(T))>(job.from + begin, job.stride, job.rows, end - begin,
+  transpose_matrix<T, kVectorBytes / int(sizeof(T))>(job.from + begin, job.stride, job.rows, end - begin,
                                                job.to + begin * job.rows, job.rows);
 }
 

@@ -19,15 +19,7 @@ namespace gossamer {
 namespace GOSSAMER_ISA {
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int kVectorBytes = 64, kGatherVectors = 8, kFuseVectors = 8;
-#elif defined(__AVX2__)
-constexpr int kVectorBytes = 32, kGatherVectors = 8, kFuseVectors = 4;
-#elif defined(__aarch64__)
-constexpr int kVectorBytes = 16, kGatherVectors = 8, kFuseVectors = 8;
-#else
-constexpr int kVectorBytes = 16, kGatherVectors = 8, kFuseVectors = 4;
-#endif
+constexpr int kGatherVectors = 8, kFuseVectors = kRegisters / 4;  // of a tile
 // Entries between a prefetch and its use: a few rows of a wide tile, many single numbers; counters before what they count.
 constexpr std::int32_t kValuesAhead = 32, kCountersAhead = 64;
 constexpr std::int32_t rows_ahead(int vectors) { return vectors > 4 ? 4 : vectors > 1 ? 16 : kValuesAhead; }

@@ -13,6 +13,17 @@ namespace gossamer {
 // Internal linkage: every instruction set compiles its own, and the linker must not fold them into one.
 namespace {
 
+// Bytes of a vector, and registers that hold one, with the instruction set that this file is compiled for.
+#if defined(__AVX512F__)
+constexpr int kVectorBytes = 64, kRegisters = 32;
+#elif defined(__AVX2__)
+constexpr int kVectorBytes = 32, kRegisters = 16;
+#elif defined(__aarch64__)
+constexpr int kVectorBytes = 16, kRegisters = 32;
+#else
+constexpr int kVectorBytes = 16, kRegisters = 16;
+#endif
+
 inline float widen(bfloat16 value) {
   std::uint32_t bits = std::uint32_t(value.bits) << 16;
   float result;
