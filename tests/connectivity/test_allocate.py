@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gossamer import InputError, allocate_densities
+from gossamer.connectivity.allocate import epsilon_density
 
 linear_shapes = st.tuples(st.integers(1, 300), st.integers(1, 300))
 convolution_shapes = st.tuples(st.integers(1, 64), st.integers(1, 64), st.integers(1, 7), st.integers(1, 7))
@@ -79,3 +80,17 @@ def test_densities_outside_are_refused(density: float, allocate: str) -> None:
 def test_unknown_rules_are_refused() -> None:
     with pytest.raises(InputError, match="allocate must be one of 'uniform', 'er', 'erk', got 'ERK'"):
         allocate_densities([(3, 4)], 0.5, "ERK")  # type: ignore[arg-type]
+
+
+@given(st.lists(linear_shapes, min_size=1, max_size=5), st.floats(0.1, 50))
+def test_epsilon_counts_the_connections_of_each_layer(shapes: list[tuple[int, int]], epsilon: float) -> None:
+    density = epsilon_density(shapes, epsilon)
+    for (rows, cols), share in zip(shapes, allocate_densities(shapes, density, "er"), strict=True):
+        assert share * rows * cols == pytest.approx(min(rows * cols, epsilon * (rows + cols)), rel=1e-6)
+
+
+@pytest.mark.parametrize("epsilon", [0, -1, math.nan, math.inf])
+def test_epsilon_is_a_number_above_zero(epsilon: float) -> None:
+    with pytest.raises(InputError, match="epsilon must be a finite number above 0"):
+        epsilon_density([(2, 3)], epsilon)
+    assert epsilon_density([], 1) == 1

@@ -106,6 +106,20 @@ def test_impossible_samples_are_refused(cells: int, count: int) -> None:
         sample_cells(cells, count)
 
 
+def test_connections_may_exist_each_on_its_own() -> None:
+    counts = torch.tensor(
+        [Pattern.erdos_renyi(40, 25, 0.1, seeded(seed), exact=False).nnz for seed in range(400)], dtype=torch.float64
+    )
+    sd = math.sqrt(1000 * 0.1 * 0.9)
+    assert abs(float(counts.mean()) - 100) < 4 * sd / 20
+    assert 0.85 * sd < float(counts.std()) < 1.15 * sd
+    large = Pattern.erdos_renyi(1000, 500, 0.06, seeded(0), exact=False).nnz  # mean 30 000, sd 168
+    assert 29_300 < large < 30_700
+    assert large == Pattern.erdos_renyi(1000, 500, 0.06, seeded(0), exact=False).nnz
+    assert Pattern.erdos_renyi(3, 3, 1.0, exact=False).nnz == 9
+    assert min(Pattern.erdos_renyi(1, 1, 0.01, seeded(seed), exact=False).nnz for seed in range(9)) == 0
+
+
 # ---- erdos_renyi and fixed_fan_in ----------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from gossamer import InputError, SparseLinear
-from gossamer.activity import Hoyer, TopK
+from gossamer.activity import AllReLU, Hoyer, SReLU, TopK
 from gossamer.models import MLP, activity_from
 
 
@@ -19,6 +19,11 @@ def test_activity_from_reads_each_kind() -> None:
     assert isinstance(activity_from("relu"), nn.ReLU)
     assert isinstance(activity_from("none"), nn.Identity)
     assert isinstance(activity_from("hoyer:0.8"), Hoyer)
+    assert isinstance(activity_from("sigmoid"), nn.Sigmoid)
+    assert isinstance(activity_from("srelu"), SReLU)
+    alternating = activity_from("allrelu:0.75", position=2)
+    assert isinstance(alternating, AllReLU)
+    assert (alternating.alpha, alternating.position) == (0.75, 2)
     top = activity_from(" TopK:3 ")
     assert isinstance(top, TopK)
     assert top.k == 3
@@ -39,6 +44,10 @@ def test_activity_from_reads_each_kind() -> None:
         "topk:0",
         "topk:1.5",
         "relu:1",
+        "srelu:1",
+        "allrelu",
+        "allrelu:-1",
+        "allrelu:inf",
     ],
 )
 def test_activity_from_refuses_what_is_none(spec: str) -> None:
@@ -85,17 +94,25 @@ def test_hidden_may_be_empty() -> None:
     assert MLP(4, (), 3, density=0.5, generator=seeded())(torch.ones(2, 4)).shape == (2, 3)
 
 
+def test_slopes_alternate_from_layer_to_layer() -> None:
+    net = MLP(6, (8, 8, 8), 3, density=0.5, activity="allrelu:0.6", generator=seeded())
+    assert [layer.position for layer in net.children() if isinstance(layer, AllReLU)] == [1, 2, 3]
+
+
 @pytest.mark.parametrize("density", [0.3, None])
-def test_the_generator_decides_and_torch_keeps_its_own(density: float | None) -> None:
+@pytest.mark.parametrize("activity", ["relu", "srelu"])
+def test_the_generator_decides_and_torch_keeps_its_own(density: float | None, activity: str) -> None:
     before = torch.get_rng_state()
-    first, same, other = (MLP(6, (8,), 3, density=density, generator=seeded(seed)) for seed in (1, 1, 2))
+    first, same, other = (
+        MLP(6, (8,), 3, density=density, activity=activity, generator=seeded(seed)) for seed in (1, 1, 2)
+    )
     assert torch.equal(before, torch.get_rng_state())
     x = torch.randn(4, 6, generator=seeded())
     assert torch.equal(first(x), same(x))
     assert not torch.equal(first(x), other(x))
 
 
-@pytest.mark.parametrize("activity", ["relu", "hoyer:0.6", "topk:3", "none"])
+@pytest.mark.parametrize("activity", ["relu", "hoyer:0.6", "topk:3", "srelu", "allrelu:0.6", "sigmoid", "none"])
 def test_every_parameter_receives_a_gradient(activity: str) -> None:
     net = MLP(6, (8, 8), 3, density=0.5, activity=activity, generator=seeded())
     net(torch.randn(16, 6, generator=seeded())).square().sum().backward()

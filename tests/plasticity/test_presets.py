@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+import gossamer as gs
 from gossamer import InputError, SparseLinear
 from gossamer.plasticity import PRESETS, Rewire, preset, schedule
 
@@ -47,3 +48,16 @@ def test_published_fractions_and_others() -> None:
     assert preset("RigL", curve)["drop"].fraction == curve
     with pytest.raises(InputError, match="name must be one of 'SET', 'CoDASET'"):
         preset("set")
+
+
+def test_a_name_is_a_function_that_rewires() -> None:
+    for rule in (gs.SET, gs.CoDASET, gs.CoPASET, gs.CoRSET, gs.CoDACoRSET, gs.CoPACoRSET, gs.CTRE, gs.RigL):
+        net = nn.Sequential(SparseLinear(6, 8, density=0.5), nn.ReLU(), SparseLinear(8, 3, density=0.5))
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        rewire = rule(net, optimizer, fraction=0.1, inputs=torch.ones(4, 6), seed=5, where=lambda name, _: name == "0")
+        assert (rewire.net, rewire.optimizer, rewire.seed, list(rewire.layers)) == (net, optimizer, 5, ["0"])
+        assert (rewire.drop.name, rewire.drop.fraction) == (preset(repr(rule))["drop"].name, 0.1)
+        assert rewire.grow.name == preset(repr(rule))["grow"].name
+        assert PRESETS[repr(rule)] is rule
+    assert gs.CTRE(nn.Sequential(SparseLinear(3, 3, density=0.5))).regrown == "keeps"
+    assert gs.SET(SparseLinear(3, 3, density=0.5)).drop.fraction == 0.3

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 
 from gossamer import report
+from gossamer.studies.findings import Figure, Findings, Table, write
 
 MakeRun = Callable[..., Path]
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
@@ -237,6 +238,20 @@ def test_births_and_deaths_of_a_layer_are_shares_of_its_links(browser: Browser, 
     tip = browser.run("return document.getElementById('tip').textContent")
     assert tip.startswith("epoch 1\nborn ")
     assert f"{100 * layer['born'][0] / layer['links']:.1f}\u00a0% of the layer's links" in tip
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 1200])
+def test_page_of_a_study_shows_its_pictures_and_fits(browser: Browser, tmp_path: Path, scheme: str, width: int) -> None:
+    svg = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 90 30" width="900" height="300"><rect width="9"/></svg>'
+    table = Table("Wide", [f"column {i}" for i in range(30)], [[0.123456] * 30])
+    found = Findings(
+        "A study", "It works (Nobody 2020).", "quick", tables=[table], figures=[Figure("f", svg, "c", "a")]
+    )
+    browser.open(write(found, tmp_path)[0], width=width, scheme=scheme)
+    assert browser.complaints() == []
+    assert browser.run("return document.querySelector('.card img').naturalWidth") == 900
+    assert browser.run("return document.documentElement.scrollWidth") <= width
 
 
 @pytest.mark.parametrize(("name", "state"), [("image", CANVAS), ("table", RANKED)])

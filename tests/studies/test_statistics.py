@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from gossamer.errors import InputError
-from gossamer.studies.statistics import friedman, holm, paired
+from gossamer.studies.statistics import friedman, gains, holm, paired
 
 scores = st.lists(st.floats(-10, 10, allow_nan=False), min_size=2, max_size=12)
 
@@ -113,3 +113,16 @@ def test_friedman_of_methods_that_never_or_always_differ() -> None:
 def test_tables_that_cannot_be_ranked(table: object) -> None:
     with pytest.raises(InputError):
         friedman(table)  # type: ignore[arg-type]
+
+
+def test_gains_over_data_sets_are_adjusted_together() -> None:
+    rng = np.random.default_rng(0)
+    base = rng.uniform(0.5, 0.9, 8)
+    found = gains({"better": (base + 0.01, base), "mixed": (base + rng.normal(0, 0.01, 8), base), "same": (base, base)})
+    raw = [paired(base + 0.01, base).wilcoxon_p, 1.0]
+    assert found["better"].mean == pytest.approx(0.01)
+    assert (found["better"].won, found["better"].lost) == (8, 0)
+    assert found["better"].p == pytest.approx(holm([raw[0], raw[1], raw[1]])[0])
+    assert (found["same"].won, found["same"].lost, found["same"].p) == (0, 0, 1.0)
+    assert gains({"alone": ([0.6], [0.5])})["alone"].p == 1
+    assert gains({}) == {}

@@ -5,14 +5,17 @@ import math
 from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+import gossamer as gs
 from gossamer import SparseLinear
 from gossamer.data import Dataset
 from gossamer.training import DivergedError, Fit, Options, Samples, evaluate
 from gossamer.training.options import REWIRINGS
+from gossamer.training.task import LABELS, NUMBERS, Task
 
 
 def samples(dataset: Dataset) -> dict[str, Samples]:
@@ -23,7 +26,8 @@ def samples(dataset: Dataset) -> dict[str, Samples]:
 
 
 def make(options: Options, dataset: Dataset, *, sparse: bool = True, seed: int = 0) -> Fit:
-    return Fit(options, sparse=sparse, seed=seed, outputs=3, **samples(dataset))
+    given = samples(dataset)
+    return Fit(options, sparse=sparse, seed=seed, outputs=3, train=given["train"], validation=given["validation"])
 
 
 def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
@@ -61,6 +65,7 @@ def test_it_learns(options: Options, dataset: Dataset, sparse: bool) -> None:
         {"patience": 2, "epochs": 9, "learning_rate": 0.05},
         {"rewire": "none", "activity": "hoyer:0.5"},
         {"output_density": 0.5, "allocate": "er", "activity": "topk:5"},
+        {"activity": "srelu", "rewire": "CoPACoRSET"},
     ],
     ids=str,
 )
@@ -221,8 +226,68 @@ def test_evaluate_agrees_with_a_pass_by_hand_and_leaves_the_mode(options: Option
     fit.model.train()
     loss, correct = evaluate(fit.model, fit.train, batch_size=7)
     assert fit.model.training
+    assert isinstance(fit.train.y, Tensor)
     logits = fit.model.eval()(fit.train.x)
     assert correct == int((logits.argmax(1) == fit.train.y).sum())
     assert loss == pytest.approx(float(nn.functional.cross_entropy(logits, fit.train.y).detach()), rel=1e-5)
     empty = Samples(fit.train.x[:0], fit.train.y[:0])
     assert evaluate(fit.model, empty) == (0.0, 0)
+
+
+@pytest.mark.parametrize("task", [LABELS, NUMBERS])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_labels_and_numbers_are_learned_too(options: Options, dataset: Dataset, task: Task, weighted: bool) -> None:
+    y = torch.from_numpy(np.eye(3)[dataset.train.y])
+    weight = torch.ones(len(y), dtype=torch.float64) if weighted else None
+    train = Samples(torch.from_numpy(dataset.train.x).double(), y, weight)
+    fit = Fit(
+        replace(options, epochs=30),
+        sparse=True,
+        seed=0,
+        outputs=3,
+        train=train,
+        validation=Samples(train.x[:0], train.y[:0]),
+        task=task,
+    )
+    history = list(fit.run())
+    assert next(fit.model.parameters()).dtype == torch.float64
+    assert history[-1].train_loss < 0.5 * history[0].train_loss
+    assert history[-1].train_accuracy > 0.6
+    assert (history[-1].validation_loss, history[-1].validation_accuracy) == (0, 0)
+
+
+def test_a_rule_and_a_model_may_be_given(options: Options, dataset: Dataset) -> None:
+    before = make(options, dataset).model
+    layer = before.linear1
+    assert isinstance(layer, SparseLinear)
+    cells = layer.pattern.cells
+    fit = Fit(
+        replace(options, rewire="none", epochs=2),
+        sparse=True,
+        seed=0,
+        outputs=3,
+        train=samples(dataset)["train"],
+        validation=samples(dataset)["validation"],
+        rule=gs.SET.arguments(0.5),
+        model=before,
+    )
+    for _ in fit.run():
+        pass
+    assert fit.model is before
+    assert fit.history[0].died == fit.history[0].born > 0.4 * layer.nnz
+    assert not torch.equal(cells, layer.pattern.cells)
+
+
+def test_without_validation_growth_in_sequence_hears_of_the_training_loss(options: Options, dataset: Dataset) -> None:
+    given = samples(dataset)
+    fit = Fit(
+        replace(options, rewire="CTRE_seq"),
+        sparse=True,
+        seed=0,
+        outputs=3,
+        train=given["train"],
+        validation=Samples(given["train"].x[:0], given["train"].y[:0]),
+    )
+    losses = [epoch.train_loss for epoch in fit.run()]
+    assert fit.rewire is not None
+    assert fit.rewire.state_dict()["scores"] == [-loss for loss in losses[:-1]]

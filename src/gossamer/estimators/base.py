@@ -12,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
 from gossamer.connectivity import SparseLinear
@@ -151,7 +151,7 @@ class SparseEstimator(BaseEstimator):  # type: ignore[misc]
 
     # ---- training ----------------------------------------------------------------------------------------------------
 
-    def fit(self, X: Matrix, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(self, X: Matrix, y: Targets, sample_weight: ArrayLike | None = None) -> Self:
         """Train a new network (with ``warm_start``, go on with the one there is).
 
         Args:
@@ -176,20 +176,20 @@ class SparseEstimator(BaseEstimator):  # type: ignore[misc]
                 validation=self._samples(X, targets, weight, held_out),
                 task=self._task,
                 rule=self._rule(),
-                model=self.network_ if warm else None,
+                model=self.network_.to(find_device(self.device)) if warm else None,
             )
             for epoch in fit.run():
                 watch(epoch)
         if fit.rewire is not None:
             fit.rewire.remove_hooks()
         assert isinstance(fit.model, MLP)
-        self._keep(fit.model, fit.rewire)
+        self._keep(fit.model, None if self.early_stopping else fit.rewire)  # it went back to before the last removal
         self.n_iter_ = len(fit.history)
         self.loss_curve_ = [epoch.train_loss for epoch in fit.history]
         self.validation_scores_ = [epoch.validation_accuracy for epoch in fit.history] if self.early_stopping else None
         return self
 
-    def partial_fit(self, X: Matrix, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def partial_fit(self, X: Matrix, y: Targets, sample_weight: ArrayLike | None = None) -> Self:
         """Train once through these samples, and go on from there in the next call.
 
         The first call decides the sizes and learns the scaling, so let it bring more than a handful of samples. The
@@ -205,7 +205,7 @@ class SparseEstimator(BaseEstimator):  # type: ignore[misc]
         with threads(self.n_jobs):
             if first:
                 self.network_ = build(recipe, self.n_features_in_, self._outputs(), sparse=True, seed=self._seed)
-                self.network_.to(samples.x.device, samples.x.dtype)
+            self.network_.to(samples.x.device, samples.x.dtype)
             if self._stream is None:
                 self._stream = self._new_stream(recipe)
             stream = self._stream
@@ -249,7 +249,11 @@ class SparseEstimator(BaseEstimator):  # type: ignore[misc]
     def _weights(self, X: Matrix, y: Targets, sample_weight: ArrayLike | None) -> NDArray[np.float64] | None:
         if sample_weight is None:
             return None
-        weight: NDArray[np.float64] = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        weight = np.asarray(sample_weight, dtype=np.float64)
+        if weight.shape != (X.shape[0],):
+            raise InputError(f"sample_weight must be {X.shape[0]} numbers, got shape {weight.shape}")
+        if not np.isfinite(weight).all() or weight.min() < 0:
+            raise InputError("sample_weight must be finite numbers of at least 0, got NaN, infinite or negative ones")
         return weight
 
     def _begin(self, X: Matrix, y: Targets, weight: NDArray[np.float64] | None) -> None:

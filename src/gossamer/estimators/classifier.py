@@ -65,7 +65,8 @@ class SparseClassifier(ClassifierMixin, SparseEstimator):  # type: ignore[misc]
         network_: the trained `gossamer.models.MLP`.
         classes_: (n_classes) labels in order; for an indicator matrix the numbers of its columns.
         feature_importances_: (n_features_in_) share of Σ|w| over the connections that leave an input.
-        input_degrees_: (n_features_in_) connections of each input that survived the last removal.
+        input_degrees_: (n_features_in_) connections of each input that survived the last removal, or with
+            ``early_stopping`` all that it has.
         n_iter_, loss_curve_: epochs, and the mean loss of each, in nats.
         validation_scores_: accuracy after each epoch on what ``early_stopping`` held back, else None.
         n_features_in_, feature_names_in_: as everywhere in scikit-learn.
@@ -140,7 +141,7 @@ class SparseClassifier(ClassifierMixin, SparseEstimator):  # type: ignore[misc]
         self.class_weight = class_weight
 
     def partial_fit(
-        self, X: Matrix, y: ArrayLike, sample_weight: ArrayLike | None = None, classes: ArrayLike | None = None
+        self, X: Matrix, y: Targets, sample_weight: ArrayLike | None = None, classes: ArrayLike | None = None
     ) -> Self:
         """See `SparseEstimator.partial_fit`. ``classes``: all that will ever occur, in the first call; without it,
         those of the first call are all."""

@@ -43,11 +43,12 @@ class SparseFeatureSelector(SelectorMixin, BaseEstimator):  # type: ignore[misc]
     ``"CoDACoRSET"``      A network learns to predict y while its connections move to pairs of units that respond alike
                           (Pieterse & Mocanu, arXiv 1903.07138v1). The score of a feature is its number of connections
                           after the last removal; of equal ones the stronger is ranked higher. Continuous y make it a
-                          regression. The optimizer is Adam with a falling learning rate, theirs plain descent.
+                          regression.
     ``"QuickSelection"``  An auto-encoder with one hidden layer learns to take noise away from the features, and y is
                           not looked at (Atashgahi et al., arXiv 2012.00560). The score is Σ|w| over the connections
-                          that leave a feature, after a last removal. The noise is drawn anew for each batch, where
-                          theirs is drawn once.
+                          that leave a feature, after a last removal.
+
+    Ours are the optimizer, Adam instead of plain descent, and noise that is drawn anew for each batch, not once.
 
     Args:
         method: one of the two.
@@ -57,9 +58,10 @@ class SparseFeatureSelector(SelectorMixin, BaseEstimator):  # type: ignore[misc]
             units where the table is small (50,000 numbers).
         epsilon: ε (n_in + n_out) connections in each layer; None takes the published 20, of an auto-encoder 13, or
             less where that would leave a feature half of all possible connections.
-        max_epochs: passes through the data.
+        max_epochs: passes through the data; None takes 100, of an auto-encoder as many as make 400 steps, or 5: one
+            that learns for long learns to copy what is noise, and connects itself to that too.
         batch_size: samples in a step.
-        learning_rate: None takes 0.001, of an auto-encoder, which learns by plain descent, 0.01.
+        learning_rate: 0.001 if nothing is said, of Adam, and it falls along half a cosine.
         random_state, n_jobs, device, verbose: as in `SparseClassifier`.
 
     Features are scaled as by `SparseClassifier`; a sparse matrix stays sparse.
@@ -81,7 +83,7 @@ class SparseFeatureSelector(SelectorMixin, BaseEstimator):  # type: ignore[misc]
         threshold: float | Literal["mean", "median"] = "mean",
         hidden: int | Sequence[int] | None = None,
         epsilon: float | None = None,
-        max_epochs: int = 100,
+        max_epochs: int | None = None,
         batch_size: int = 100,
         learning_rate: float | None = None,
         random_state: int | np.random.RandomState | None = None,
@@ -158,7 +160,7 @@ class SparseFeatureSelector(SelectorMixin, BaseEstimator):  # type: ignore[misc]
             activity="srelu",
             dropout=0.3,
             rewire="CoDACoRSET",
-            max_epochs=self.max_epochs,
+            max_epochs=100 if self.max_epochs is None else self.max_epochs,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             random_state=self.random_state,
@@ -174,6 +176,7 @@ class SparseFeatureSelector(SelectorMixin, BaseEstimator):  # type: ignore[misc]
         if len(hidden) != 1:
             raise InputError(f"hidden must be one layer for QuickSelection, got {hidden!r}")
         features, device = X.shape[1], find_device(self.device)
+        steps = -(-X.shape[0] // check_count("batch_size", self.batch_size, low=1))
         density = epsilon_density([(hidden[0], features)], self._epsilon(features, hidden[0], 13.0))
         recipe = Recipe(
             hidden=hidden,
@@ -183,18 +186,16 @@ class SparseFeatureSelector(SelectorMixin, BaseEstimator):  # type: ignore[misc]
             dropout=0.2,
             rewire="SET",
             fraction=0.2,
-            epochs=self.max_epochs,
+            epochs=max(5, round(400 / steps)) if self.max_epochs is None else self.max_epochs,
             batch_size=self.batch_size,
-            optimizer="sgd",
-            learning_rate=0.01 if self.learning_rate is None else self.learning_rate,
-            schedule="constant",
+            learning_rate=0.001 if self.learning_rate is None else self.learning_rate,
             weight_decay=1e-5,
         )
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         rows = Scaling.learn(X, None).rows(X, torch.float32, device)
         encoder = build(recipe, features, features, sparse=True, seed=seed).to(device)
         self.network_ = nn.Sequential(GaussianNoise(_NOISE), encoder)
-        with threads(self.n_jobs), progress(bool(self.verbose), self.max_epochs, type(self).__name__) as watch:
+        with threads(self.n_jobs), progress(bool(self.verbose), recipe.epochs, type(self).__name__) as watch:
             fit = Fit(
                 recipe,
                 sparse=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gossamer.models.autoencoder import SupervisedAutoencoder, correlation_cost, exponential_schedule
 from gossamer.models.dictionary import Dictionary
 from gossamer.models.mlp import MLP, activity_from
 from gossamer.models.patches import map_patches, sample_patches
@@ -16,7 +17,10 @@ __all__ = [
     "MLP",
     "Dictionary",
     "DictionaryLearner",
+    "SupervisedAutoencoder",
     "activity_from",
+    "correlation_cost",
+    "exponential_schedule",
     "map_patches",
     "orthogonal_matching_pursuit",
     "sample_patches",

@@ -7,13 +7,16 @@ import datetime
 import inspect
 import json
 import shlex
-import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gossamer import studies
 from gossamer.errors import InputError, check_choice, check_count
+
+if TYPE_CHECKING:
+    from gossamer.studies.findings import Findings
 
 __all__ = ["add_parser", "study"]
 
@@ -81,27 +84,23 @@ def study(arguments: argparse.Namespace) -> None:
         _show(found, folder)
 
 
-def _carried_out(module: studies.Study, arguments: argparse.Namespace, folder: Path, chosen: dict[str, Any]) -> Any:
+def _carried_out(
+    module: studies.Study, arguments: argparse.Namespace, folder: Path, chosen: dict[str, Any]
+) -> Findings:
+    """The study's findings, written into ``folder``."""
     from gossamer.bench import rivals
     from gossamer.bench.machine import describe
     from gossamer.studies.findings import write
     from gossamer.studies.progress import Terminal
     from gossamer.studies.trials import Watch
 
-    quiet = arguments.quiet or arguments.json
-    command = _command(arguments)
-    with rivals.threads(arguments.threads):
+    command, shown = _command(arguments), not (arguments.quiet or arguments.json)
+    with rivals.threads(arguments.threads), Terminal(arguments.name) if shown else nullcontext(Watch()) as watch:
         machine = describe()
         try:
-            if quiet:
-                found = module.run(
-                    arguments.preset, folder, seeds=arguments.seeds, jobs=arguments.jobs, watch=Watch(), **chosen
-                )
-            else:
-                with Terminal(arguments.name) as watch:
-                    found = module.run(
-                        arguments.preset, folder, seeds=arguments.seeds, jobs=arguments.jobs, watch=watch, **chosen
-                    )
+            found = module.run(
+                arguments.preset, folder, seeds=arguments.seeds, jobs=arguments.jobs, watch=watch, **chosen
+            )
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"stopped. Go on with: {command}") from None
     date = datetime.datetime.now().astimezone().date().isoformat()
@@ -143,7 +142,7 @@ def _list(as_json: bool) -> None:
     console.print(Text("gossamer study NAME carries one out; gossamer study --help has the options."))
 
 
-def _show(found: Any, folder: Path) -> None:
+def _show(found: Findings, folder: Path) -> None:
     from rich.console import Console
     from rich.padding import Padding
     from rich.table import Table
@@ -174,5 +173,5 @@ def _show(found: Any, folder: Path) -> None:
         console.print(Padding(Text(claim.evidence, style="dim"), (0, 0, 0, 2)))
     console.print()
     console.print(Text(f"Page: {folder / 'study.html'}"), soft_wrap=True)
-    for path in (folder / "study.md", folder / "study.json"):
-        print(f"      {path}", file=sys.stdout)
+    for name in ("study.md", "study.json"):
+        console.print(Text(f"      {folder / name}"), soft_wrap=True)

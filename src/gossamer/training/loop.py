@@ -27,7 +27,7 @@ from gossamer.models.noise import Noise
 from gossamer.plasticity import Rewire, preset, schedule
 from gossamer.plasticity.presets import RuleArguments
 from gossamer.training.options import Recipe
-from gossamer.training.samples import Samples
+from gossamer.training.samples import Samples, SparseRows
 from gossamer.training.task import CLASSES, Tally, Task
 
 __all__ = ["DivergedError", "Epoch", "Fit", "architecture", "build", "evaluate", "make_optimizer", "one_pass"]
@@ -36,6 +36,7 @@ TWIN_ACTIVITY = "relu"
 """What fires in the dense twin: the network that one would train otherwise."""
 
 _SNAPSHOTS = 100  # recorded states of the input wiring, at most about so many
+_RECORDED = 10_000_000  # inputs in all of them, at most about so many
 
 OnStep = Callable[[int, Tensor], None]
 
@@ -70,6 +71,7 @@ def evaluate(
 ) -> tuple[float, float]:
     """Mean loss over ``samples`` and their summed credit (of classes, how many are right), with dropout off."""
     tally = Tally(task)
+    batch_size = min(batch_size, samples.x.page) if isinstance(samples.x, SparseRows) else batch_size
     training = model.training
     model.eval()
     with torch.inference_mode():
@@ -281,7 +283,8 @@ class Fit:
 
     def _record_wiring(self, epoch: int) -> None:
         """Of the sparse network, Σ|w| over the links that leave each input, and their number."""
-        wanted = epoch % math.ceil(self.options.epochs / _SNAPSHOTS) == 0 or self.finished
+        snapshots = max(1, min(_SNAPSHOTS, _RECORDED // self.train.x.shape[1]))
+        wanted = epoch % math.ceil(self.options.epochs / snapshots) == 0 or self.finished
         if not (self.sparse and wanted):
             return
         first = next(m for m in self.model.modules() if isinstance(m, SparseLinear | nn.Linear))

@@ -43,10 +43,14 @@ class SparseRows:
         x = torch.from_numpy(chosen.toarray(order="F")).to(self.device)
         return x if self.shift is None else x.sub_(self.shift)
 
+    @property
+    def page(self) -> int:
+        """How many rows are dense at a time where it is not training that says so."""
+        return max(1, _PAGE // max(1, self.shape[1]))
+
     def __iter__(self) -> Iterator[Tensor]:
-        size = max(1, _PAGE // max(1, self.shape[1]))
-        for start in range(0, len(self), size):
-            yield self[start : start + size]
+        for start in range(0, len(self), self.page):
+            yield self[start : start + self.page]
 
 
 class Samples(NamedTuple):

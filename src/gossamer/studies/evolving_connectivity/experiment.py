@@ -99,9 +99,11 @@ PLANS: Mapping[str, Mapping[str, Plan]] = {
 
 
 def plans(preset: str, seeds: int | None, data: tuple[str, ...] | None) -> dict[str, Plan]:
-    """The plan of each data set; one that the preset doesn't know is trained as its first."""
+    """The plan of each data set; one that the preset doesn't know has the published settings, and the size of the
+    preset's first."""
     known = PLANS[preset]
-    other = replace(next(iter(known.values())), controls=False, learning_rate=0.01)
+    first = next(iter(known.values()))
+    other = Plan(first.epochs, first.seeds, first.hidden, first.epsilon)
     chosen = {name: known.get(name, other) for name in data or known}
     return {name: plan if seeds is None else replace(plan, seeds=seeds) for name, plan in chosen.items()}
 

@@ -172,7 +172,7 @@ def _ablations(datasets: Sequence[str], records: Sequence[Record]) -> Figure:
                     panel.plot(share, curve, color=colour, linestyle=style, label=f"{variant}, {say} connected first")
             panel.set_xlabel("share of inputs at 0")
         next(iter(panels.values())).set_ylabel("test accuracy, %")
-        _legend(figure, next(iter(panels.values())), columns=2)
+        _legend(figure, next(iter(panels.values())), columns=3)
         return Figure(
             "ablation",
             figures.svg(figure, "Accuracy as inputs are set to zero"),
@@ -208,7 +208,7 @@ def _spread(datasets: Sequence[str], records: Sequence[Record]) -> Figure:
                     )
             panel.set(xscale="log", yscale="log", xlabel="links of an input")
             figures.log_ticks(panel.xaxis, panel.yaxis)
-        next(iter(panels.values())).set_ylabel("share of inputs with at least as many")
+        next(iter(panels.values())).set_ylabel("share of inputs with as many")
         handles = [
             (style, name)
             for style, name in (

@@ -47,12 +47,13 @@ def summary(plans: Mapping[str, Plan], records: Sequence[Record]) -> str:
     share = np.mean(
         [tables.mean(records, d, "SET", "connections") / tables.mean(records, d, "dense", "connections") for d in plans]
     )
+    spread = text.points(max(sparse.values()) - min(sparse.values()), sign=False)
     line = (
-        f"Over {len(plans)} data set{'s' * (len(plans) > 1)} the highest mean accuracy is {best}'s, "
-        f"{text.percent(means[best])}; dense networks have {text.percent(means['dense'])}, the same wiring left alone "
-        f"{text.percent(means['fixed'])}, SET {text.percent(means['SET'])}. The sparse variants lie within "
-        f"{text.points(max(sparse.values()) - min(sparse.values()), sign=False)} of each other, with "
-        f"{text.share(float(share))} of the dense networks' connections on average."
+        f"Mean accuracy over {len(plans)} data set{'s' * (len(plans) > 1)}: SET {text.percent(means['SET'])}, "
+        f"CoDACoRSET {text.percent(means['CoDACoRSET'])}, wiring left alone {text.percent(means['fixed'])}, dense "
+        f"networks {text.percent(means['dense'])}; {best} is highest with {text.percent(means[best])}. The sparse "
+        f"variants lie within {spread} of each other, with {text.share(float(share))} of the dense networks' "
+        "connections on average."
     )
     ranks = tables.ranked(plans, records)
     if ranks is None:

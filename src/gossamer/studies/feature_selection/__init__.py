@@ -74,8 +74,8 @@ def _departures(preset: str, jobs: int) -> list[str]:
         notes.append("The networks have hidden layers of 200 units and train for 30 epochs.")
     else:
         notes.append(
-            "On allaml, glioma and arcene, with fewer than 150 training rows, the networks train in batches of 10, at a "
-            "learning rate of 0.01, for 50 epochs: the usual 100 rows in a batch would be one step an epoch."
+            "On allaml, glioma and arcene, with fewer than 150 training rows, the networks train in batches of 10, at "
+            "a learning rate of 0.01, for 50 epochs: the usual 100 rows in a batch would be one step an epoch."
         )
     if jobs > 1:
         notes.append(f"{jobs} selectors ran at a time: their times are longer than alone.")

@@ -45,7 +45,8 @@ Classes = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Plan:
-    """``counts``: how many features are selected; ``network``: arguments of `SparseFeatureSelector` beside its usual."""
+    """``counts``: how many features are selected; ``network``: arguments of `SparseFeatureSelector` that aren't its
+    usual ones."""
 
     seeds: int
     counts: tuple[int, ...] = (5, 10, 20, 50, 100, 200)

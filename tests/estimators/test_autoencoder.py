@@ -1,0 +1,183 @@
+"""The supervised auto-encoder in scikit-learn: its checks, its pipelines, and what codes and components are."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, clone
+from sklearn.datasets import load_digits
+from sklearn.model_selection import GridSearchCV, train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from gossamer import InputError, constraints, measures
+from gossamer.estimators import SupervisedAutoencoderClassifier
+from gossamer.models import exponential_schedule
+
+SMALL: dict[str, Any] = {"hidden": 40, "max_epochs": 30, "random_state": 0}
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def digits() -> list[NDArray[Any]]:
+    """Pixels to train and to test with, and names of their digits."""
+    x, y = load_digits(return_X_y=True)
+    parts: list[NDArray[Any]] = train_test_split(x, y.astype(str), train_size=500, random_state=0, stratify=y)
+    return parts
+
+
+@pytest.fixture(scope="module")
+def fitted(digits: list[NDArray[Any]]) -> SupervisedAutoencoderClassifier:
+    x, _, y, _ = digits
+    return SupervisedAutoencoderClassifier(hidden=100, random_state=0).fit(x, y)
+
+
+@parametrize_with_checks([SupervisedAutoencoderClassifier(hidden=40, max_epochs=30)])  # type: ignore[untyped-decorator]
+def test_every_check_of_scikit_learn(estimator: BaseEstimator, check: Callable[[BaseEstimator], None]) -> None:
+    check(estimator)
+
+
+def test_it_classifies_by_sparse_codes(digits: list[NDArray[Any]], fitted: SupervisedAutoencoderClassifier) -> None:
+    _, x, _, y = digits
+    assert fitted.score(x, y) > 0.93
+    assert_array_equal(fitted.classes_, list("0123456789"))
+    proba = fitted.predict_proba(x)
+    assert_allclose(proba.sum(1), 1)
+    assert_array_equal(fitted.classes_[proba.argmax(1)], fitted.predict(x))
+    codes = fitted.transform(x)
+    assert codes.shape == (len(x), 100)
+    assert_allclose(measures.hoyer(torch.from_numpy(codes)), 0.8, atol=1e-9)
+
+
+def test_components_are_sparse_and_codes_reconstruct(
+    digits: list[NDArray[Any]], fitted: SupervisedAutoencoderClassifier
+) -> None:
+    x = digits[1]
+    assert fitted.components_.shape == (100, 64)
+    assert_allclose(measures.hoyer(torch.from_numpy(fitted.components_)), 0.75, atol=1e-5)
+    again = fitted.inverse_transform(fitted.transform(x))
+    rho = [np.corrcoef(a, b)[0, 1] for a, b in zip(x, again, strict=True)]
+    assert np.mean(rho) > 0.6
+
+
+def test_the_dtype_of_the_samples_is_kept(digits: list[NDArray[Any]], fitted: SupervisedAutoencoderClassifier) -> None:
+    x = digits[1]
+    for dtype in (np.float32, np.float64):
+        assert fitted.transform(x.astype(dtype)).dtype == dtype
+        assert fitted.predict_proba(x.astype(dtype)).dtype == dtype
+        assert fitted.inverse_transform(fitted.transform(x.astype(dtype))).dtype == dtype
+    assert_allclose(fitted.transform(x.astype(np.float32)), fitted.transform(x), atol=1e-3)
+
+
+def test_codes_have_names(digits: list[NDArray[Any]], fitted: SupervisedAutoencoderClassifier) -> None:
+    names = fitted.get_feature_names_out()
+    assert names[0] == "supervisedautoencoderclassifier0"
+    assert len(names) == 100
+
+
+def test_random_state_decides_and_generators_stay(digits: list[NDArray[Any]]) -> None:
+    x, _, y, _ = digits
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index]  # noqa: NPY002
+    first, same, other = (
+        SupervisedAutoencoderClassifier(hidden=20, max_epochs=2, random_state=seed).fit(x, y) for seed in (1, 1, 2)
+    )
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert_array_equal(before[1], np.random.get_state()[1])  # type: ignore[index]  # noqa: NPY002
+    assert_array_equal(first.components_, same.components_)
+    assert not np.array_equal(first.components_, other.components_)
+
+
+def test_it_works_in_pipelines_and_searches(digits: list[NDArray[Any]]) -> None:
+    x, x_test, y, y_test = digits
+    pipeline = make_pipeline(MinMaxScaler(), SupervisedAutoencoderClassifier(**SMALL))
+    name = "supervisedautoencoderclassifier__"
+    grid = {
+        f"{name}activity": ["hoyer:0.6", "topk:8"],
+        f"{name}connectivity": [None, constraints.L0(10)],
+        f"{name}alpha": [exponential_schedule(10)],
+    }
+    search = GridSearchCV(pipeline, grid, cv=2).fit(x, y)
+    assert search.best_score_ > 0.8
+    assert search.score(x_test, y_test) > 0.8
+
+
+def test_clones_have_the_arguments_alone(fitted: SupervisedAutoencoderClassifier) -> None:
+    copy = clone(fitted)
+    assert copy.get_params() == fitted.get_params()
+    assert not hasattr(copy, "model_")
+
+
+def test_pickles_predict_the_same(digits: list[NDArray[Any]], fitted: SupervisedAutoencoderClassifier) -> None:
+    again = pickle.loads(pickle.dumps(fitted))
+    assert_array_equal(again.predict_proba(digits[1]), fitted.predict_proba(digits[1]))
+
+
+def test_partial_fit_learns_from_a_stream(digits: list[NDArray[Any]]) -> None:
+    x, x_test, y, y_test = digits
+    learner = SupervisedAutoencoderClassifier(**SMALL)
+    for _ in range(30):
+        for part in range(5):
+            learner.partial_fit(x[part::5], y[part::5], classes=np.unique(y))
+    assert learner.score(x_test, y_test) > 0.9
+    assert learner.n_iter_ == len(learner.loss_curve_) == 150
+    again = pickle.loads(pickle.dumps(learner)).partial_fit(x, y)
+    assert again.n_iter_ == 151
+    with pytest.raises(InputError, match="'ten'"):
+        learner.partial_fit(x[:2], ["ten", "0"])
+
+
+def test_fit_after_partial_fit_starts_anew(digits: list[NDArray[Any]]) -> None:
+    x, _, y, _ = digits
+    used = SupervisedAutoencoderClassifier(**SMALL).partial_fit(x, y).fit(x, y)
+    fresh = SupervisedAutoencoderClassifier(**SMALL).fit(x, y)
+    assert_array_equal(used.components_, fresh.components_)
+
+
+def test_a_module_may_be_the_activity_and_stays_as_it_was(digits: list[NDArray[Any]]) -> None:
+    x, _, y, _ = digits
+    activity = torch.nn.Tanh()
+    learner = SupervisedAutoencoderClassifier(**SMALL | {"activity": activity, "bias": True, "init": "random"})
+    assert learner.fit(x / 16, y).score(x / 16, y) > 0.9
+    assert learner.model_.activity is not activity
+
+
+def test_progress_is_shown_on_demand(digits: list[NDArray[Any]], capsys: pytest.CaptureFixture[str]) -> None:
+    x, _, y, _ = digits
+    SupervisedAutoencoderClassifier(hidden=10, max_epochs=2).fit(x, y)
+    assert capsys.readouterr().out == ""
+    SupervisedAutoencoderClassifier(hidden=10, max_epochs=2, verbose=True).fit(x, y)
+    assert "loss" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hidden": 1}, "hidden"),
+        ({"activity": "loud"}, "activity"),
+        ({"connectivity": 2.0}, "connectivity"),
+        ({"alpha": 1.5}, "alpha"),
+        ({"init": "zeros"}, "init"),
+        ({"max_epochs": 0}, "max_epochs"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"learning_rate": -1.0}, "learning_rate"),
+        ({"project_every": 0}, "project_every"),
+    ],
+)
+def test_mistakes_are_named(digits: list[NDArray[Any]], change: dict[str, Any], message: str) -> None:
+    x, _, y, _ = digits
+    with pytest.raises(InputError, match=message):
+        SupervisedAutoencoderClassifier(**SMALL | change).fit(x, y)
+
+
+def test_codes_to_reconstruct_must_fit(fitted: SupervisedAutoencoderClassifier) -> None:
+    with pytest.raises(InputError, match="100 columns"):
+        fitted.inverse_transform(np.zeros((2, 5)))
