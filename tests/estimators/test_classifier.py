@@ -216,7 +216,9 @@ def test_chance_is_the_seeds_alone_and_the_process_keeps_its_own() -> None:
     assert_array_equal(before[1], np.random.get_state()[1])  # type: ignore[index]  # noqa: NPY002
     assert torch.get_num_threads() == before[2]
     assert not np.array_equal(first, other)
-    assert_array_equal(first, small(dropout=0.3, random_state=3, rewire="CoPACoRSET", activity="srelu").fit(x, y).predict_proba(x))
+    assert_array_equal(
+        first, small(dropout=0.3, random_state=3, rewire="CoPACoRSET", activity="srelu").fit(x, y).predict_proba(x)
+    )
     assert same.shape == first.shape
 
 
@@ -300,9 +302,14 @@ def test_what_is_not_said_is_chosen_as_on_the_command_line() -> None:
     classifier = SparseClassifier(max_epochs=1).fit(x, y)
     assert classifier.network_.linear1.out_features == classifier.network_.linear2.out_features == 300  # type: ignore[union-attr]
     assert classifier.network_.output.weight.dtype == torch.float64  # type: ignore[union-attr]
-    assert SparseClassifier((8,), max_epochs=1).fit(x.astype(np.float32), y).network_.output.weight.dtype == torch.float32  # type: ignore[union-attr]
+    assert (
+        SparseClassifier((8,), max_epochs=1).fit(x.astype(np.float32), y).network_.output.weight.dtype == torch.float32
+    )  # type: ignore[union-attr]
     large = np.random.default_rng(0).normal(size=(600, 100))
-    assert SparseClassifier((8,), max_epochs=1).fit(large, np.arange(600) % 2).network_.output.weight.dtype == torch.float32  # type: ignore[union-attr]
+    assert (
+        SparseClassifier((8,), max_epochs=1).fit(large, np.arange(600) % 2).network_.output.weight.dtype
+        == torch.float32
+    )  # type: ignore[union-attr]
 
 
 def test_no_hidden_layer_is_a_linear_classifier() -> None:
