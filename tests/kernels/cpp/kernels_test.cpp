@@ -120,17 +120,31 @@ void test_products(const Products<T, T>& kernel) {
   const Blocks blocks = below(2) ? Blocks{1 + below(8), 1 + below(8)} : Blocks{0, 0};
   std::vector<std::int32_t> resume(std::max(p.rows, p.cols));
   const GatherProduct<T, T> product{forward, values.data(), bias.data(), x.data(), y.data(), p.cols,       batch,
-                                    batch,   batch,         relu,        prefetch, blocks,   resume.data()};
+                                    batch,   batch,         relu,        prefetch, blocks,   resume.data(), nullptr};
   const GatherProduct<T, T> transposed{backward, values.data(), nullptr, grad.data(), dx_only.data(), p.rows,       batch,
-                                       batch,    batch,         false,   prefetch,    blocks,         resume.data()};
+                                       batch,    batch,         false,   prefetch,    blocks,         resume.data(), nullptr};
   const FusedProduct<T, T> both{backward, values.data(), x.data(), grad.data(), dx.data(), dv.data(), p.rows,       batch,
-                                batch,    batch,         batch,    prefetch,    blocks,    resume.data()};
+                                batch,    batch,         batch,    prefetch,    blocks,    resume.data(), nullptr};
   const FusedProduct<T, T> one{forward, nullptr, grad.data(), x.data(), nullptr, dv_only.data(), p.cols,       batch,
-                               batch,   batch,   batch,       prefetch, blocks,  resume.data()};
-  threaded(p.rows, [&](auto begin, auto end) { kernel.gather(product, begin, end); });
-  threaded(p.cols, [&](auto begin, auto end) { with_counters(p, transposed, begin, [&](const auto& job) { kernel.gather(job, begin, end); }); });
-  threaded(p.cols, [&](auto begin, auto end) { with_counters(p, both, begin, [&](const auto& job) { kernel.fuse(job, begin, end); }); });
-  threaded(p.rows, [&](auto begin, auto end) { kernel.fuse(one, begin, end); });
+                               batch,   batch,   batch,       prefetch, blocks,  resume.data(), nullptr};
+  const bool packs = below(2);
+  const auto with_scratch = [&](auto job, const auto& work) {  // each thread has its own
+    std::vector<T> scratch(packs ? job.cols * 8 * 16 / std::int64_t(sizeof(T)) : 0);
+    job.scratch = packs ? scratch.data() : nullptr;
+    work(job);
+  };
+  threaded(p.rows, [&](auto begin, auto end) {
+    with_scratch(product, [&](const auto& job) { kernel.gather(job, begin, end); });
+  });
+  threaded(p.cols, [&](auto begin, auto end) { with_counters(p, transposed, begin, [&](const auto& counted) {
+    with_scratch(counted, [&](const auto& job) { kernel.gather(job, begin, end); });
+  }); });
+  threaded(p.cols, [&](auto begin, auto end) { with_counters(p, both, begin, [&](const auto& counted) {
+    with_scratch(counted, [&](const auto& job) { kernel.fuse(job, begin, end); });
+  }); });
+  threaded(p.rows, [&](auto begin, auto end) {
+    with_scratch(one, [&](const auto& job) { kernel.fuse(job, begin, end); });
+  });
   expect_near(y, y_wanted, "product");
   expect_near(dx_only, dx_wanted, "transposed product");
   expect_near(dx, dx_wanted, "fused: input gradient");

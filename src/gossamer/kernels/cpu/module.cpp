@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <stdexcept>
 #include <tuple>
+#include <type_traits>
 #include <vector>
 
 #include "dispatch.h"
@@ -73,13 +74,24 @@ void run(void (*kernel)(const Job&, std::int64_t, std::int64_t), const Job& job,
   parallel(threads, [&](int part, int parts) {
     const auto begin = balanced_row(pattern.indptr, pattern.rows, part, parts);
     const auto end = balanced_row(pattern.indptr, pattern.rows, part + 1, parts);
-    if (!owner.indptr) return kernel(job, begin, end);
-    std::vector<std::int32_t> next(owner.rows), first(begin > 0 ? owner.rows : 0);
-    if (begin > 0) first_from(owner.indptr, owner.indices, owner.rows, pattern.rows, begin, first.data());
     Job mine = job;
-    mine.pattern.first = begin > 0 ? first.data() : owner.indptr;
-    mine.pattern.next = next.data();
-    mine.pattern.others = owner.rows;
+    using Element = std::remove_pointer_t<decltype(job.scratch)>;
+    const std::int64_t tile = 8 * active().vector_bytes / std::int64_t(sizeof(Compute<Element>));
+    // A tile is copied if there is more than one, it needs the better part of the second cache, and every row of it is
+    // read often enough to pay for that. The copy's memory stays with the thread: fresh pages would cost more.
+    const std::int64_t bytes = job.cols * tile * std::int64_t(sizeof(Element));
+    if (job.batch > tile && bytes > l2_bytes() / 2 && pattern.indptr[pattern.rows] >= 8 * job.cols) {
+      thread_local std::vector<char> kept;
+      if (std::int64_t(kept.size()) < bytes) kept.resize(std::size_t(bytes));
+      mine.scratch = reinterpret_cast<Element*>(kept.data());
+    }
+    std::vector<std::int32_t> next(owner.indptr ? owner.rows : 0), first(owner.indptr && begin > 0 ? owner.rows : 0);
+    if (owner.indptr) {
+      if (begin > 0) first_from(owner.indptr, owner.indices, owner.rows, pattern.rows, begin, first.data());
+      mine.pattern.first = begin > 0 ? first.data() : owner.indptr;
+      mine.pattern.next = next.data();
+      mine.pattern.others = owner.rows;
+    }
     kernel(mine, begin, end);
   });
 }
@@ -109,7 +121,7 @@ void gather(int dtype, int threads, Address indptr, Address indices, std::int64_
     std::vector<std::int32_t> resume(blocks.columns ? rows : 0);
     const GatherProduct<S, Compute<S>> job{pattern, at<const S>(values), at<const S>(bias), at<const S>(x), at<S>(y),
                                            cols, batch, x_stride, y_stride, relu,
-                                           cols * batch * std::int64_t(sizeof(S)) > l1_bytes(), blocks, resume.data()};
+                                           cols * batch * std::int64_t(sizeof(S)) > l1_bytes(), blocks, resume.data(), nullptr};
     run(products.gather, job, owner, threads);
   });
 }
@@ -128,7 +140,7 @@ void fuse(int dtype, int threads, Address indptr, Address indices, std::int64_t 
     std::vector<std::int32_t> resume(blocks.columns ? rows : 0);
     const FusedProduct<S, C> job{pattern, at<const S>(values), at<const S>(a), at<const S>(b), at<S>(da),
                                  at<C>(dvalues), cols, batch, a_stride, b_stride, da_stride,
-                                 cols * batch * std::int64_t(sizeof(S)) > l1_bytes(), blocks, resume.data()};
+                                 cols * batch * std::int64_t(sizeof(S)) > l1_bytes(), blocks, resume.data(), nullptr};
     run(products.fuse, job, owner, threads);
   });
 }

@@ -279,9 +279,23 @@ void over_tiles(std::int64_t batch, int most, const Call& call) {
   }
 }
 
+// Rows of a large batch lie far apart, often by a power of two, and so meet in a few sets of the cache: the part of a
+// tile is copied together. Returns where row 0 would begin if the whole batch were there.
 template <class S, int W>
-void gather_width(const GatherProduct<S, Compute<S>>& job, std::int64_t begin, std::int64_t end) {
-  over_tiles<W>(job.batch, kGatherVectors, [&](int vectors, Tile tile, bool) {
+const S* packed(const S* x, std::int64_t& stride, std::int64_t rows, Tile tile, S* scratch) {
+  const std::int64_t width = tile.last + W;
+  for (std::int64_t row = 0; row < rows; ++row) {
+    std::memcpy(scratch + row * width, x + row * stride + tile.start, std::size_t(width) * sizeof(S));
+  }
+  stride = width;
+  return scratch - tile.start;
+}
+
+template <class S, int W>
+void gather_width(const GatherProduct<S, Compute<S>>& whole, std::int64_t begin, std::int64_t end) {
+  over_tiles<W>(whole.batch, kGatherVectors, [&](int vectors, Tile tile, bool) {
+    auto job = whole;
+    if (job.scratch) job.x = packed<S, W>(whole.x, job.x_stride, job.cols, tile, job.scratch);
     switch (vectors) {
       case 1: return gather_blocks<S, W, 1>(job, begin, end, tile);
       case 2: return gather_blocks<S, W, 2>(job, begin, end, tile);
@@ -296,8 +310,10 @@ void gather_width(const GatherProduct<S, Compute<S>>& job, std::int64_t begin, s
 }
 
 template <class S, int W, bool WithDa>
-void fuse_width(const FusedProduct<S, Compute<S>>& job, std::int64_t begin, std::int64_t end) {
-  over_tiles<W>(job.batch, kFuseVectors, [&](int vectors, Tile tile, bool first) {
+void fuse_width(const FusedProduct<S, Compute<S>>& whole, std::int64_t begin, std::int64_t end) {
+  over_tiles<W>(whole.batch, kFuseVectors, [&](int vectors, Tile tile, bool first) {
+    auto job = whole;
+    if (job.scratch) job.b = packed<S, W>(whole.b, job.b_stride, job.cols, tile, job.scratch);
     switch (vectors) {
       case 1: return fuse_blocks<S, W, 1, WithDa>(job, begin, end, tile, first);
       case 2: return fuse_blocks<S, W, 2, WithDa>(job, begin, end, tile, first);

@@ -39,6 +39,7 @@ struct GatherProduct {
   bool prefetch;         // X is larger than the first cache
   Blocks blocks;
   std::int32_t* resume;  // with blocks: scratch, one number for each row
+  S* scratch;            // for a tile of X, of the calling thread; null: read it where it is
 };
 
 template <class S, class C>
@@ -53,6 +54,7 @@ struct FusedProduct {
   bool prefetch;  // B is larger than the first cache
   Blocks blocks;
   std::int32_t* resume;
+  S* scratch;  // for a tile of B
 };
 
 template <class S>
