@@ -55,6 +55,7 @@ def follow(source: Tensor, stays: Tensor, place: Tensor) -> Tensor:
         source.element_size(),
         source.data_ptr(),
         stays.data_ptr(),
+        stays.numel(),
         place.data_ptr(),
         place.numel(),
         out.data_ptr(),

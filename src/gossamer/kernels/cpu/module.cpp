@@ -260,11 +260,12 @@ NB_MODULE(_cpu, m) {
     nb::gil_scoped_release release;
     merge(at<const std::int64_t>(a), a_count, at<const std::int64_t>(b), b_count, at<std::int64_t>(out), at<bool>(from_a));
   });
-  m.def("follow", [](int bytes, Address source, Address stays, Address place, std::int64_t count, Address out) {
+  m.def("follow", [](int bytes, Address source, Address stays, std::int64_t before, Address place, std::int64_t count,
+                     Address out) {
     nb::gil_scoped_release release;
     const auto moved = [&](auto like) {
       using T = decltype(like);
-      follow(at<const T>(source), at<const bool>(stays), at<const bool>(place), count, at<T>(out));
+      follow(at<const T>(source), at<const bool>(stays), before, at<const bool>(place), count, at<T>(out));
     };
     switch (bytes) {
       case 1: return moved(std::uint8_t());

@@ -152,12 +152,15 @@ void cells_of(const std::int32_t* indptr, const std::int32_t* indices, std::int6
 void merge(const std::int64_t* a, std::int64_t a_count, const std::int64_t* b, std::int64_t b_count, std::int64_t* out,
            bool* from_a) {
   std::int64_t i = 0, j = 0;
-  while (i < a_count || j < b_count) {
-    const bool first = j == b_count || (i < a_count && a[i] < b[j]);
+  while (i < a_count && j < b_count) {
+    const std::int64_t x = a[i], y = b[j];
+    const bool first = x < y;
     from_a[i + j] = first;
-    out[i + j] = first ? a[i] : b[j];
+    out[i + j] = first ? x : y;
     i += first, j += !first;
   }
+  for (; i < a_count; ++i) from_a[i + j] = true, out[i + j] = a[i];
+  for (; j < b_count; ++j) from_a[i + j] = false, out[i + j] = b[j];
 }
 
 int check(const std::int32_t* indptr, const std::int32_t* indices, std::int64_t rows, std::int64_t cols,

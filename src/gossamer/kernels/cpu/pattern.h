@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
 namespace gossamer {
 
@@ -29,17 +30,14 @@ void merge(const std::int64_t* a, std::int64_t a_count, const std::int64_t* b, s
            bool* from_a);
 
 // out (as long as `place`): where `place` is true, the next of those elements of `source` that `stays`; elsewhere 0.
+// Without branches, which nobody could predict.
 template <class T>
-void follow(const T* source, const bool* stays, const bool* place, std::int64_t count, T* out) {
-  std::int64_t from = 0;
-  for (std::int64_t i = 0; i < count; ++i) {
-    if (place[i]) {
-      while (!stays[from]) ++from;
-      out[i] = source[from++];
-    } else {
-      out[i] = T(0);
-    }
-  }
+void follow(const T* source, const bool* stays, std::int64_t before, const bool* place, std::int64_t count, T* out) {
+  const std::unique_ptr<T[]> survivors(new T[std::size_t(before) + 1]);  // not cleared: fresh pages are dear
+  std::int64_t kept = 0, from = 0;
+  for (std::int64_t i = 0; i < before; ++i) survivors[kept] = source[i], kept += stays[i];
+  survivors[kept] = T(0);  // read, and not used, behind the last
+  for (std::int64_t i = 0; i < count; ++i) out[i] = T(survivors[from] * T(place[i])), from += place[i];
 }
 
 // 0 if (indptr, indices) is a CSR pattern with sorted rows and no duplicates, else a code: 1 indptr[0] is not zero,
