@@ -67,10 +67,14 @@ def svg(figure: Figure, title: str) -> str:
 
 
 def png(figure: Figure, dpi: int = 150) -> bytes:
-    """The figure as PNG, for pictures of many pixels."""
-    file = io.BytesIO()
+    """The figure as PNG, for pictures of many pixels; of 64 colours, which the eye doesn't miss and a file is glad of."""
+    from PIL import Image
+
+    file, small = io.BytesIO(), io.BytesIO()
     figure.savefig(file, format="png", dpi=dpi, metadata={"Software": None})
-    return file.getvalue()
+    picture = Image.open(file).convert("RGB").quantize(64, dither=Image.Dither.NONE)
+    picture.save(small, format="png", optimize=True)
+    return small.getvalue()
 
 
 def plain(axes: Axes) -> None:
