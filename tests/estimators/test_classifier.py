@@ -222,18 +222,17 @@ def test_data_frames_give_their_names_and_are_asked_for_them() -> None:
 def test_chance_is_the_seeds_alone_and_the_process_keeps_its_own() -> None:
     x, y = blobs()
     before = torch.get_rng_state(), np.random.get_state()[1].copy(), torch.get_num_threads()  # type: ignore[index]  # noqa: NPY002
-    first, same, other = (
-        small(dropout=0.3, random_state=seed, rewire="CoPACoRSET", activity="srelu").fit(x, y).predict_proba(x)
-        for seed in (3, np.random.RandomState(3), 4)
+    first, same, another, new, newer = (
+        small(dropout=0.3, random_state=state, rewire="CoPACoRSET", activity="srelu").fit(x, y).predict_proba(x)
+        for state in (3, 3, np.random.RandomState(3), None, None)
     )
     assert torch.equal(before[0], torch.get_rng_state())
     assert_array_equal(before[1], np.random.get_state()[1])  # type: ignore[index]  # noqa: NPY002
     assert torch.get_num_threads() == before[2]
-    assert not np.array_equal(first, other)
-    assert_array_equal(
-        first, small(dropout=0.3, random_state=3, rewire="CoPACoRSET", activity="srelu").fit(x, y).predict_proba(x)
-    )
-    assert same.shape == first.shape
+    assert_array_equal(first, same)
+    assert_array_equal(first, another)
+    assert not np.array_equal(first, new)
+    assert not np.array_equal(new, newer)
 
 
 def test_threads_are_put_back_even_after_an_error(threads: None) -> None:

@@ -750,13 +750,18 @@ def test_products_cut_for_the_caches(cols: int, density: float, batch: int, dtyp
         s = random_structure(rows, width, density)
         values, x, g = (t.to(dtype) for t in (numbers(s.nnz), numbers(batch, width), numbers(batch, rows)))
         bias = numbers(rows).to(dtype)
-        close = {"rtol": 0.05, "atol": 0.5} if dtype == torch.bfloat16 else {"rtol": 1e-3, "atol": 2e-4}
+
+        def close(got: Tensor, expected: Tensor, rough: bool = dtype == torch.bfloat16) -> None:
+            torch.testing.assert_close(
+                got.double(), expected.double(), rtol=0.05 if rough else 1e-3, atol=0.5 if rough else 2e-4
+            )
+
         y = kernels.linear(values, s, x, bias, True)
         wide = [t.double() for t in (values, x, g, bias)]
         expected = reference.spmm(wide[0], s, wide[1].t()).t() + wide[3]
-        torch.testing.assert_close(y.double(), expected.relu(), **close)
+        close(y, expected.relu())
         dx, dv = torch.ops.gossamer.linear_backward(g, values, *s, x)
-        torch.testing.assert_close(dx.double(), reference.spmm_t(wide[0], s, wide[2].t()).t(), **close)
-        torch.testing.assert_close(dv.double(), reference.sddmm(wide[2].t(), wide[1].t(), s), **close)
-        torch.testing.assert_close(kernels.sddmm(g.t(), x.t(), s).double(), dv.double(), **close)
-        torch.testing.assert_close(kernels.spmm_t(values, s, g.t()).t().double(), dx.double(), **close)
+        close(dx, reference.spmm_t(wide[0], s, wide[2].t()).t())
+        close(dv, reference.sddmm(wide[2].t(), wide[1].t(), s))
+        close(kernels.sddmm(g.t(), x.t(), s), dv)
+        close(kernels.spmm_t(values, s, g.t()).t(), dx)

@@ -84,7 +84,7 @@ def test_the_gradient_is_that_of_differences(activity: str, alpha: float, path: 
     for name, parameter in [*net.named_parameters(), ("x", x)]:
         wanted = differences(lambda: net.loss(x, y, alpha).detach(), parameter)
         found = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-        torch.testing.assert_close(found, wanted, rtol=0, atol=5e-9, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(found, wanted, rtol=0, atol=5e-9, msg=f"gradient of {name}")
 
 
 @pytest.mark.parametrize("signed", [False, True])

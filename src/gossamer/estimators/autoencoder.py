@@ -39,9 +39,9 @@ _TAU = 0.75  # time constant of α, in units of all epochs
 
 
 class SupervisedAutoencoderClassifier(
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    ClassifierMixin,
+    ClassNamePrefixFeaturesOutMixin,  # type: ignore[misc]
+    TransformerMixin,  # type: ignore[misc]
+    ClassifierMixin,  # type: ignore[misc]
     BaseEstimator,  # type: ignore[misc]
 ):
     """A classifier by way of sparse codes, which learn to reconstruct the samples too (SOAE).
@@ -169,9 +169,10 @@ class SupervisedAutoencoderClassifier(
         return self
 
     def _read(self, X: ArrayLike, y: ArrayLike, *, reset: bool) -> tuple[Floats, NDArray[Any]]:
-        X, y = validate_data(self, X, y, reset=reset, dtype=_DTYPES, ensure_min_features=2 if reset else 1)
-        check_classification_targets(y)
-        return X, y
+        least = 2 if reset else 1  # what doesn't fit later is told by the number of features it should have
+        samples, labels = validate_data(self, X, y, reset=reset, dtype=_DTYPES, ensure_min_features=least)
+        check_classification_targets(labels)
+        return samples, labels
 
     def _classes(self, y: NDArray[Any], classes: ArrayLike | None) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """All classes in order, and the number of each sample's."""
@@ -222,7 +223,7 @@ class SupervisedAutoencoderClassifier(
     def components_(self) -> NDArray[np.float32]:
         """(hidden, n_features_in_): the weights W, each row what one unit looks for."""
         check_is_fitted(self, "model_")
-        return self.model_.weight.detach().cpu().numpy()  # type: ignore[no-any-return]
+        return self.model_.weight.detach().cpu().numpy()
 
     @property
     def _n_features_out(self) -> int:
@@ -231,7 +232,8 @@ class SupervisedAutoencoderClassifier(
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """The most probable class of each sample."""
         best = self.predict_proba(X).argmax(1)
-        return self.classes_[best]  # type: ignore[no-any-return]
+        labels: NDArray[Any] = self.classes_[best]
+        return labels
 
     def predict_proba(self, X: ArrayLike) -> Floats:
         """(n_samples, n_classes): the probability of each class, in the order of ``classes_``."""
@@ -260,7 +262,7 @@ class SupervisedAutoencoderClassifier(
         model = copy.deepcopy(self.model_).to(device, x.dtype)
         with threads(self.n_jobs), torch.inference_mode():
             parts = [function(model, rows.to(device)).cpu() for rows in x.split(_ROWS)]
-        return torch.cat(parts).numpy()  # type: ignore[no-any-return]
+        return torch.cat(parts).numpy()
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = {**super().__getstate__(), "_descent": None}

@@ -11,14 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
 from gossamer.connectivity import SparseLinear
 from gossamer.connectivity.allocate import Allocation, epsilon_density
 from gossamer.errors import InputError, check_choice, check_count, check_fraction
-from gossamer.estimators.machine import progress, threads
+from gossamer.estimators.machine import draw_seed, progress, threads
 from gossamer.estimators.scaling import Matrix, Scaling
 from gossamer.estimators.storage import read_estimator, write_estimator
 from gossamer.evaluate.importance import strength_out
@@ -260,7 +259,7 @@ class SparseEstimator(BaseEstimator):  # type: ignore[misc]
         """Learn all that comes before training."""
         self._learn_targets(y, weight)
         self._scaling = Scaling.learn(X, weight) if self.standardize else Scaling(None, None)
-        self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        self._seed = draw_seed(self.random_state)
         double = X.dtype == np.float64 and X.shape[0] * X.shape[1] <= SMALL
         name = ("float64" if double else "float32") if self.dtype is None else self.dtype
         self._number = getattr(torch, check_choice("dtype", name, ("float32", "float64")))

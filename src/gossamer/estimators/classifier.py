@@ -54,7 +54,8 @@ class SparseClassifier(ClassifierMixin, SparseEstimator):  # type: ignore[misc]
             their entries that aren't zero, so that it stays sparse.
         class_weight: a weight for each class, as a dict, or ``"balanced"``; of labels, a list of dicts.
         warm_start: `fit` goes on with the network of the last one.
-        random_state: decides everything that is left to chance, without touching torch's or NumPy's own generator.
+        random_state: decides everything that is left to chance; None is different each time. Torch's and NumPy's own
+            generators are left alone.
         n_jobs: threads for training and prediction, −1 for all; None leaves them as they are.
         device: ``"cpu"``, ``"cuda"``, …
         dtype: ``"float32"`` or ``"float64"``; None computes in double precision where the data has it and is so small

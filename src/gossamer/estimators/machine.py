@@ -5,12 +5,20 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
+from sklearn.utils import check_random_state
 
 from gossamer.training import Epoch
 from gossamer.training.autoencoder import Pass
 
-__all__ = ["progress", "threads"]
+__all__ = ["draw_seed", "progress", "threads"]
+
+
+def draw_seed(random_state: int | np.random.RandomState | None) -> int:
+    """In [0, 2³¹ − 1), decided by ``random_state``; None is different each time, and leaves NumPy's generator alone."""
+    given = int(np.random.SeedSequence().generate_state(1)[0]) if random_state is None else random_state
+    return int(check_random_state(given).randint(2**31 - 1))
 
 
 @contextlib.contextmanager

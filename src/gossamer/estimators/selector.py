@@ -10,7 +10,6 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.feature_selection import SelectorMixin
-from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
@@ -19,7 +18,7 @@ from gossamer.connectivity.allocate import epsilon_density
 from gossamer.errors import InputError, check_choice, check_count
 from gossamer.estimators.base import first_layer
 from gossamer.estimators.classifier import SparseClassifier
-from gossamer.estimators.machine import progress, threads
+from gossamer.estimators.machine import draw_seed, progress, threads
 from gossamer.estimators.regressor import SparseRegressor
 from gossamer.estimators.scaling import Matrix, Scaling
 from gossamer.evaluate.importance import strength_out
@@ -191,7 +190,7 @@ class SparseFeatureSelector(SelectorMixin, BaseEstimator):  # type: ignore[misc]
             learning_rate=0.001 if self.learning_rate is None else self.learning_rate,
             weight_decay=1e-5,
         )
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        seed = draw_seed(self.random_state)
         rows = Scaling.learn(X, None).rows(X, torch.float32, device)
         encoder = build(recipe, features, features, sparse=True, seed=seed).to(device)
         self.network_ = nn.Sequential(GaussianNoise(_NOISE), encoder)

@@ -15,7 +15,6 @@ columns from the first on finds the weight of each entry by counting the entries
 
 from __future__ import annotations
 
-from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -138,10 +137,7 @@ def trust(structure: Structure) -> None:
         _sound[structure.indices] = state, (structure.indptr, *structure[2:])  # were the key held, it would never go
 
 
-_WHAT_CHANGES = (id, Tensor.data_ptr, attrgetter("_version"), Tensor.numel)
-
-
-def _state(structure: Structure) -> tuple[int, ...] | None:
+def _state(structure: Structure) -> tuple[tuple[int, ...], ...] | None:
     try:
         a, b, c, d = structure
         return (

@@ -67,7 +67,7 @@ def svg(figure: Figure, title: str) -> str:
 
 
 def png(figure: Figure, dpi: int = 150) -> bytes:
-    """The figure as PNG, for pictures of many pixels; of 64 colours, which the eye doesn't miss and a file is glad of."""
+    """The figure as PNG, for pictures of many pixels; in 64 colours, which makes a smaller file."""
     from PIL import Image
 
     file, small = io.BytesIO(), io.BytesIO()

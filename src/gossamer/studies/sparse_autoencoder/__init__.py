@@ -29,7 +29,7 @@ CLAIM = (
 )
 PRESETS: Mapping[str, str] = {
     "quick": "digits, 200 hidden units, 6 seeds; two minutes",
-    "full": "MNIST with shifts by one pixel, 1000 hidden units, 5 seeds; two hours on two cores; needs GOSSAMER_DATA",
+    "full": "MNIST with shifts by one pixel, 1000 hidden units, 5 seeds; an hour on two cores; needs GOSSAMER_DATA",
 }
 
 

@@ -112,9 +112,7 @@ PLANS: Mapping[str, Plan] = {
         learning_rate=0.012,
         sparseness=0.7,
     ),
-    "full": Plan(
-        dataset="mnist", seeds=6, epochs=25, hidden=1000, live_units=90, live_weights=105, shifts=True, tau=18.75
-    ),
+    "full": Plan(dataset="mnist", seeds=5, epochs=12, hidden=1000, live_units=90, live_weights=105, shifts=True, tau=9),
 }
 
 
@@ -189,16 +187,16 @@ def _network(
     from gossamer.activity import Hoyer, TopK
     from gossamer.models.autoencoder import SupervisedAutoencoder
 
-    activities = {
-        "projection": lambda: Hoyer(plan.sparseness),
-        "l0": lambda: TopK(plan.live_units, signed=True),
-        "tanh": nn.Tanh,
+    activities: dict[str, nn.Module] = {
+        "projection": Hoyer(plan.sparseness),
+        "l0": TopK(plan.live_units, signed=True),
+        "tanh": nn.Tanh(),
     }
     return SupervisedAutoencoder(
         x.shape[1],
         plan.hidden,
         classes,
-        activity=activities[variant.activity](),
+        activity=activities[variant.activity],
         connectivity=_constraint(variant, plan),
         bias=not variant.reconstructs,
         samples=x if variant.from_samples else None,

@@ -126,9 +126,9 @@ def _networks(records: Sequence[Record]) -> Table:
         "σ of weights", "trained in",
     )  # fmt: skip
     note = (
-        "Deviation: the standard deviation over seeds. Correlation: of reconstructions with test samples. Connections: "
-        f"the share of a unit's weights that are above {100 * LOUD:g} % of its largest. σ: Hoyer's sparseness, mean over "
-        "test samples or units. Bold: the lowest error."
+        "Deviation: standard deviation over seeds. Correlation: of reconstructions with test samples. Connections: "
+        f"share of a unit's weights above {100 * LOUD:g} % of its largest. σ: Hoyer's sparseness, as mean over test "
+        "samples or units. Bold: the lowest error."
     )
     return Table(
         "All networks", columns, rows, note, frozenset((i, 1) for i, m in enumerate(means.values()) if m == best)
@@ -151,7 +151,7 @@ def _comparisons(records: Sequence[Record]) -> Table:
     seeds = len(errors(records, "both"))
     note = (
         f"Test error in percentage points, paired over {seeds} seeds. Adjusted: by Holm, for these "
-        f"{len(rows)} comparisons. Wilcoxon's p is exact and can't be below {2.0 ** (1 - seeds):.2g} with {seeds} seeds."
+        f"{len(rows)} comparisons. Wilcoxon's p is exact, and at least {2.0 ** (1 - seeds):.2g} with {seeds} seeds."
     )
     return Table("Paired over seeds", columns, rows, note)
 
@@ -207,9 +207,9 @@ def _published(found: NDArray[np.float64]) -> Claim:
 
 def _departures(plan: Plan, jobs: int) -> list[str]:
     notes = [
-        "Settings of our own, since we don't know the paper's: degrees of sparseness, step sizes and their course, "
-        "number of epochs, batches, the time constant of α, and non-negative codes. They were chosen by a few trials on "
-        "samples held out of the training rows; test rows decided nothing.",
+        "Own settings, since we don't know the paper's: degrees of sparseness, step sizes and their course, number of "
+        "epochs, batches, the time constant of α, and non-negative codes. They were chosen by a few trials on samples "
+        "held out of the training rows; test rows decided nothing.",
         "The learning rate was tried at 0.001, 0.003 and 0.006 (0.003 to 0.02 on digits) for both and neither, and the "
         "best of each is the same. All networks have it; the perceptrons have no settings of their own.",
         "Adam instead of gradient descent sample by sample, and projection after every step: weights that a projection "
