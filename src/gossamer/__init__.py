@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gossamer import activity, connectivity, data, evaluate, functional, kernels, plasticity, projections
+from gossamer import activity, connectivity, data, evaluate, functional, kernels, models, plasticity, projections
 from gossamer.activity import AllReLU, Hoyer, SReLU, TopK
 from gossamer.connectivity import (
     Pattern,
@@ -79,6 +79,7 @@ __all__ = [
     "importance_prune_",
     "kernels",
     "magnitude_prune_",
+    "models",
     "plasticity",
     "projections",
     "sparsify_",
