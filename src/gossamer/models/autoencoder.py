@@ -22,9 +22,9 @@ Where little fires, little is computed. Training n = 1000 units on d = 784 input
 batch × n × d: both directions forward, one backward, two for dE/dW. A code with a tenth of its units live leaves one of
 them dense, u = W x; the other four touch live units only.
 
-Source: Thom, Palm, "Sparse Activity and Sparse Connectivity in Supervised Learning", JMLR 14 (2013) 1091-1143. The
-transfer function, sparse connectivity by projection and training end to end are from there. The cost, the schedule of α
-and the start from samples follow our reading of it; defaults are ours.
+Source: Thom, Palm, "Sparse Activity and Sparse Connectivity in Supervised Learning", JMLR 14 (2013) 1091-1143: the
+transfer function, sparse connectivity by projection, and training end to end. Tied weights, the form of the cost, the
+schedule of α and the start from samples are as remembered, not checked against the article. Defaults are ours.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class SupervisedAutoencoder(nn.Module):
             "topk:90", "relu", "none" for a linear network, …), or a module.
         connectivity: Hoyer's sparseness in (0, 1) of each row of W, or any of `gossamer.constraints`; None leaves W
             free.
-        bias: learn an additive term in u, which the paper does without.
+        bias: learn an additive term in u.
         samples: (m, d); each row of W starts as one of them, of length 1. Without, it starts at random.
         generator: source of the initial weights (default: torch's own).
 

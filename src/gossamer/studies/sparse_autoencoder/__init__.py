@@ -1,8 +1,8 @@
 """The supervised auto-encoder: sparse activity and sparse connectivity beside neither, each, and other networks.
 
-M. Thom, G. Palm, "Sparse activity and sparse connectivity in supervised learning", JMLR 14, 2013. Of its experiments we
-know the model and the claims, but not all settings, nor its table of errors: nothing is compared with the latter but
-the best one.
+M. Thom, G. Palm, "Sparse activity and sparse connectivity in supervised learning", JMLR 14, 2013. Its claims are those
+of the abstract; the model is as remembered, and most settings are not known to us. Of its errors only the best is
+compared with, as a third party lists it.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ PLANS: Mapping[str, Plan] = {
         shifts=False,
         tau=30,
         batch_size=50,
-        learning_rate=0.012,
+        learning_rate=0.02,
         sparseness=0.7,
     ),
     "full": Plan(dataset="mnist", seeds=5, epochs=12, hidden=1000, live_units=90, live_weights=105, shifts=True, tau=9),

@@ -22,8 +22,8 @@ __all__ = ["Comparison", "claims", "compared", "errors", "findings"]
 
 _QUESTIONS = (
     ("both", "neither", "Sparse activity and sparse connectivity together classify better than neither."),
-    ("activity", "neither", "Sparse activity alone does."),
-    ("connectivity", "neither", "Sparse connectivity alone does."),
+    ("activity", "neither", "Sparse activity alone classifies better than neither."),
+    ("connectivity", "neither", "Sparse connectivity alone classifies better than neither."),
     ("both", "activity", "Both together classify better than sparse activity alone."),
     ("both", "connectivity", "Both together classify better than sparse connectivity alone."),
     ("activity", "l0 activity", "To project is a better way to sparse activity than to keep the largest units."),
@@ -94,7 +94,11 @@ def findings(plan: Plan, records: Sequence[Record], jobs: int = 1) -> Findings:
 
 
 def _percent(value: float) -> str:
-    return f"{100 * value:.2f}"
+    return f"{100 * value:.2f}".replace("-", "−")
+
+
+def _error(value: float) -> str:
+    return f"{_percent(value)}{text.SPACE}%"
 
 
 def _networks(records: Sequence[Record]) -> Table:
@@ -111,7 +115,6 @@ def _networks(records: Sequence[Record]) -> Table:
                 name,
                 _percent(means[name]),
                 _percent(float(found.std(ddof=1))) if len(found) > 1 else None,
-                f"{_percent(found.min())} to {_percent(found.max())}",
                 f"{mean('correlation'):.2f}" if VARIANTS[name].reconstructs else None,
                 text.share(mean("active_units")),
                 f"{mean('code_sparseness'):.2f}",
@@ -122,7 +125,7 @@ def _networks(records: Sequence[Record]) -> Table:
         )
     best = min(means.values())
     columns = (
-        "network", "test error, %", "deviation", "from, to", "correlation", "live units", "σ of codes", "connections",
+        "network", "test error, %", "deviation", "correlation", "live units", "σ of codes", "connections",
         "σ of weights", "trained in",
     )  # fmt: skip
     note = (
@@ -139,8 +142,8 @@ def _comparisons(records: Sequence[Record]) -> Table:
     rows: list[list[Cell]] = [
         [
             f"{c.first} against {c.second}",
-            _percent(c.test.difference.center).replace("-", "−"),
-            f"{_percent(c.test.difference.low)} to {_percent(c.test.difference.high)}".replace("-", "−"),
+            _percent(c.test.difference.center),
+            f"{_percent(c.test.difference.low)} to {_percent(c.test.difference.high)}",
             f"{c.test.t_p:.2g}",
             f"{c.p:.2g}",
             f"{c.test.wilcoxon_p:.2g}",
@@ -163,10 +166,10 @@ def _summary(records: Sequence[Record]) -> str:
     means = {name: float(errors(records, name).mean()) for name in VARIANTS}
     best = min(means, key=lambda name: means[name])
     return (
-        f"Test error {_percent(means['both'])} % with sparse activity and sparse connectivity, "
-        f"{_percent(means['activity'])} % with sparse activity alone, {_percent(means['connectivity'])} % with sparse "
-        f"connectivity alone, {_percent(means['neither'])} % with neither. The lowest of all is that of “{best}”, "
-        f"{_percent(means[best])} %."
+        f"Test error {_error(means['both'])} with sparse activity and sparse connectivity, "
+        f"{_error(means['activity'])} with sparse activity alone, {_error(means['connectivity'])} with sparse "
+        f"connectivity alone, {_error(means['neither'])} with neither. The lowest of all is that of “{best}”, "
+        f"{_error(means[best])}."
     )
 
 
@@ -180,10 +183,10 @@ def claims(plan: Plan, records: Sequence[Record]) -> list[Claim]:
             Claim(
                 c.statement,
                 judged(gain.center, c.p),
-                f"Test error {_percent(first)} % ({c.first}) against {_percent(second)} % ({c.second}); the difference "
-                f"of {_percent(gain.center)} points has a 95 % interval from {_percent(gain.low)} to "
+                f"Test error {_error(first)} ({c.first}) against {_error(second)} ({c.second}); the difference "
+                f"of {_percent(gain.center)} points has a 95{text.SPACE}% interval from {_percent(gain.low)} to "
                 f"{_percent(gain.high)}, {text.p_value(c.p)} (t-test over {c.test.n} pairs, adjusted by Holm; "
-                f"{text.p_value(c.test.wilcoxon_p)} by Wilcoxon's, alone).".replace("-", "−"),
+                f"{text.p_value(c.test.wilcoxon_p)} by Wilcoxon's, alone).",
             )
         )
     if plan.dataset == "mnist":
@@ -193,15 +196,15 @@ def claims(plan: Plan, records: Sequence[Record]) -> list[Claim]:
 
 def _published(found: NDArray[np.float64]) -> Claim:
     verdict: Verdict = "undecided"
-    evidence = f"Mean {_percent(found.mean())} % over {len(found)} seeds, the lowest {_percent(found.min())} %"
+    evidence = f"Mean {_error(found.mean())} over {len(found)} seeds, the lowest {_error(found.min())}"
     if len(found) > 1:
         interval = mean_interval(found.tolist())
         verdict = "holds" if interval.high < _PUBLISHED else "does not hold" if interval.low > _PUBLISHED else verdict
-        evidence += f"; 95 % interval of the mean {_percent(interval.low)} to {_percent(interval.high)} %"
+        evidence += f"; 95{text.SPACE}% interval of the mean {_percent(interval.low)} to {_error(interval.high)}"
     return Claim(
         "Both together reach the best published error of such a network, 0.8 % (as a third party lists it, rounded).",
         verdict,
-        f"{evidence}. Counted as reached below {_percent(_PUBLISHED)} %.",
+        f"{evidence}. Counted as reached below {_error(_PUBLISHED)}.",
     )
 
 
@@ -210,17 +213,20 @@ def _departures(plan: Plan, jobs: int) -> list[str]:
         "Own settings, since we don't know the paper's: degrees of sparseness, step sizes and their course, number of "
         "epochs, batches, the time constant of α, and non-negative codes. They were chosen by a few trials on samples "
         "held out of the training rows; test rows decided nothing.",
-        "The learning rate was tried at 0.001, 0.003 and 0.006 (0.003 to 0.02 on digits) for both and neither, and the "
-        "best of each is the same. All networks have it; the perceptrons have no settings of their own.",
+        "The network (tied weights, no biases), its cost, the form of α's schedule and the start from samples are as "
+        "remembered, not checked against the article.",
+        "All networks have the same learning rate. On held-out samples it was the best for both (on MNIST 0.001 and "
+        "0.003 were tried) and for neither (0.001, 0.003, 0.006); on digits for both, connectivity and neither (0.003 "
+        "to 0.02). The perceptrons have no settings of their own.",
         "Adam instead of gradient descent sample by sample, and projection after every step: weights that a projection "
         "has set to zero move with the next step, and what is left in the end are many small weights rather than "
         "zeros. The l0 variants have real zeros.",
         "What fires where activity isn't sparse is tanh. With the identity the network would be a linear classifier, "
         "and no rival.",
-        "Sparse weights have length 1 where codes are projected. With tanh they keep their length: on held-out samples "
-        "length 1 cost that network a third of its accuracy's margin.",
-        "Weights are projected to sparseness "
-        f"{plan.connectivity:g}; on held-out samples of MNIST 0.75 gave a higher error.",
+        "Sparse weights have length 1 where codes are projected. With tanh they keep their lengths: on held-out "
+        "samples of MNIST, after 8 epochs, length 1 gave an error of 1.7 % (sparseness 0.6), their own 1.2 % (0.75).",
+        f"Weights are projected to sparseness {plan.connectivity:g}, both having an error of 1.05 % with it, and of "
+        "1.21 % with 0.75, on held-out samples of MNIST after 8 epochs.",
     ]
     if plan.shifts:
         notes.append(
