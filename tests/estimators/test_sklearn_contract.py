@@ -9,6 +9,7 @@ from typing import Any
 import joblib
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator, clone
 from sklearn.datasets import load_iris
@@ -70,6 +71,7 @@ def test_any_backend_of_joblib_gives_the_same_scores(backend: str) -> None:
             from distributed import Client  # type: ignore[import-not-found, unused-ignore]
 
             Client(processes=False)
+    torch.rand(1 << 20).exp()  # wakes OpenMP's threads, which a forked child is without
     classifier = SparseClassifier(**SMALL, dropout=0.3, random_state=0)
     alone = cross_val_score(classifier, X, Y, cv=4)
     with joblib.parallel_config(backend, n_jobs=2):

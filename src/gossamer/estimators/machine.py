@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -14,6 +15,8 @@ from gossamer.training.autoencoder import Pass
 
 __all__ = ["draw_seed", "progress", "threads"]
 
+_IMPORTED_BY = os.getpid()
+
 
 def draw_seed(random_state: int | np.random.RandomState | None) -> int:
     """In [0, 2³¹ − 1), decided by ``random_state``; None is different each time, and leaves NumPy's generator alone."""
@@ -23,11 +26,17 @@ def draw_seed(random_state: int | np.random.RandomState | None) -> int:
 
 @contextlib.contextmanager
 def threads(n_jobs: int | None) -> Iterator[None]:
-    """Compute with so many threads, counted as joblib counts jobs (−1 for all); None leaves their number alone."""
+    """Compute with so many threads, counted as joblib counts jobs (−1 for all); None leaves their number alone.
+
+    With one in a process that was forked, as joblib's "multiprocessing" does it: OpenMP's threads stay behind in the
+    parent, and torch would wait for them forever.
+    """
     from joblib import effective_n_jobs
 
     before = torch.get_num_threads()
     wanted = before if n_jobs is None else effective_n_jobs(n_jobs)
+    if os.getpid() != _IMPORTED_BY:
+        wanted = 1
     if wanted == before:
         yield
         return
