@@ -93,7 +93,9 @@ def parser() -> argparse.ArgumentParser:
     network.add_argument("--output-density", type=float, metavar="D", help="that of the output layer (it is dense)")
     network.add_argument("--allocate", metavar="HOW", help="share connections among layers: uniform, er or erk (er)")
     network.add_argument(
-        "--activity", metavar="WHAT", help="what fires: relu, hoyer:SPARSENESS, topk:UNITS or none (hoyer:0.7)"
+        "--activity",
+        metavar="WHAT",
+        help="what fires: relu, hoyer:SPARSENESS, topk:UNITS, srelu, allrelu:SLOPE, sigmoid or none (hoyer:0.7)",
     )
     network.add_argument("--dropout", type=float, metavar="P", help="probability of dropping a hidden unit (0)")
     network.add_argument(
