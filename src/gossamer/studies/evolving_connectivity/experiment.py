@@ -48,9 +48,9 @@ _ABLATIONS = 40  # steps of an ablation curve, at most
 
 @dataclass(frozen=True)
 class Plan:
-    """How the networks of one data set are trained. ``dense_learning_rate`` is the dense network's where the other makes
-    it diverge. ``start``: first weights are uniform on ±1/√fan-in of the links that exist (``"fan-in"``), or drawn as
-    for a dense layer. ``test_size`` counts where the data set brings no test rows of its own."""
+    """How the networks of one data set are trained. ``dense_learning_rate`` is the dense network's where the other
+    makes it diverge. ``start``: first weights are uniform on ±1/√fan-in of the links that exist (``"fan-in"``), or
+    drawn as for a dense layer. ``test_size`` counts where the data set brings no test rows of its own."""
 
     epochs: int
     seeds: int
