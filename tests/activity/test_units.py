@@ -49,6 +49,54 @@ def test_srelu_gradients_are_the_published_ones(seed: int) -> None:
         torch.testing.assert_close(mine, right)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (2, 0, 1), (2, 1, 0), (1, 2, 0), (1, 0, 2)])
+@pytest.mark.parametrize("shape", [(3, 5, 37), (1, 1, 1), (2, 1, 16), (1, 33, 3), (7, 20, 300), (0, 2, 3)])
+def test_srelu_in_cpp_is_that_in_torch(shape: tuple[int, ...], order: tuple[int, ...], dtype: torch.dtype) -> None:
+    g = torch.Generator().manual_seed(sum(shape) + 10 * order[0] + order[1])
+    back = [order.index(dim) for dim in range(3)]
+    x = torch.randn([shape[dim] for dim in order], generator=g, dtype=dtype).permute(back)  # any order in memory
+    x, d = x.mul(3).requires_grad_(), torch.randn(shape, generator=g, dtype=dtype)
+    inputs = [x, *(piece.detach().to(dtype).requires_grad_() for piece in pieces(shape[-1]))]
+    y = srelu(*inputs)
+    assert y.stride() == x.stride() or x.numel() == 0
+    got = torch.autograd.grad(y, inputs, d)
+    slow = torch.autograd.grad(srelu(*inputs), inputs, d, create_graph=True)  # differentiable: by torch
+    knee = inputs[1] + inputs[3].abs()
+    right = torch.where(x >= knee, knee + inputs[4] * (x - knee), x)
+    torch.testing.assert_close(y, torch.where(x <= inputs[1], inputs[1] + inputs[2] * (x - inputs[1]), right))
+    for mine, theirs in zip(got, slow, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-4 if dtype == torch.float32 else 1e-10)
+
+
+def test_srelu_reads_views_and_answers_nan_with_nan() -> None:
+    x = torch.randn(6, 10)[::2, 1:9:2].requires_grad_()
+    inputs = [piece.detach().float() for piece in pieces(8)]
+    spread = [torch.stack([piece, piece], 1)[::2, 0] for piece in inputs]
+    torch.testing.assert_close(srelu(x, *spread), srelu(x.contiguous(), *(piece[::2] for piece in inputs)))
+    x = torch.tensor([[math.nan, 1.0]], requires_grad=True)
+    y = SReLU(2)(x)
+    assert y.isnan().tolist() == [[True, False]]
+    y[0, 1].backward()
+    assert x.grad is not None
+    assert not bool(x.grad.isnan().any())
+
+
+def test_srelu_does_not_depend_on_the_number_of_threads() -> None:
+    x, d = (torch.randn(500, 200, generator=torch.Generator().manual_seed(s)) for s in range(2))
+    inputs = [x.requires_grad_(), *(piece.detach().float().requires_grad_() for piece in pieces(200))]
+    threads = torch.get_num_threads()
+    found = []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            found.append(torch.autograd.grad(srelu(*inputs), inputs, d))
+    finally:
+        torch.set_num_threads(threads)
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+
+
 def test_srelu_passes_gradcheck_twice() -> None:
     x = torch.randn(4, 3, 5, generator=torch.Generator().manual_seed(3), dtype=F64).requires_grad_()
     inputs = (x, *pieces(5))

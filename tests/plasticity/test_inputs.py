@@ -63,12 +63,12 @@ def test_samples_limits_them() -> None:
     batches: list[Call] = [((batch,), {}) for batch in x.split(7)]
     assert [len(args[0]) for args, _ in take(batches, 16)] == [7, 7, 2]
     assert [len(args[0]) for args, _ in take(batches, 14)] == [7, 7]
-    assert sum(len(args[0]) for args, _ in take(batches, None)) == 60
+    assert sum(len(args[0]) for args, _ in take(batches, 99)) == 60
 
 
 def test_images_come_in_smaller_batches() -> None:
     def sizes(*shape: int) -> list[int]:
-        return [len(args[0]) for args, _ in calls_of(torch.zeros(shape), CPU, None, seeded(0))]
+        return [len(args[0]) for args, _ in calls_of(torch.zeros(shape), CPU, 10_000, seeded(0))]
 
     assert sizes(100, 3, 64, 64) == [21, 21, 21, 21, 16]  # about a quarter of a million pixels
     assert sizes(2, 3, 600, 600) == [1, 1]

@@ -15,7 +15,7 @@ from gossamer.kernels import Code
 from gossamer.plasticity.evidence import PairScores
 from gossamer.plasticity.layers import sparse_layers
 from gossamer.plasticity.pairs import Factored, Summed
-from gossamer.plasticity.similarity import Call, Cosine, CosineSums, measure_cosines
+from gossamer.plasticity.similarity import Call, Cosine, CosineSums, affordable_samples, measure_cosines
 
 F64 = torch.float64
 
@@ -278,3 +278,12 @@ class Moody(nn.Module):
 def test_a_net_that_changes_its_order_is_refused() -> None:
     with pytest.raises(InputError, match="same order"):
         measured(Moody(), Cosine(), samples(9, 3), samples(2, 3))
+
+
+def test_as_many_samples_as_half_a_gibibyte_holds() -> None:
+    def layer(n_out: int, n_in: int) -> SparseLinear:
+        return SparseLinear(n_in, n_out, pattern=Pattern.from_cells(torch.arange(3), n_out, n_in))
+
+    assert affordable_samples([layer(1000, 784), layer(1000, 1000)]) == 10_000
+    assert affordable_samples([layer(100_000, 100_000)]) == 2**27 // 200_000 == 671
+    assert affordable_samples([layer(2_000_000, 2_000_000)]) == 100

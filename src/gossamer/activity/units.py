@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gossamer import kernels
 from gossamer.errors import InputError, check_count
 
 __all__ = ["AllReLU", "SReLU", "all_relu", "srelu"]
@@ -41,9 +42,7 @@ class _SReLU(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, t_l: Tensor, a_l: Tensor, t_r: Tensor, a_r: Tensor) -> Tensor:
-        knee = t_l + t_r.abs()
-        right = torch.where(x >= knee, knee + a_r * (x - knee), x)
-        return torch.where(x <= t_l, t_l + a_l * (x - t_l), right)
+        return kernels.srelu(x, t_l, a_l, t_r, a_r)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -51,23 +50,7 @@ class _SReLU(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, d: Tensor) -> tuple[Tensor, ...]:
-        x, t_l, a_l, t_r, a_r = ctx.saved_tensors
-        knee = t_l + t_r.abs()
-        lo = x <= t_l
-        hi = (x >= knee) & ~lo
-        left, right = torch.where(lo, d, 0), torch.where(hi, d, 0)
-        sum_left, sum_right = _per_unit(left), _per_unit(right)
-        return (
-            torch.where(lo, d * a_l, torch.where(hi, d * a_r, d)),
-            (1 - a_l) * sum_left + (1 - a_r) * sum_right,
-            _per_unit(torch.where(lo, d * (x - t_l), 0)),
-            t_r.sign() * (1 - a_r) * sum_right,
-            _per_unit(torch.where(hi, d * (x - knee), 0)),
-        )
-
-
-def _per_unit(x: Tensor) -> Tensor:
-    return x.sum(dim=tuple(range(x.dim() - 1)))
+        return kernels.srelu_backward(d, *ctx.saved_tensors)
 
 
 def srelu(x: Tensor, t_l: Tensor, a_l: Tensor, t_r: Tensor, a_r: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from gossamer.kernels.code import Code
 from gossamer.kernels.convolution import Geometry, conv2d
 from gossamer.kernels.joint import ColumnOrder, column_order, joint, joint_if_sparse, still_ordered
 from gossamer.kernels.ops import linear, sddmm, spmm, spmm_t
+from gossamer.kernels.srelu import srelu, srelu_backward
 from gossamer.kernels.structure import Structure, check_csr, positions, rows_of, transformed, transpose, trust, verify
 from gossamer.kernels.wiring import cells_of, follow, merge
 
@@ -35,6 +36,8 @@ __all__ = [
     "sddmm",
     "spmm",
     "spmm_t",
+    "srelu",
+    "srelu_backward",
     "still_ordered",
     "transformed",
     "transpose",

@@ -156,6 +156,34 @@ def conv_backward(
     dvalues: int,
     layer: list[int],
 ) -> None: ...
+def srelu_forward(
+    dtype: int,
+    threads: int,
+    x: int,
+    t_l: int,
+    a_l: int,
+    t_r: int,
+    a_r: int,
+    y: int,
+    outer: int,
+    units: int,
+    inner: int,
+) -> None: ...
+def srelu_backward(
+    dtype: int,
+    threads: int,
+    d: int,
+    x: int,
+    t_l: int,
+    a_l: int,
+    t_r: int,
+    a_r: int,
+    dx: int,
+    out: int,
+    outer: int,
+    units: int,
+    inner: int,
+) -> None: ...
 def sample_sorted(cells: int, count: int, seed: int, out: int, /) -> None: ...
 def transpose(indptr: int, indices: int, rows: int, cols: int, t_indptr: int, t_indices: int, /) -> None: ...
 def positions(indptr: int, t_indptr: int, t_indices: int, rows: int, cols: int, out: int, /) -> None: ...

@@ -32,6 +32,7 @@ from torch import Tensor
 
 from gossamer.errors import InputError
 from gossamer.kernels import _cpu
+from gossamer.kernels.layout import is_plain, laid_out_as, rows_in_memory
 
 __all__ = ["project", "reference", "reference_product"]
 
@@ -121,17 +122,6 @@ def _per_row(s: Tensor, dim: int) -> Tensor:
     return torch.empty_strided(sizes, strides, dtype=s.dtype, device=s.device)
 
 
-def _laid_out_as(model: Tensor, x: Tensor) -> Tensor:
-    same = x.dtype == model.dtype and x.shape == model.shape and x.stride() == model.stride()
-    return x if same else torch.empty_like(model).copy_(x)
-
-
-def _rows_in_memory(s: Tensor, dim: int) -> tuple[int, int, int]:
-    """(outer, n, inner): how a dense tensor lies in memory, seen from ``dim``."""
-    n, inner = s.shape[dim], s.stride(dim)
-    return s.numel() // (n * inner), n, inner
-
-
 def _radius_in_memory(radius: Tensor, s: Tensor, dim: int) -> Tensor:
     radius = radius.to(s.device, torch.float64)
     return radius if radius.numel() == 1 else _per_row(s, dim).double().copy_(radius)
@@ -143,7 +133,7 @@ def _hoyer(x: Tensor, radius: Tensor, dim: int, magnitude: bool) -> tuple[Tensor
     s = torch.empty_like(x)
     beta = _per_row(s, dim)
     if s.numel():
-        x, radius = _laid_out_as(s, x), _radius_in_memory(radius, s, dim)
+        x, radius = laid_out_as(s, x), _radius_in_memory(radius, s, dim)
         _cpu.hoyer_forward(
             _DTYPES[x.dtype],
             torch.get_num_threads(),
@@ -152,7 +142,7 @@ def _hoyer(x: Tensor, radius: Tensor, dim: int, magnitude: bool) -> tuple[Tensor
             beta.data_ptr(),
             radius.data_ptr(),
             radius.numel() > 1,
-            *_rows_in_memory(s, dim),
+            *rows_in_memory(s, dim),
             magnitude,
         )
     return s, beta
@@ -163,7 +153,7 @@ def _hoyer_product(v: Tensor, s: Tensor, beta: Tensor, radius: Tensor, dim: int,
         return reference_product(v, s, beta, radius, dim)
     out = torch.empty_like(s)
     if s.numel():
-        v, s, beta = _laid_out_as(out, v), _laid_out_as(out, s), _laid_out_as(_per_row(out, dim), beta)
+        v, s, beta = laid_out_as(out, v), laid_out_as(out, s), laid_out_as(_per_row(out, dim), beta)
         radius = _radius_in_memory(radius, out, dim)
         _cpu.hoyer_backward(
             _DTYPES[s.dtype],
@@ -174,7 +164,7 @@ def _hoyer_product(v: Tensor, s: Tensor, beta: Tensor, radius: Tensor, dim: int,
             radius.data_ptr(),
             radius.numel() > 1,
             out.data_ptr(),
-            *_rows_in_memory(out, dim),
+            *rows_in_memory(out, dim),
             magnitude,
         )
     return out
@@ -276,16 +266,8 @@ class _Hoyer(torch.autograd.Function):
     backward = staticmethod(_hoyer_gradient)
 
 
-_PLAIN = (Tensor, torch.nn.Parameter)
-
-
-def _plain(x: Tensor) -> bool:
-    """True outside compilers, tensor subclasses and functional transforms, all of which need the dispatcher."""
-    return not torch.compiler.is_compiling() and type(x) in _PLAIN and not torch._C._functorch.peek_interpreter_stack()
-
-
 def _product(v: Tensor, s: Tensor, beta: Tensor, radius: Tensor, dim: int, magnitude: bool) -> Tensor:
-    if _plain(v) and _plain(s) and not torch.is_grad_enabled():
+    if is_plain(v) and is_plain(s) and not torch.is_grad_enabled():
         return _hoyer_product(v, s, beta, radius, dim, magnitude)
     return torch.ops.gossamer.hoyer_product(v, s, beta, radius, dim, magnitude)  # type: ignore[no-any-return]
 
@@ -297,7 +279,7 @@ def project(x: Tensor, radius: Tensor, dim: int, magnitude: bool) -> Tensor:
     """
     if radius.numel() > 1 and radius.shape != (*x.shape[:dim], 1, *x.shape[dim + 1 :]):
         raise InputError(f"radius must have one number for each row of x, got shape {tuple(radius.shape)}")
-    if not _plain(x):
+    if not is_plain(x):
         return torch.ops.gossamer.hoyer(x, radius, dim, magnitude)[0]  # type: ignore[no-any-return]
     if torch.is_grad_enabled() and (x.requires_grad or radius.requires_grad):
         return _Hoyer.apply(x, radius, dim, magnitude)[0]  # type: ignore[no-any-return, no-untyped-call]

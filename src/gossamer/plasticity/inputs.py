@@ -41,7 +41,7 @@ class InputMemory:
         self.handle.remove()
 
 
-def calls_of(inputs: Inputs, device: torch.device, samples: int | None, generator: torch.Generator) -> Iterator[Call]:
+def calls_of(inputs: Inputs, device: torch.device, samples: int, generator: torch.Generator) -> Iterator[Call]:
     """Arguments for calls of a network: ``inputs`` by batches, on ``device``.
 
     A tensor (samples, …) is cut into batches, after drawing ``samples`` of its rows if there are more. Of an iterable,
@@ -49,7 +49,7 @@ def calls_of(inputs: Inputs, device: torch.device, samples: int | None, generato
     arguments.
     """
     if isinstance(inputs, Tensor):
-        if samples is not None and samples < len(inputs):
+        if samples < len(inputs):
             inputs = inputs[sample_cells(len(inputs), samples, generator).to(inputs.device)]
         images = inputs.dim() == 4 and inputs.numel() > 0
         inputs = inputs.split(max(1, min(_BATCH, _PIXELS // inputs[0].numel())) if images else _BATCH)
@@ -63,16 +63,16 @@ def calls_of(inputs: Inputs, device: torch.device, samples: int | None, generato
         yield (x.to(device),), {}
 
 
-def take(calls: Iterable[Call], samples: int | None) -> Iterator[Call]:
+def take(calls: Iterable[Call], samples: int) -> Iterator[Call]:
     """The first ``samples`` rows of these calls."""
     left = samples
     for call in calls:
         rows = _rows(call)
-        if left is not None and rows >= left:
+        if rows >= left:
             yield _map_tensors(call, lambda x, rows=rows, left=left: x[:left] if x.shape[:1] == (rows,) else x)
             return
         yield call
-        left = None if left is None else left - rows
+        left -= rows
 
 
 def _rows(call: Call) -> int:

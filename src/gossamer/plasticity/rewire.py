@@ -24,13 +24,15 @@ from gossamer.plasticity.inputs import InputMemory, Inputs, calls_of, take
 from gossamer.plasticity.layers import Where, bare, sparse_layers
 from gossamer.plasticity.ranks import check_agreement
 from gossamer.plasticity.redistribute import Share, born_counts
-from gossamer.plasticity.similarity import Cosine, measure_cosines
+from gossamer.plasticity.similarity import Cosine, affordable_samples, measure_cosines
 
 __all__ = ["NewLinks", "Record", "Regrown", "Rewire"]
 
 NewLinks = Literal["zero", "he", "xavier", "normal"]
 Regrown = Literal["new", "keeps"]
 Record = Literal["counts", "degrees", "cells"]
+
+_LAST_SAMPLES = 1024  # of training, whose inputs are kept from step to step
 
 
 class Rewire:
@@ -52,8 +54,9 @@ class Rewire:
             that can be gone through at every step (a DataLoader, whose first element counts). Without them, the last
             training batches are kept for it, augmented if training augments them. Either way they pass through the
             network as it is at the step, in evaluation mode.
-        samples: at most so many of them, drawn from a tensor and the first of an iterable (default: all of ``inputs``,
-            or the last 1024 rows of training).
+        samples: at most so many of them, drawn from a tensor and the first of an iterable (default: 10,000 of
+            ``inputs``, which give C to about 0.01, or in wide networks fewer, for which half a GiB suffices, but no
+            fewer than 100; or the last 1024 rows of training).
         seed: decisions depend on (seed, layer, step) and on what the rules measure, and on no other generator.
         new_links: first weights of new links: ``"zero"``; ``"he"``, uniform on ±√(6 / n_in); ``"xavier"``, uniform on
             ±√(6 / (n_in + n_out)); ``"normal"``, N(0, 1) / 10.
@@ -92,7 +95,6 @@ class Rewire:
         self.net, self.optimizer, self.inputs, self.group = bare(net), optimizer, inputs, group
         self.drop = drops.signed_magnitude(0.3) if drop is None else drop
         self.grow = grows.uniform() if grow is None else grow
-        self.samples = None if samples is None else check_count("samples", samples, low=1)
         self.seed = check_count("seed", seed)
         self.new_links = check_choice("new_links", new_links, ("zero", "he", "xavier", "normal"))
         self.regrown = check_choice("regrown", regrown, ("new", "keeps"))
@@ -104,6 +106,8 @@ class Rewire:
         self.reset_state = reset_state
         self.record = check_choice("record", record, ("counts", "degrees", "cells"))
         self.layers = sparse_layers(self.net, where)
+        default = _LAST_SAMPLES if inputs is None else affordable_samples(self.layers.values())
+        self.samples = default if samples is None else check_count("samples", samples, low=1)
         if optimizer is not None:
             check_held(optimizer, ((n, layer) for n, layer in self.layers.items() if layer.values.requires_grad))
         self.log: list[dict[str, Any]] = []
@@ -113,7 +117,7 @@ class Rewire:
         needs = (*self.drop.needs, *self.grow.needs)
         similarity = any(isinstance(need, Cosine) for need in needs)
         window = max((need.window for need in needs if isinstance(need, LossGradient)), default=0)
-        self._seen = InputMemory(net, self.samples or 1024) if similarity and inputs is None else None
+        self._seen = InputMemory(net, self.samples) if similarity and inputs is None else None
         self._gradients = GradientMemory(net, self.layers, window) if window else None
 
     @torch.no_grad()

@@ -39,7 +39,7 @@ from gossamer.plasticity.pairs import Factored, Score, Summed
 from gossamer.plasticity.patches import add_products_, patches
 from gossamer.plasticity.ranks import sum_over_ranks_
 
-__all__ = ["Activity", "Cosine", "CosineSums", "measure_cosines"]
+__all__ = ["Activity", "Cosine", "CosineSums", "affordable_samples", "measure_cosines"]
 
 Activity = Literal["pre", "post"]
 Call = tuple[tuple[Any, ...], dict[str, Any]]
@@ -54,6 +54,15 @@ class Cosine(Statistic):
 
     def __post_init__(self) -> None:
         check_choice("activity", self.activity, ("pre", "post"))
+
+
+def affordable_samples(layers: Iterable[SparseLayer]) -> int:
+    """For how many samples C of all ``layers`` together is measured within half a GiB: 100 at least, 10,000 at most."""
+    shapes = [(layer.out_features, layer.in_features) for layer in layers]
+    numbers = (1 << 29) // 4
+    if sum(n_out * n_in for n_out, n_in in shapes) <= numbers:
+        return 10_000
+    return min(10_000, max(100, numbers // sum(n_out + n_in for n_out, n_in in shapes)))
 
 
 class CosineSums:
@@ -73,7 +82,7 @@ class CosineSums:
     def add(self, z: Tensor, u: Tensor) -> None:
         """Take in one batch."""
         z, u = z.t().to(self.z[0]), u.t().to(self.u[0])
-        self.squares += torch.cat([(x.double() ** 2).sum(1) for x in (z, u)])
+        self.squares += torch.cat([x.square().sum(1).double() for x in (z, u)])
         self.z.append(z.clone(memory_format=torch.contiguous_format))
         self.u.append(u.clone(memory_format=torch.contiguous_format))
         samples = sum(part.shape[1] for part in self.z)

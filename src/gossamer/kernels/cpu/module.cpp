@@ -33,6 +33,7 @@ GOSSAMER_TABLE(Layout, layout, active_layout)
 void bind_convolution(nb::module_& m);
 void bind_hoyer(nb::module_& m);
 void bind_joint(nb::module_& m);
+void bind_srelu(nb::module_& m);
 
 namespace {
 
@@ -291,4 +292,5 @@ NB_MODULE(_cpu, m) {
   bind_convolution(m);
   bind_hoyer(m);
   bind_joint(m);
+  bind_srelu(m);
 }
