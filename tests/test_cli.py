@@ -118,6 +118,23 @@ def test_rules_are_found_in_any_spelling_with_their_own_fraction(table: Path, tm
     assert "fraction = 0.2" in lines
 
 
+def test_epsilon_takes_the_place_of_density(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--epsilon=1.5", *(word for word in SMALL if not word.startswith("--density"))]
+    path = tmp_path / "run"
+    assert main(["train", str(table), "--target=kind", f"--out={path}", *words]) == 0
+    assert "4-12-3, epsilon 1.5, density 0.5 (er), output dense" in capsys.readouterr().err
+    lines = (path / "config.toml").read_text().splitlines()
+    assert "epsilon = 1.5" in lines
+    assert not [line for line in lines if line.startswith("density")]
+    results = json.loads((path / "results.json").read_bytes())
+    assert results["networks"][0]["layers"][0]["connections"] == 1.5 * (4 + 12)
+    assert "<dt>epsilon</dt><dd>1.5</dd>" in (path / "report.html").read_text()
+    assert main(["train", "--resume", str(path), "--quiet"]) == 0
+    assert main(["predict", str(path), str(table), "--json"]) == 0
+    capsys.readouterr()
+    assert "leave out --epsilon" in mistake(capsys, "train", "--resume", path, "--epsilon", "2")
+
+
 def test_overwrite_replaces_a_run(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["train", str(table), "--target=kind", f"--out={tmp_path / 'run'}", "--no-twin", "--quiet", *SMALL]
     assert main(words) == 0
@@ -167,6 +184,12 @@ def test_resume_writes_a_report_that_is_missing(run: Path) -> None:
         (["train", "digits", "--hidden", "0"], "hidden must be"),
         (["train", "digits", "--density", "2"], "density must be in (0, 1], got 2.0"),
         (["train", "digits", "--density", "much"], "invalid float value"),
+        (
+            ["train", "digits", "--density", "0.1", "--epsilon", "20"],
+            "density and epsilon both say how many connections there are: give one of them",
+        ),
+        (["train", "digits", "--epsilon", "0"], "epsilon must be a finite number above 0, got 0.0"),
+        (["train", "digits", "--epsilon", "20", "--allocate", "uniform"], "allocate must be 'er' or 'erk'"),
         (["train", "digits", "--activity", "hoyer:3"], "hoyer:3"),
         (["train", "digits", "--rewire", "grow"], "rewire must be one of 'none', 'SET'"),
         (["train", "digits", "--epochs", "0"], "epochs must be"),
@@ -319,6 +342,17 @@ def test_predict_by_name_takes_the_rows_kept_for_testing(tmp_path: Path, capsys:
     found = json.loads(capsys.readouterr().out)
     assert found["rows"] == trained["data"]["test"]
     assert found["accuracy"] == trained["networks"][0]["test_accuracy"]
+
+
+def test_predict_refuses_pixels_of_another_range(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 3, 3), dtype=np.uint8)
+    np.savez(tmp_path / "bytes.npz", x=pixels, y=np.arange(60) % 3)
+    np.savez(tmp_path / "floats.npz", x=pixels / 255)
+    words = [f"--out={tmp_path / 'run'}", "--quiet", "--no-report", "--no-twin", *SMALL]
+    assert main(["train", str(tmp_path / "bytes.npz"), *words]) == 0
+    capsys.readouterr()
+    error = mistake(capsys, "predict", tmp_path / "run", tmp_path / "floats.npz")
+    assert "pixels in floats.npz must be from 0 to 255 as in training, got 0 to 1" in error
 
 
 def test_predict_refuses_what_does_not_fit(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +197,79 @@ def test_images_and_rows_of_as_many_pixels_are_the_same(tmp_path: Path) -> None:
     first, second = (read_features(tmp_path / f"{name}.npz", fitted)[0] for name in "ab")
     np.testing.assert_array_equal(first, second)
     read_features(tmp_path / "a.npz", load(tmp_path / "b.npz").preprocessing)
+
+
+def save_images(path: Path, pixels: Any) -> Path:
+    np.savez(path, x=pixels, y=[0, 1] * 10)
+    return path
+
+
+BYTES = RNG.integers(0, 256, (20, 3, 4), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("given", "got"),
+    [
+        (BYTES / 255, "0 to 1"),
+        ((BYTES / 255).astype(np.float32), "0 to 1"),
+        ((BYTES / 255).astype(np.float16), "0 to 1"),
+        (BYTES / 255 * 0.4 + 0.1, "0.1 to 0.5"),
+        (BYTES / 127.5 - 1, "-1 to 1"),
+        ((BYTES - BYTES.mean()) / BYTES.std(), "-1."),
+        (BYTES > 127, "0 to 1"),
+        ((BYTES > 127).astype(np.int64), "0 to 1"),
+        ((BYTES / 255).reshape(20, 12), "0 to 1"),
+        (BYTES.astype(np.uint16) * 257, "0 to 6.55e+04"),
+    ],
+)
+def test_pixels_of_another_range_than_in_training(tmp_path: Path, given: Any, got: str) -> None:
+    fitted = load(save_images(tmp_path / "a.npz", BYTES)).preprocessing
+    fitted = Preprocessing.from_dict(fitted.to_dict())
+    message = f"pixels in b.npz must be from 0 to 255 as in training, got {re.escape(got)}"
+    with pytest.raises(InputError, match=message):
+        read_features(save_images(tmp_path / "b.npz", given), fitted)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        BYTES,
+        BYTES.astype(np.int64),
+        BYTES.astype(np.float16),
+        BYTES.astype(np.float64).reshape(20, 12),
+        BYTES + RNG.normal(0, 255, BYTES.shape),  # noise
+        BYTES // 8 + 0.5,  # dark
+        BYTES // 200,  # bytes, however dark
+        np.zeros((20, 3, 4)),
+    ],
+)
+def test_pixels_of_the_range_of_training_in_whatever_type(tmp_path: Path, given: Any) -> None:
+    fitted = load(save_images(tmp_path / "a.npz", BYTES)).preprocessing
+    x, _ = read_features(save_images(tmp_path / "b.npz", given), fitted)
+    np.testing.assert_allclose(x, given.reshape(20, 12) / 255, rtol=1e-3, atol=1e-6)
+
+
+def test_pixels_of_another_range_in_a_csv(tmp_path: Path) -> None:
+    fitted = load(save_images(tmp_path / "a.npz", BYTES)).preprocessing
+    for divisor in (1, 255):
+        pd.DataFrame(BYTES.reshape(20, 12) / divisor, columns=fitted.columns).to_csv(tmp_path / "b.csv", index=False)
+        if divisor == 1:
+            np.testing.assert_allclose(read_features(tmp_path / "b.csv", fitted)[0], BYTES.reshape(20, 12) / 255)
+        else:
+            with pytest.raises(InputError, match=r"pixels in b.csv must be from 0 to 255 as in training, got 0 to 1:"):
+                read_features(tmp_path / "b.csv", fitted)
+
+
+def test_bytes_for_a_network_trained_on_pixels_from_0_to_1(tmp_path: Path) -> None:
+    fitted = load(save_images(tmp_path / "a.npz", BYTES / 255)).preprocessing
+    with pytest.raises(InputError, match=r"with means from 0\.\d+ to 0\.\d+, got bytes from 0 to 255"):
+        read_features(save_images(tmp_path / "b.npz", BYTES), fitted)
+    read_features(save_images(tmp_path / "c.npz", BYTES // 200), fitted)
+    scaled = load(save_images(tmp_path / "d.npz", BYTES.astype(np.int64))).preprocessing
+    np.testing.assert_array_equal(
+        read_features(save_images(tmp_path / "b.npz", BYTES), scaled)[0],
+        read_features(save_images(tmp_path / "e.npz", BYTES.astype(np.float64)), scaled)[0],
+    )
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 12, 1), (3, 4, 1), (2, 11, 3)])

@@ -433,7 +433,7 @@ sys.modules["sklearn"] = None
 try:
     gossamer.SparseClassifier
 except ModuleNotFoundError as error:
-    assert "pip install 'gossamer[cli]'" in str(error)
+    assert "pip install 'gossamer[sklearn]'" in str(error)
 else:
     raise AssertionError
 """
@@ -447,7 +447,8 @@ else:
         ({"hidden": (3, 0)}, "hidden must be a whole number of at least 1, got 0"),
         ({"hidden": "many"}, "hidden"),
         ({"density": 0.0}, r"density must be in \(0, 1\], got 0.0"),
-        ({"density": 0.1, "epsilon": 2.0}, "density must be None where epsilon is given"),
+        ({"density": 0.1, "epsilon": 2.0}, "give one of them, got density = 0.1 and epsilon = 2.0"),
+        ({"density": None, "epsilon": 2.0, "allocate": "uniform"}, "allocate must be 'er' or 'erk' where epsilon"),
         ({"density": None, "epsilon": -1}, "epsilon must be a finite number above 0"),
         ({"activity": "tanh"}, "activity must be"),
         ({"dropout": 1}, "dropout"),

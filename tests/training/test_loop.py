@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 import gossamer as gs
-from gossamer import SparseLinear
+from gossamer import SparseConv2d, SparseLinear
 from gossamer.data import Dataset
+from gossamer.evaluate import cost
 from gossamer.training import DivergedError, Fit, Options, Samples, evaluate
 from gossamer.training.options import REWIRINGS
 from gossamer.training.task import LABELS, NUMBERS, Task
@@ -276,6 +277,55 @@ def test_a_rule_and_a_model_may_be_given(options: Options, dataset: Dataset) -> 
     assert fit.model is before
     assert fit.history[0].died == fit.history[0].born > 0.4 * layer.nnz
     assert not torch.equal(cells, layer.pattern.cells)
+
+
+@pytest.mark.parametrize("rule", ["SET", "RigL", "CoDACoRSET"])
+def test_convolutions_are_counted_rewired_and_resumed_as_linear_layers_are(options: Options, rule: str) -> None:
+    options = replace(options, rewire=rule, epochs=3, batch_size=16)
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(60, 2, 6, 6, generator=generator), torch.arange(60) % 3
+    x[:, 0] += y[:, None, None]
+
+    def convolutional() -> Fit:
+        chance = torch.Generator().manual_seed(1)
+        model = nn.Sequential(
+            SparseConv2d(2, 8, 3, density=0.25, generator=chance),
+            nn.ReLU(),
+            nn.Conv2d(8, 4, 3),
+            nn.ReLU(),
+            nn.Flatten(),
+            SparseLinear(16, 3, density=0.5, generator=chance),
+        )
+        with torch.no_grad():
+            for parameter in model[2].parameters():
+                parameter.copy_(torch.randn(parameter.shape, generator=chance) / 8)
+        train, validation = Samples(x[:40], y[:40]), Samples(x[40:], y[40:])
+        return Fit(options, sparse=True, seed=0, outputs=3, train=train, validation=validation, model=model)
+
+    whole = convolutional()
+    states = [through_a_file(whole.state_dict()) for _ in whole.run()]
+    assert {epoch.connections for epoch in whole.history} == {round(0.25 * 8 * 18) + 4 * 72 + 24}
+    assert whole.history[0].connections == cost(whole.model).total.connections
+    assert all(set(epoch.moved) == {"0", "5"} for epoch in whole.history[:-1])
+    assert all(born == died > 0 for epoch in whole.history[:-1] for born, died in epoch.moved.values())
+    assert whole.wiring == {}
+    scales = {id(p): group["scale"] for group in whole.optimizer.param_groups for p in group["params"]}
+    assert [scales[id(p)] for p in whole.model.parameters()] == [2, 1, 1, 1, 2**0.5, 1]
+    resumed = convolutional()
+    resumed.load_state_dict(states[0])
+    for _ in resumed.run():
+        pass
+    assert_same(whole, resumed)
+
+
+def test_a_network_of_convolutions_alone_is_rewired_too(options: Options) -> None:
+    x = torch.randn(20, 1, 5, 5, generator=torch.Generator().manual_seed(0))
+    chance = torch.Generator().manual_seed(1)
+    model = nn.Sequential(SparseConv2d(1, 3, 5, density=0.4, generator=chance), nn.Flatten())
+    samples = Samples(x, torch.arange(20) % 3)
+    fit = Fit(options, sparse=True, seed=0, outputs=3, train=samples, validation=samples, model=model)
+    assert [epoch.connections for epoch in fit.run()] == [30] * 5
+    assert fit.history[0].died > 0
 
 
 def test_without_validation_growth_in_sequence_hears_of_the_training_loss(options: Options, dataset: Dataset) -> None:

@@ -7,9 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gossamer import InputError
+from gossamer import InputError, SparseLinear
+from gossamer.connectivity import FeatureMajorLinear
+from gossamer.connectivity.allocate import Allocation
 from gossamer.training import Options
-from gossamer.training.options import sizes_for
+from gossamer.training.loop import build
+from gossamer.training.options import completed, sizes_for
 
 OPTIONS = Options(data="digits", hidden=(30, 20), epochs=2, batch_size=32, threads=1)
 
@@ -35,8 +38,47 @@ def test_toml_gives_back_what_was_written(options: Options) -> None:
     assert Options.from_toml(options.to_toml()) == options
 
 
+@given(st.floats(0, 1e9, exclude_min=True) | st.integers(1, 1000))
+def test_toml_keeps_epsilon_and_says_no_density_beside_it(epsilon: float) -> None:
+    options = replace(OPTIONS, density=None, epsilon=epsilon)
+    assert Options.from_toml(options.to_toml()) == options
+    assert "density" not in options.to_toml()
+
+
 def test_toml_is_what_a_reader_expects() -> None:
     assert 'data = "digits"\nhidden = [30, 20]\ndensity = 0.1\n' in OPTIONS.to_toml()
+
+
+@pytest.mark.parametrize("allocate", ["er", "erk"])
+def test_epsilon_says_how_many_connections_each_hidden_layer_has(allocate: Allocation) -> None:
+    options = replace(OPTIONS, density=None, epsilon=2.0, allocate=allocate)
+    network = build(options, 64, 10, sparse=True, seed=0)
+    counts = [layer.nnz for layer in network.children() if isinstance(layer, SparseLinear)]
+    assert counts == [2 * (64 + 30), 2 * (30 + 20)]
+    assert options.density_for(64) == sum(counts) / (64 * 30 + 30 * 20)
+    assert not any(isinstance(m, SparseLinear) for m in build(options, 64, 10, sparse=False, seed=0).modules())
+    small = build(replace(options, epsilon=15.0), 64, 10, sparse=True, seed=0)  # 15 · (30 + 20) > 30 · 20: dense
+    assert [type(small.linear1), type(small.linear2)] == [SparseLinear, FeatureMajorLinear]
+    assert replace(options, hidden=()).density_for(64) == 1
+    assert replace(OPTIONS, density=0.3).density_for(64) == 0.3
+
+
+def test_what_is_not_said_is_chosen_by_the_data_and_by_what_is() -> None:
+    said = {"hidden": None, "density": None, "epsilon": 3.0, "optimizer": "sgd", "rewire": "ctre", "batch_size": 7}
+    assert completed(said, 100_000, 50) == {
+        "hidden": (1000, 1000),
+        "epsilon": 3.0,
+        "epochs": 10,
+        "batch_size": 7,
+        "optimizer": "sgd",
+        "learning_rate": 0.1,
+        "rewire": "CTRE",
+        "fraction": 0.2,
+    }
+    own = {"hidden": (5,), "epochs": 2, "batch_size": 8, "learning_rate": 0.5, "fraction": 0.9, "rewire": "SET"}
+    assert completed(own | {"optimizer": "sgd"}, 100, 5) == own | {"optimizer": "sgd"}
+    assert completed({}, 100, 5) == sizes_for(100, 5)
+    assert completed({"rewire": "sett"}, 100, 5)["rewire"] == "sett"  # the recipe refuses it
 
 
 @pytest.mark.parametrize(
@@ -47,6 +89,12 @@ def test_toml_is_what_a_reader_expects() -> None:
         ({"density": 0.0}, r"density must be in \(0, 1\]"),
         ({"density": "0.1"}, "density must be of type float"),
         ({"density": float("nan")}, "density"),
+        ({"epsilon": 2.0}, "give one of them, got density = 0.1 and epsilon = 2.0"),
+        ({"density": None, "epsilon": 0.0}, "epsilon must be a finite number above 0, got 0.0"),
+        ({"density": None, "epsilon": float("nan")}, "epsilon must be a finite number above 0"),
+        ({"density": None, "epsilon": float("inf")}, "epsilon must be a finite number above 0"),
+        ({"density": None, "epsilon": "20"}, "epsilon must be of type float"),
+        ({"density": None, "epsilon": 2.0, "allocate": "uniform"}, "allocate must be 'er' or 'erk' where epsilon"),
         ({"output_density": 1.5}, "output_density"),
         ({"allocate": "evenly"}, "allocate"),
         ({"activity": "tanh"}, "activity"),
@@ -84,6 +132,7 @@ def test_mistakes_are_named(change: dict[str, Any], message: str) -> None:
         (OPTIONS.to_toml() + "colour = 3\n", "doesn't know: colour"),
         ('data = "x"\n', "config.toml is incomplete.*hidden"),
         (OPTIONS.to_toml().replace("density = 0.1", "density = 7"), "config.toml: density"),
+        (OPTIONS.to_toml() + "epsilon = 2\n", "config.toml: density and epsilon"),
     ],
 )
 def test_a_bad_file_is_refused(text: str, message: str) -> None:

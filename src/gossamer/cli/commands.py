@@ -9,7 +9,6 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,12 +18,11 @@ from gossamer import data as data_room
 from gossamer.bench.command import bench
 from gossamer.cli import terminal
 from gossamer.errors import InputError
-from gossamer.plasticity import PRESETS
 from gossamer.studies.command import study
 from gossamer.training import DivergedError, Options, RunFolder, Watch, load_model, resume
 from gossamer.training import train as train_run
 from gossamer.training.files import write_atomically
-from gossamer.training.options import REWIRINGS, sizes_for
+from gossamer.training.options import completed
 
 __all__ = ["bench", "predict", "report", "study", "summary", "train"]
 
@@ -81,25 +79,14 @@ def _trained(arguments: argparse.Namespace, watch: Watch) -> RunFolder:
         raise InputError(
             "train needs DATA (a file, or a name such as digits) or --resume RUN; see gossamer train --help"
         )
-    given: dict[str, Any] = {
-        name: value
-        for name, value in vars(arguments).items()
-        if value is not None and name in Options.__dataclass_fields__
-    }
+    given = {name: value for name, value in vars(arguments).items() if name in Options.__dataclass_fields__}
     if arguments.no_twin:
         given["twin"] = False
     data = data_room.load(arguments.data, target=arguments.target, seed=arguments.seed or 0)
     if (path := Path(arguments.data).expanduser()).is_file():
         given["data"] = str(path.resolve())  # a run may be resumed from another folder
-    chosen = sizes_for(len(data.train), len(data.features))
-    chosen |= {"device": "cuda" if torch.cuda.is_available() else "cpu", "threads": torch.get_num_threads()}
-    if given.get("optimizer") == "sgd":
-        chosen["learning_rate"] = 0.1
-    if "rewire" in given:
-        given["rewire"] = next((rule for rule in REWIRINGS if rule.lower() == given["rewire"].lower()), given["rewire"])
-        if given["rewire"] in PRESETS:
-            chosen["fraction"] = PRESETS[given["rewire"]].fraction
-    options = Options(**(chosen | given))
+    machine = {"device": "cuda" if torch.cuda.is_available() else "cpu", "threads": torch.get_num_threads()}
+    options = Options(**(machine | completed(given, len(data.train), len(data.features))))
     return train_run(options, data, arguments.out, watch, overwrite=bool(arguments.overwrite))
 
 

@@ -21,11 +21,10 @@ import torch
 import gossamer
 from gossamer.bench import command as bench
 from gossamer.errors import InputError
+from gossamer.extras import OPTIONAL
 from gossamer.studies import command as study
 
 __all__ = ["main", "parser"]
-
-_EXTRAS = {"joblib", "rich", "sklearn", "scipy", "pandas", "PIL", "safetensors", "jinja2", "markupsafe"}
 
 _TOP = """\
 Neural networks in which little fires and little is wired.
@@ -89,7 +88,12 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--target", metavar="COLUMN", help="the column of labels, in a file")
     network = train.add_argument_group("network")
     network.add_argument("--hidden", type=_sizes, metavar="N,N", help="units of the hidden layers, such as 1000,1000")
-    network.add_argument("--density", type=float, metavar="D", help="live fraction of the connections (0.1)")
+    network.add_argument(
+        "--density", type=float, metavar="D", help="live fraction of the hidden layers' connections (0.1)"
+    )
+    network.add_argument(
+        "--epsilon", type=float, metavar="E", help="instead: each hidden layer has E (inputs + outputs) connections"
+    )
     network.add_argument("--output-density", type=float, metavar="D", help="that of the output layer (it is dense)")
     network.add_argument("--allocate", metavar="HOW", help="share connections among layers: uniform, er or erk (er)")
     network.add_argument(
@@ -200,9 +204,10 @@ def _run(arguments: argparse.Namespace) -> int:
     except InputError as error:
         return _fail(str(error))
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _EXTRAS:
+        name = (error.name or "").partition(".")[0]
+        if name not in OPTIONAL:
             raise
-        return _fail(f"the command line needs {error.name}, which isn't installed: pip install 'gossamer[cli]'")
+        return _fail(f"the command line needs {name}, which isn't installed: pip install 'gossamer[cli]'")
     except KeyboardInterrupt as stop:
         print(f"gossamer: {str(stop) or 'stopped'}", file=sys.stderr)
         return 130

@@ -140,13 +140,15 @@ def _plan(folder: RunFolder, options: Options, data: Dataset) -> list[str]:
     train, validation, test = (words.count(len(split)) for split in (data.train, data.validation, data.test))
     sizes = "-".join(map(str, (len(data.features), *options.hidden, len(data.classes))))
     output = "dense" if options.output_density is None else f"at density {options.output_density:g}"
+    wired = f"density {options.density_for(len(data.features)):.4g} ({options.allocate})"
+    wired = wired if options.epsilon is None else f"epsilon {options.epsilon:g}, {wired}"
     rewire = "no rewiring" if options.rewire == "none" else f"{options.rewire} moving {options.fraction:g} an epoch"
     seeds = f"{options.seeds} seed{'s' * (options.seeds > 1)}"
     twin = ", each with its dense twin (ReLU)" if options.twin else ""
     return [
         f"{data.name}: {train} rows to train on, {validation} to validate, {test} to test; "
         f"{words.count(len(data.features))} features, {len(data.classes)} classes",
-        f"{sizes}, density {options.density:g} ({options.allocate}), output {output}, {options.activity}, {rewire}",
+        f"{sizes}, {wired}, output {output}, {options.activity}, {rewire}",
         f"{options.epochs} epochs in batches of {options.batch_size}, {options.optimizer} at {options.learning_rate:g} "
         f"({options.schedule}), {seeds}{twin}, "
         f"{options.device} with {options.threads} thread{'s' * (options.threads > 1)}",

@@ -4,7 +4,7 @@
     people = gossamer.data.load("people.csv", target="income")  # or a file of yours
     x, y = gossamer.data.read_features("new.csv", people.preprocessing)
 
-Needs the extra ``gossamer[cli]`` (scikit-learn, scipy, pandas, pillow), and ``gossamer[parquet]`` for Parquet files.
+Needs the extra ``gossamer[data]`` (scikit-learn, scipy, pandas, pillow), and ``gossamer[parquet]`` for Parquet files.
 """
 
 from gossamer.data.catalogue import names

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gossamer.data.catalogue import find
 from gossamer.data.formats import check_file, reading
 from gossamer.errors import InputError, check_choice
+from gossamer.extras import needs
 
 __all__ = ["Text", "load_images", "load_text"]
 
@@ -58,6 +59,7 @@ def _words(path: Path) -> list[str]:
     return [word for line in lines for word in (*line.split(), END)]
 
 
+@needs("data", "gossamer.data")
 def load_images(name: str) -> NDArray[np.uint8]:
     """The grey pictures ``name`` from the folder ``GOSSAMER_DATA``, by file name: (n, height, width) uint8.
 

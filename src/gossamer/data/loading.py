@@ -15,10 +15,12 @@ from gossamer.data.labels import class_indices, match_classes
 from gossamer.data.preprocess import Preprocessing
 from gossamer.data.table import SUFFIXES, Table, image_shape, read_table
 from gossamer.errors import InputError
+from gossamer.extras import needs
 
 __all__ = ["load", "read_features"]
 
 
+@needs("data", "gossamer.data")
 def load(
     name_or_path: str | os.PathLike[str],
     *,
@@ -71,6 +73,7 @@ def load(
     )
 
 
+@needs("data", "gossamer.data")
 def read_features(
     path_or_name: str | os.PathLike[str], preprocessing: Preprocessing
 ) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
@@ -79,7 +82,8 @@ def read_features(
     The labels are None where the file has no target column, or an empty one. For a name these are all rows, those
     trained on included: to score a network on one, take ``load(name, seed=…).test``.
 
-    `InputError` names the column, row and value that don't fit what was trained on.
+    `InputError` names the column, row and value that don't fit what was trained on. Pixels have to be of the range that
+    they had in training: floats from 0 to 1 are no bytes from 0 to 255, and are refused.
     """
     name = _known(path_or_name)
     table = read_table(path_or_name, like=preprocessing) if name is None else read_named(name)
@@ -87,10 +91,35 @@ def read_features(
     if trained is not None and table.image is not None and table.image != trained:  # of as many pixels, maybe
         raise InputError(f"images in {table.name} must be {_size(trained)} as in training, got {_size(table.image)}")
     x = preprocessing.transform(table.x)
+    _check_range(table, preprocessing, x)
     if table.labels is None:
         return x, None
     labels = table.labels if table.classes is None else np.array(table.classes, dtype=object)[table.labels]
     return x, match_classes(labels, preprocessing.classes, table.target)
+
+
+def _check_range(table: Table, fitted: Preprocessing, x: NDArray[np.float32]) -> None:
+    """`InputError` if pixels, ``x`` of the table, are plainly of another range than in training.
+
+    Pixels may be brighter than any in training, as noise makes them, or darker, but not tenfold; only bytes are from 0
+    to 255 however dark they are. Where training had no bytes, its range isn't known, but its means are.
+    """
+    bytewise = isinstance(table.x, np.ndarray) and table.x.dtype == np.uint8
+    if fitted.kind == "scale":
+        white = fitted.divisor
+        low, high = (white * float(end) for end in (x.min(), x.max()))
+        top = max(-low, high)
+        if top > 10 * white or (0 < top < white / 10 and white > 1 and not bytewise):
+            raise InputError(
+                f"pixels in {table.name} must be from 0 to {white:g} as in training, got {low:.3g} to {high:.3g}: "
+                "bring them to that range"
+            )
+    elif bytewise and table.image is not None and fitted.mean.max(initial=0) <= 1 < table.x.max():
+        raise InputError(
+            f"pixels in {table.name} must be as in training, with means from {fitted.mean.min(initial=1):.3g} to "
+            f"{fitted.mean.max(initial=0):.3g}, got bytes from {table.x.min()} to {table.x.max()}: "
+            "bring them to that range"
+        )
 
 
 def _size(image: tuple[int, int, int]) -> str:

@@ -18,6 +18,7 @@ from gossamer.data.columns import RawTable
 from gossamer.data.formats import check_file, numeric, read_npz, reading
 from gossamer.data.preprocess import Preprocessing
 from gossamer.errors import InputError
+from gossamer.extras import needs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,6 +49,7 @@ class Table:
     train_rows: int | None = None
 
 
+@needs("data", "gossamer.data")
 def read_table(path: str | os.PathLike[str], *, target: str | None = None, like: Preprocessing | None = None) -> Table:
     """The table in the file ``path``, read according to its suffix (`SUFFIXES`).
 

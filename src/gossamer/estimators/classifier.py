@@ -15,7 +15,9 @@ from sklearn.utils.validation import column_or_1d
 
 from gossamer.connectivity.allocate import Allocation
 from gossamer.errors import InputError
-from gossamer.estimators.base import Rule, SparseEstimator, Targets
+from gossamer.estimators.arguments import Rule
+from gossamer.estimators.base import SparseEstimator
+from gossamer.estimators.rows import Targets
 from gossamer.estimators.scaling import Matrix, dense
 from gossamer.training.task import CLASSES, LABELS, Task
 

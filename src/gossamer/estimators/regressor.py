@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from sklearn.base import RegressorMixin
 
 from gossamer.errors import InputError
-from gossamer.estimators.base import SparseEstimator, Targets
+from gossamer.estimators.base import SparseEstimator
+from gossamer.estimators.rows import Targets
 from gossamer.estimators.scaling import Matrix, dense
 from gossamer.training.task import NUMBERS, Task
 

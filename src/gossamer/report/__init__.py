@@ -1,9 +1,11 @@
 """From a run folder to one self-contained page that sets the sparse network beside its dense twin."""
 
 from gossamer.errors import InputError
+from gossamer.extras import needs
 
-from .compare import Row, rows
-from .page import table, write
-from .read import Run, read
+with needs("report", "gossamer.report"):
+    from .compare import Row, rows
+    from .page import table, write
+    from .read import Run, read
 
 __all__ = ["InputError", "Row", "Run", "read", "rows", "table", "write"]

@@ -141,6 +141,11 @@ def _cost_row(
     return Row(label, shown[0], shown[1], ratio, verdict, notes[0], notes[1], factor, part)
 
 
+def _counted(value: float) -> str:
+    """A dash for what isn't known."""
+    return "–" if math.isnan(value) else text.count(value)
+
+
 _COSTS: tuple[tuple[str, Measure, Callable[[float], str], str, str, bool, bool], ...] = (
     # label, measure, format, less, more, measured, part
     ("Connections", lambda n: n.connections, text.count, "fewer", "more", False, False),
@@ -150,8 +155,8 @@ _COSTS: tuple[tuple[str, Measure, Callable[[float], str], str, str, bool, bool],
     ("gradients", lambda n: n.gradient_bytes, text.size, "less", "more", False, True),
     ("optimizer state", lambda n: n.optimizer_bytes, text.size, "less", "more", False, True),
     ("indices of the connections", lambda n: n.index_bytes, text.size, "less", "more", False, True),
-    ("Multiply-adds per sample", lambda n: n.macs_per_sample_at_activity, text.count, "fewer", "more", False, False),
-    ("if every unit were active", lambda n: n.macs_per_sample, text.count, "fewer", "more", False, True),
+    ("Multiply-adds per sample", lambda n: n.macs_per_sample_at_activity, _counted, "fewer", "more", False, False),
+    ("if every unit were active", lambda n: n.macs_per_sample, _counted, "fewer", "more", False, True),
     ("Training time", lambda n: n.training_seconds, text.duration, "faster", "slower", True, False),
 )
 
@@ -203,7 +208,9 @@ def summary(run: Run) -> str:
     def timed(label: str, verb: str) -> str:
         return f"{verb} {ratios[label] if '×' in ratios[label] else 'about as fast'}"
 
-    needs = [told("Memory to train", "memory to train"), told("Multiply-adds per sample", "multiply-adds")]
+    needs = [told("Memory to train", "memory to train")]
+    if ratios["Multiply-adds per sample"] != "no ratio":
+        needs.append(told("Multiply-adds per sample", "multiply-adds"))
     takes = [timed("Training time", "trains")]
     if "Latency, one sample" in ratios:
         takes.append(timed("Latency, one sample", "answers a single sample"))

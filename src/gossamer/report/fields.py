@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,6 +32,10 @@ class Fields:
 
     def number(self, name: str) -> float:
         return float(self.get(name, "a number", int, float))
+
+    def known(self, name: str) -> float:
+        """A number, or NaN for null, which says that it isn't known."""
+        return math.nan if self.values.get(name, 0) is None else self.number(name)
 
     def count(self, name: str, low: int = 0) -> int:
         value = self.get(name, f"a whole number of at least {low}", int)

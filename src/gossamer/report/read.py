@@ -76,7 +76,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """What one network of one seed achieved on the test set, and what it cost."""
+    """What one network of one seed achieved on the test set, and what it cost; multiply-adds not known are NaN."""
 
     network: NetworkName
     seed: int
@@ -208,8 +208,8 @@ def _network(fields: Fields, test: int) -> Network:
         gradient_bytes=fields.count("gradient_bytes"),
         optimizer_bytes=fields.count("optimizer_bytes"),
         index_bytes=fields.count("index_bytes"),
-        macs_per_sample=fields.number("macs_per_sample"),
-        macs_per_sample_at_activity=fields.number("macs_per_sample_at_activity"),
+        macs_per_sample=fields.known("macs_per_sample"),
+        macs_per_sample_at_activity=fields.known("macs_per_sample_at_activity"),
         training_seconds=fields.number("training_seconds"),
         epochs=fields.count("epochs"),
         latency_ms={int(batch): latency.number(batch) for batch in batches},

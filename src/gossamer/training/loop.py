@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gossamer.connectivity import SparseLinear
+from gossamer.connectivity import SparseLayer, SparseLinear
 from gossamer.errors import InputError
 from gossamer.evaluate.importance import strength_out
-from gossamer.evaluate.units import fan_out
+from gossamer.evaluate.units import fan_out, linear_layers
 from gossamer.models import MLP
 from gossamer.models.noise import Noise
 from gossamer.plasticity import Rewire, preset, schedule
@@ -142,7 +142,7 @@ def architecture(options: Recipe, features: int, outputs: int, *, sparse: bool =
         "in_features": features,
         "hidden": list(options.hidden),
         "out_features": outputs,
-        "density": options.density if sparse else None,
+        "density": options.density_for(features) if sparse else None,
         "output_density": options.output_density if sparse else None,
         "allocate": options.allocate,
         "activity": options.activity if sparse else TWIN_ACTIVITY,
@@ -198,7 +198,7 @@ class Fit:
                 fraction = schedule.cosine(options.fraction, options.epochs)
             rule = preset(options.rewire, fraction)
         self.rewire: Rewire | None = None
-        if rule is not None and any(isinstance(m, SparseLinear) for m in self.model.modules()):
+        if rule is not None and any(isinstance(m, SparseLayer) for m in self.model.modules()):
             self.rewire = Rewire(self.model, self.optimizer, **rule, inputs=train.x, seed=seed)
         self.history: list[Epoch] = []
         self.best: dict[str, Any] | None = None  # epoch, loss and model, if patience asks for them
@@ -282,13 +282,15 @@ class Fit:
             group["lr"] = rate * group["scale"]
 
     def _record_wiring(self, epoch: int) -> None:
-        """Of the sparse network, Σ|w| over the links that leave each input, and their number."""
-        snapshots = max(1, min(_SNAPSHOTS, _RECORDED // self.train.x.shape[1]))
+        """Of the sparse network, Σ|w| over the links that leave each input, and their number.
+
+        Nothing of one that begins with a convolution: each of its links leaves all pixels.
+        """
+        first = next(iter(linear_layers(self.model).values()), None)
+        snapshots = max(1, min(_SNAPSHOTS, _RECORDED // math.prod(self.train.x.shape[1:])))
         wanted = epoch % math.ceil(self.options.epochs / snapshots) == 0 or self.finished
-        if not (self.sparse and wanted):
-            return
-        first = next(m for m in self.model.modules() if isinstance(m, SparseLinear | nn.Linear))
-        self.wiring[epoch] = strength_out(first).cpu(), fan_out(first).cpu()
+        if self.sparse and wanted and isinstance(first, nn.Linear | SparseLinear):
+            self.wiring[epoch] = strength_out(first).cpu(), fan_out(first).cpu()
 
     # ---- what a checkpoint holds -----------------------------------------------------------------------------------
 
@@ -316,8 +318,8 @@ class Fit:
 
 
 def _connections(model: nn.Module) -> int:
-    linear = (m for m in model.modules() if isinstance(m, SparseLinear | nn.Linear))
-    return sum(m.nnz if isinstance(m, SparseLinear) else m.weight.numel() for m in linear)
+    layers = linear_layers(model).values()
+    return sum(layer.nnz if isinstance(layer, SparseLayer) else layer.weight.numel() for layer in layers)
 
 
 def make_optimizer(options: Recipe, model: nn.Module) -> torch.optim.Optimizer:
@@ -330,7 +332,7 @@ def make_optimizer(options: Recipe, model: nn.Module) -> torch.optim.Optimizer:
     groups: dict[float, list[nn.Parameter]] = {}
     for module in model.modules():
         own = list(module.parameters(recurse=False))
-        if isinstance(module, SparseLinear) and options.optimizer != "sgd":
+        if isinstance(module, SparseLayer) and options.optimizer != "sgd":
             groups.setdefault(module.density**-0.5, []).append(module.values)
             own = [parameter for parameter in own if parameter is not module.values]
         groups.setdefault(1.0, []).extend(own)

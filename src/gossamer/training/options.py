@@ -11,12 +11,12 @@ from typing import Any, get_args
 
 import torch
 
-from gossamer.connectivity.allocate import Allocation
+from gossamer.connectivity.allocate import Allocation, epsilon_density
 from gossamer.errors import InputError, check_choice, check_count, check_fraction
 from gossamer.models import activity_from
 from gossamer.plasticity import PRESETS
 
-__all__ = ["REWIRINGS", "SMALL", "Options", "Recipe", "sizes_for"]
+__all__ = ["REWIRINGS", "SMALL", "Options", "Recipe", "completed", "sizes_for"]
 
 REWIRINGS = ("none", *PRESETS)
 SMALL = 50_000
@@ -30,6 +30,9 @@ _SCHEDULES = ("constant", "cosine")
 class Recipe:
     """What network is trained, and how, whatever the data.
 
+    The hidden layers have the share ``density`` of all connections between them, 0.1 if nothing is said, or each has
+    ``epsilon`` (n_in + n_out) of them (Mocanu et al. 2018, equation 3), as many as it can hold at most.
+
     The ``learning_rate`` is that of dense layers; with Adam, the weights of a sparse one take 1/√density times as much,
     since they start so much larger. The rule ``rewire`` (see `gossamer.plasticity.PRESETS`) moves the share
     ``fraction`` of the connections after each epoch but the last. Both fall along half a cosine with the ``schedule``
@@ -41,7 +44,8 @@ class Recipe:
     """
 
     hidden: tuple[int, ...]
-    density: float = 0.1
+    density: float | None = None
+    epsilon: float | None = None
     output_density: float | None = None
     allocate: Allocation = "er"
     activity: str = "hoyer:0.7"
@@ -63,7 +67,19 @@ class Recipe:
         _check_types(self)
         for units in self.hidden:
             check_count("hidden", units, low=1)
-        check_fraction("density", self.density, open_low=True)
+        if self.density is None and self.epsilon is None:
+            object.__setattr__(self, "density", 0.1)  # frozen
+        if self.density is not None:
+            check_fraction("density", self.density, open_low=True)
+        if self.epsilon is not None:
+            _check_positive("epsilon", self.epsilon)
+            if self.density is not None:
+                raise InputError(
+                    "density and epsilon both say how many connections there are: give one of them, "
+                    f"got density = {self.density!r} and epsilon = {self.epsilon!r}"
+                )
+            if self.allocate == "uniform":
+                raise InputError("allocate must be 'er' or 'erk' where epsilon is given, got 'uniform'")
         if self.output_density is not None:
             check_fraction("output_density", self.output_density, open_low=True)
         check_choice("allocate", self.allocate, get_args(Allocation))
@@ -82,6 +98,14 @@ class Recipe:
             _check_positive("clip", self.clip)
         if self.patience is not None:
             check_count("patience", self.patience, low=1)
+
+    def density_for(self, features: int) -> float:
+        """Live fraction of the connections of all hidden layers together, in a network with so many inputs."""
+        if self.epsilon is None:
+            assert self.density is not None
+            return self.density
+        sizes = [features, *self.hidden]
+        return epsilon_density(list(zip(sizes[1:], sizes[:-1], strict=True)), self.epsilon)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +181,19 @@ def sizes_for(samples: int, features: int) -> dict[str, Any]:
     epochs = min(100, max(10, round(2000 / steps)))
     hidden = (1000, 1000) if samples * features > SMALL else (300, 300)
     return {"hidden": hidden, "epochs": epochs, "batch_size": batch_size}
+
+
+def completed(given: Mapping[str, Any], samples: int, features: int) -> dict[str, Any]:
+    """``given`` arguments of a `Recipe`, and for those that are None or missing what suits the data and the others."""
+    said = {name: value for name, value in given.items() if value is not None}
+    chosen = sizes_for(samples, features)
+    if said.get("optimizer") == "sgd":
+        chosen["learning_rate"] = 0.1
+    if "rewire" in said:
+        said["rewire"] = next((rule for rule in REWIRINGS if rule.lower() == said["rewire"].lower()), said["rewire"])
+        if said["rewire"] in PRESETS:
+            chosen["fraction"] = PRESETS[said["rewire"]].fraction
+    return chosen | said
 
 
 def _check_positive(name: str, value: float, *, zero: bool = False) -> None:

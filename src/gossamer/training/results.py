@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import gossamer
 from gossamer import kernels
-from gossamer.connectivity import SparseLinear
+from gossamer.connectivity import SparseLayer
 from gossamer.data import Dataset
 from gossamer.evaluate import accuracy_under_noise, cost, latency, measure_activity
+from gossamer.evaluate.units import Layer, linear_layers
 from gossamer.training.loop import Fit, evaluate
 from gossamer.training.samples import Samples
 
@@ -34,12 +35,12 @@ def measure(fit: Fit, test: Samples) -> dict[str, Any]:
     loss, correct = evaluate(model, test, amp=options.amp)
     activity = measure_activity(model, test.x)
     counted = cost(model, fit.optimizer, activity)
-    total = counted.total
+    total, modules = counted.total, linear_layers(model)
     layers = []
     for layer in counted.layers:
-        assert layer.shape is not None  # an MLP shares no weights
-        found = activity[layer.name]
-        fan_in, fan_out = _fans(model.get_submodule(layer.name))
+        assert layer.shape is not None  # which a total lacks
+        found = activity.get(layer.name)  # None if the layer has no part in the answer
+        fan_in, fan_out = _fans(modules[layer.name])
         layers.append(
             {
                 "name": layer.name,
@@ -47,8 +48,8 @@ def measure(fit: Fit, test: Samples) -> dict[str, Any]:
                 "out_features": layer.shape[0],
                 "density": layer.density,
                 "connections": layer.connections,
-                "active_fraction": found.output_active_fraction,
-                "dead_units": found.dead_units or 0,
+                "active_fraction": None if found is None else found.output_active_fraction,
+                "dead_units": 0 if found is None else found.dead_units or 0,
                 "unwired_units": int((fan_in == 0).sum()),
                 "fan_in": _histogram(fan_in),
                 "fan_out": _histogram(fan_out),
@@ -110,11 +111,11 @@ def _batch(x: Tensor, size: int) -> Tensor:
     return x[torch.arange(size, device=x.device) % len(x)]
 
 
-def _fans(layer: nn.Module) -> tuple[Tensor, Tensor]:
-    """Live connections into each output and out of each input."""
-    if isinstance(layer, SparseLinear):
+def _fans(layer: Layer) -> tuple[Tensor, Tensor]:
+    """Live connections into each output, and out of each input, of a convolution each cell of its kernel."""
+    if isinstance(layer, SparseLayer):
         return layer.pattern.fan_in.cpu(), layer.pattern.fan_out.cpu()
-    outputs, inputs = layer.weight.shape  # type: ignore[misc]
+    outputs, inputs = layer.weight.flatten(1).shape
     return torch.full((outputs,), inputs), torch.full((inputs,), outputs)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -56,8 +57,8 @@ class SparseRows:
 class Samples(NamedTuple):
     """Rows ``x`` (n, features), what is to be said of them, and what each counts, on the device that trains.
 
-    ``y`` is what a `Task` compares outputs with: classes (n), or numbers (n, outputs). ``weight`` (n) has mean 1; None
-    stands for ones.
+    Dense rows may be images (n, channels, height, width), if that is what the network reads. ``y`` is what a `Task`
+    compares outputs with: classes (n), or numbers (n, outputs). ``weight`` (n) has mean 1; None stands for ones.
     """
 
     x: Tensor | SparseRows
@@ -71,7 +72,7 @@ class Samples(NamedTuple):
         sparse ones are made dense one batch at a time.
         """
         sparse = isinstance(self.x, SparseRows) or isinstance(self.y, SparseRows)
-        page = size if sparse else size * max(1, _PAGE // max(1, size * self.x.shape[1]))
+        page = size if sparse else size * max(1, _PAGE // max(1, size * math.prod(self.x.shape[1:])))
         for start in range(0, len(self.y), page):
             rows = slice(start, start + page) if order is None else order[start : start + page]
             x, y = self.x[rows], self.y[rows]

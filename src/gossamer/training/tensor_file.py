@@ -12,11 +12,13 @@ from torch import Tensor
 
 import gossamer
 from gossamer.errors import InputError
+from gossamer.extras import needs
 from gossamer.training.files import write_atomically
 
 __all__ = ["read_tensors", "write_tensors"]
 
 
+@needs("cli", "a safetensors file")
 def write_tensors(
     path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any], *, key: str, version: int
 ) -> None:
@@ -29,6 +31,7 @@ def write_tensors(
     write_atomically(path, save(stored, {key: json.dumps(full)}))
 
 
+@needs("cli", "a safetensors file")
 def read_tensors(path: Path, *, key: str, version: int, what: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Header and tensors; `InputError` if the file is damaged, holds no ``what`` or has a format above ``version``."""
     from safetensors import SafetensorError, safe_open

@@ -1,0 +1,58 @@
+"""Which samples count, how much, and which of them are held back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gossamer.errors import InputError, check_fraction
+from gossamer.estimators.scaling import Matrix
+
+__all__ = ["Targets", "counting", "divided", "given_weights"]
+
+Targets = Any
+"""(n) or (n, outputs): an array, or a sparse matrix in CSR form."""
+
+
+def given_weights(sample_weight: ArrayLike, rows: int) -> NDArray[np.float64]:
+    """(rows) ``sample_weight`` as finite numbers of at least 0; `InputError` for anything else."""
+    weight = np.asarray(sample_weight, dtype=np.float64)
+    if weight.shape != (rows,):
+        raise InputError(f"sample_weight must be {rows} numbers, got shape {weight.shape}")
+    if not np.isfinite(weight).all() or weight.min() < 0:
+        raise InputError("sample_weight must be finite numbers of at least 0, got NaN, infinite or negative ones")
+    return weight
+
+
+def counting(
+    X: Matrix, y: Targets, weight: NDArray[np.float64] | None
+) -> tuple[Matrix, Targets, NDArray[np.float64] | None]:
+    """The samples with a ``weight`` above 0, and their weights, with mean 1; None if all count the same."""
+    if weight is None:
+        return X, y, None
+    counts = weight > 0
+    if not counts.any():
+        raise InputError("sample_weight must have a weight above zero, got zero weights only")
+    if not counts.all():
+        X, y, weight = X[counts], y[counts], weight[counts]
+    return X, y, weight / weight.mean()
+
+
+def divided(
+    targets: NDArray[Any], validation_fraction: float, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Numbers of the samples to train on and to validate on: classes in proportion, where each has two samples."""
+    from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
+
+    check_fraction("validation_fraction", validation_fraction, open_low=True, open_high=True)
+    n = len(targets)
+    count = max(1, round(validation_fraction * n))
+    if count >= n:
+        raise InputError(f"early_stopping needs samples to train on beside {count} to validate on, got {n} in all")
+    sizes = np.bincount(targets) if targets.ndim == 1 else np.zeros(1, np.int64)
+    stratify = min(sizes) > 1 and len(sizes) <= min(count, n - count)
+    splitter = (StratifiedShuffleSplit if stratify else ShuffleSplit)(1, test_size=count, random_state=seed)
+    train, validation = next(splitter.split(targets, targets))
+    return train, validation

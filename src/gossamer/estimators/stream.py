@@ -1,0 +1,52 @@
+"""Training that goes on from one call to the next."""
+
+from __future__ import annotations
+
+import math
+
+from gossamer.connectivity import SparseLayer
+from gossamer.models import MLP
+from gossamer.plasticity import Rewire, preset
+from gossamer.plasticity.presets import RuleArguments
+from gossamer.training import DivergedError, Recipe, Samples, Task
+from gossamer.training.loop import make_optimizer, one_pass
+
+__all__ = ["Stream"]
+
+_UPDATES = 100  # between two rewiring steps, at least: as often as RigL does (Evci et al. 2020)
+
+
+class Stream:
+    """What `partial_fit` keeps between calls, and pickles and files do without: an optimizer, and the rewiring.
+
+    ``rule`` says how to rewire, if not by the rule that ``recipe`` names.
+    """
+
+    def __init__(self, network: MLP, recipe: Recipe, rule: RuleArguments | None, seed: int) -> None:
+        self.network, self.seed = network, seed
+        self.optimizer = make_optimizer(recipe, network)
+        if rule is None and recipe.rewire != "none":
+            rule = preset(recipe.rewire, recipe.fraction)
+        self.rewire: Rewire | None = None
+        if rule is not None and any(isinstance(layer, SparseLayer) for layer in network.children()):
+            self.rewire = Rewire(network, self.optimizer, **rule, inputs=(), seed=seed)
+        self.updates, self.loss = 0, math.nan  # since the last rewiring, and of the last call
+
+    def go_through(self, samples: Samples, task: Task, batch_size: int, number: int) -> float:
+        """Train on all ``samples`` once, the ``number``-th time that it does, after rewiring if it is time to."""
+        if self.rewire is not None and self.updates >= _UPDATES:
+            self.rewire.inputs = samples.x
+            self.rewire.step(score=-self.loss)
+            self.rewire.inputs, self.updates = (), 0
+        self.loss, _ = one_pass(
+            self.network, self.optimizer, samples, task, batch_size=batch_size, seed=(self.seed, number)
+        )
+        if not math.isfinite(self.loss):
+            raise DivergedError(f"training diverged: the loss is {self.loss:g}. Lower the learning rate")
+        self.updates += math.ceil(len(samples.y) / batch_size)
+        return self.loss
+
+    def end(self) -> None:
+        """Let go of the network."""
+        if self.rewire is not None:
+            self.rewire.remove_hooks()

@@ -1,0 +1,29 @@
+"""Packages that are imported where they are needed, and what to say where one is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["OPTIONAL", "needs"]
+
+OPTIONAL = frozenset(
+    ("PIL", "jinja2", "joblib", "markupsafe", "pandas", "rich", "safetensors", "scipy", "sklearn", "threadpoolctl")
+)
+"""What some rooms import and ``import gossamer`` does without; pictures and Parquet files tell of theirs themselves."""
+
+
+@contextmanager
+def needs(extra: str, what: str) -> Iterator[None]:
+    """Around imports, or as decorator of a function that imports: ``what`` needs the packages of ``extra``.
+
+    The `ModuleNotFoundError` for one of them then names the command that installs it; any other is let pass.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        name = (error.name or "").partition(".")[0]
+        if name not in OPTIONAL or "pip install" in error.msg:
+            raise
+        message = f"{what} needs {name}, which isn't installed: pip install 'gossamer[{extra}]'"
+        raise ModuleNotFoundError(message, name=name) from None
