@@ -765,3 +765,14 @@ def test_products_cut_for_the_caches(cols: int, density: float, batch: int, dtyp
         close(dv, reference.sddmm(wide[2].t(), wide[1].t(), s))
         close(kernels.sddmm(g.t(), x.t(), s), dv)
         close(kernels.spmm_t(values, s, g.t()).t(), dx)
+
+
+@pytest.mark.parametrize("batch", [1, 5, 20, 64])
+def test_gradients_made_apart_are_those_made_together(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    g = torch.Generator().manual_seed(batch)
+    s = random_structure(40, 30, 0.3, batch)
+    values, x, grad = (torch.randn(shape, generator=g) for shape in ((s.nnz,), (30, batch), (batch, 40)))
+    together = native.fused_backward(values, s, x, grad.t())
+    monkeypatch.setattr(native, "_APART", 0)  # as if there were millions of values
+    for mine, theirs in zip(native.fused_backward(values, s, x, grad.t()), together, strict=True):
+        torch.testing.assert_close(mine, theirs)

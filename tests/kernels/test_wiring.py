@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gossamer.kernels import cells_of, follow, merge, wiring
+from gossamer.kernels import cells_of, csr_of, empty_at, follow, merge, split, wiring
 from gossamer.kernels.structure import rows_of, transpose
 
 cells = st.sets(st.integers(0, 60), max_size=30)
@@ -24,6 +24,20 @@ def test_two_lists_are_merged(a: set[int], b: set[int]) -> None:
     assert both.tolist() == sorted(a | b)
     assert from_a.dtype == torch.bool
     assert set(both[from_a].tolist()) == a
+
+
+@given(st.lists(st.booleans(), max_size=40))
+def test_a_list_is_split(chosen: list[bool]) -> None:
+    yes, no = split(torch.arange(len(chosen)) * 3, torch.tensor(chosen, dtype=torch.bool))
+    assert yes.tolist() == [3 * i for i, mark in enumerate(chosen) if mark]
+    assert no.tolist() == [3 * i for i, mark in enumerate(chosen) if not mark]
+
+
+@given(cells, st.data())
+def test_empty_cells_are_found_by_rank(occupied: set[int], data: st.DataObject) -> None:
+    empty = [cell for cell in range(61) if cell not in occupied]
+    ranks = sorted(data.draw(st.sets(st.integers(0, len(empty) - 1))))
+    assert empty_at(ascending(occupied), torch.tensor(ranks, dtype=torch.int64)).tolist() == [empty[r] for r in ranks]
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=40), st.integers(0, 2**31))
@@ -62,6 +76,9 @@ def test_cells_are_numbered_by_rows(rows: int, cols: int, data: st.DataObject) -
     indptr = torch.cat([torch.zeros(1, dtype=torch.int64), counts]).to(torch.int32)
     s = transpose(indptr, (live % cols).to(torch.int32), cols)
     assert torch.equal(cells_of(s), live)
+    for mine, theirs in zip(csr_of(live, rows, cols), (indptr, s.indices), strict=True):
+        assert mine.dtype == torch.int32
+        assert torch.equal(mine, theirs)
     assert torch.equal(rows_of(s.indptr) * cols + s.indices, live)
 
 
@@ -72,8 +89,13 @@ def test_plain_torch_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
     source = torch.rand(300, generator=generator)
     stays = torch.rand(300, generator=generator).argsort() < 200
     both, from_a = merge(a, b)
-    moved = follow(source, stays, from_a)
+    moved, ranks = follow(source, stays, from_a), torch.arange(0, 250, 7)
+
+    def others() -> tuple[Tensor, ...]:
+        return (*merge(a, b), *split(both, from_a), *csr_of(both, 25, 20), empty_at(both, ranks))
+
+    found = others()
     monkeypatch.setattr(wiring, "_plain", lambda *_: False)
-    for mine, theirs in zip(merge(a, b), (both, from_a), strict=True):
+    for mine, theirs in zip(others(), found, strict=True):
         assert torch.equal(mine, theirs)
     assert torch.equal(follow(source, stays, from_a), moved)

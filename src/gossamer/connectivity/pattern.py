@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gossamer.errors import InputError, check_count, check_fraction
-from gossamer.kernels import Structure, _cpu, cells_of, check_csr, rows_of, transpose, trust, verify
+from gossamer.kernels import Structure, _cpu, cells_of, check_csr, csr_of, rows_of, transpose, trust, verify
 
 __all__ = ["Pattern", "live_count", "random_seed", "sample_cells"]
 
@@ -132,13 +132,7 @@ class Pattern:
             )
         if (cells[1:] <= cells[:-1]).any():
             raise InputError("cells must ascend, without duplicates")
-        row = cells.div(max(cols, 1), rounding_mode="floor")
-        indices = cells.sub(row, alpha=cols).to(torch.int32)
-        counts = torch.bincount(row, minlength=rows)
-        del row
-        indptr = torch.zeros(rows + 1, dtype=torch.int32, device=cells.device)
-        indptr[1:] = counts.cumsum(0)
-        return Pattern.from_csr(indptr, indices, cols)
+        return Pattern.from_csr(*csr_of(cells, rows, cols), cols)
 
     @staticmethod
     def erdos_renyi(

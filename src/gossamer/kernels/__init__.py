@@ -13,7 +13,7 @@ from gossamer.kernels.joint import ColumnOrder, column_order, joint, joint_if_sp
 from gossamer.kernels.ops import linear, sddmm, spmm, spmm_t
 from gossamer.kernels.srelu import srelu, srelu_backward
 from gossamer.kernels.structure import Structure, check_csr, positions, rows_of, transformed, transpose, trust, verify
-from gossamer.kernels.wiring import cells_of, follow, merge
+from gossamer.kernels.wiring import cells_of, csr_of, empty_at, follow, merge, split
 
 __all__ = [
     "Code",
@@ -25,6 +25,8 @@ __all__ = [
     "check_csr",
     "column_order",
     "conv2d",
+    "csr_of",
+    "empty_at",
     "follow",
     "info",
     "joint",
@@ -34,6 +36,7 @@ __all__ = [
     "positions",
     "rows_of",
     "sddmm",
+    "split",
     "spmm",
     "spmm_t",
     "srelu",

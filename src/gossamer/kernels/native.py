@@ -144,8 +144,19 @@ def sddmm(a: Tensor, b: Tensor, s: Structure) -> Tensor:
     return _inner(None, a, b, s.indptr, s.indices, None)[1]
 
 
+_APART = 1 << 23  # bytes of values and their gradients, above which they lie in no second-level cache
+_FEW = 64  # samples
+
+
 def fused_backward(values: Tensor, s: Structure, x: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
-    """(Wᵀ grad, sddmm(grad, x)): each row of ``grad`` is read once for both."""
+    """(Wᵀ grad, sddmm(grad, x)): each row of ``grad`` is read once for both.
+
+    By the rows of Wᵀ, values and their gradients lie anywhere. Where both are far and a row of ``grad`` is short,
+    reading it twice costs less: then gradients are made by the rows of W.
+    """
+    if x.shape[1] <= _FEW and 2 * values.numel() * values.element_size() > _APART:
+        x, grad = feature_major(x), feature_major(grad)
+        return spmm_t(values, s, grad), sddmm(grad, x, s)
     grad_x, grad_values = _inner(values, x, grad, s.t_indptr, s.t_indices, s)
     assert grad_x is not None
     return grad_x, grad_values

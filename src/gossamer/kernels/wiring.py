@@ -11,7 +11,7 @@ from torch import Tensor
 from gossamer.kernels import _cpu
 from gossamer.kernels.structure import Structure, rows_of
 
-__all__ = ["cells_of", "follow", "merge"]
+__all__ = ["cells_of", "csr_of", "empty_at", "follow", "merge", "split"]
 
 
 def _plain(*tensors: Tensor) -> bool:
@@ -29,6 +29,18 @@ def cells_of(s: Structure) -> Tensor:
     return out
 
 
+def csr_of(cells: Tensor, rows: int, cols: int) -> tuple[Tensor, Tensor]:
+    """(rows + 1) and (n) int32: row pointers and columns of these cells."""
+    if _plain(cells):
+        indptr, indices = (torch.empty(n, dtype=torch.int32, device="cpu") for n in (rows + 1, cells.numel()))
+        _cpu.csr_of(cells.data_ptr(), cells.numel(), rows, cols, indptr.data_ptr(), indices.data_ptr())
+        return indptr, indices
+    row = cells.div(max(cols, 1), rounding_mode="floor")
+    indptr = torch.zeros(rows + 1, dtype=torch.int32, device=cells.device)
+    indptr[1:] = torch.bincount(row, minlength=rows).cumsum(0)
+    return indptr, cells.sub(row, alpha=cols).to(torch.int32)
+
+
 def merge(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Two lists of cells, with none in common, as one; and a mask that is True where an entry comes from ``a``."""
     count = a.numel() + b.numel()
@@ -41,6 +53,26 @@ def merge(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     from_a[torch.searchsorted(a, b) + torch.arange(b.numel(), device=b.device)] = False
     both.masked_scatter_(from_a, a).masked_scatter_(~from_a, b)
     return both, from_a
+
+
+def split(cells: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """Those of ``cells`` (n) that ``chosen`` (n) marks, and the others, both in order."""
+    if not _plain(cells, chosen):
+        return cells[chosen], cells[~chosen]
+    count = int(chosen.sum())
+    yes, no = (torch.empty(n + 1, dtype=torch.int64, device="cpu") for n in (count, cells.numel() - count))
+    _cpu.split(cells.data_ptr(), chosen.data_ptr(), cells.numel(), yes.data_ptr(), no.data_ptr())
+    return yes[:-1], no[:-1]
+
+
+def empty_at(occupied: Tensor, ranks: Tensor) -> Tensor:
+    """The empty cells of these ascending ranks 0, 1, …, beside the occupied ones."""
+    if not _plain(occupied, ranks):
+        below = occupied - torch.arange(occupied.numel(), device=occupied.device)
+        return ranks + torch.searchsorted(below, ranks, right=True)
+    out = torch.empty_like(ranks)
+    _cpu.empty_at(occupied.data_ptr(), occupied.numel(), ranks.data_ptr(), ranks.numel(), out.data_ptr())
+    return out
 
 
 def follow(source: Tensor, stays: Tensor, place: Tensor) -> Tensor:

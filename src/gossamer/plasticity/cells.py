@@ -5,20 +5,19 @@ cells of a pattern are an ascending vector of int64. (The papers write W as n_in
 "the lowest cell" means this order here.)
 
 The r-th empty cell, r = 0, 1, …, is found without a list of the empty ones. Of the occupied cells c_0 < c_1 < … the
-i-th has a_i = c_i − i empty cells below it, and a is ascending; so the r-th empty cell is r + |{i : a_i ≤ r}|, one
-binary search.
+i-th has a_i = c_i − i empty cells below it, and a is ascending; so the r-th empty cell is r + |{i : a_i ≤ r}|: for many
+ranks one walk along both lists.
 """
 
 from __future__ import annotations
 
 import math
-from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from gossamer.connectivity.pattern import sample_cells
-from gossamer.kernels import merge
+from gossamer.kernels import empty_at, merge
 
 __all__ = ["EmptyCells", "contained", "share", "smallest", "smallest_of_each_sign"]
 
@@ -74,13 +73,9 @@ class EmptyCells:
         self.occupied, self.total = occupied, total
         self.count = total - occupied.numel()
 
-    @cached_property
-    def _empty_below(self) -> Tensor:
-        return self.occupied - torch.arange(self.occupied.numel(), device=self.occupied.device)
-
     def at(self, ranks: Tensor) -> Tensor:
-        """The empty cells of these ranks, each in [0, count), in the order given."""
-        return ranks + torch.searchsorted(self._empty_below, ranks, right=True)
+        """The empty cells of these ascending ranks, each in [0, count)."""
+        return empty_at(self.occupied, ranks)
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         """``count`` distinct empty cells, every such set equally likely, ascending."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gossamer.connectivity import SparseLayer
 from gossamer.errors import InputError, check_choice, check_count
+from gossamer.kernels import split
 from gossamer.plasticity import drop as drops
 from gossamer.plasticity import grow as grows
 from gossamer.plasticity.carry import LayerChange, carry_, check_held, core_degrees
@@ -191,13 +192,13 @@ class Rewire:
 
     def _change(self, e: Evidence, doomed: Tensor, count: int, grow: Grow | None) -> LayerChange:
         survives = ~doomed
-        kept, died = e.cells[survives], e.cells[doomed]
+        kept, died = split(e.cells, survives)
         degrees = core_degrees(kept, e.layer)
         born = died[:0] if grow is None else grow(e, kept, died, count)
         if self.regrown == "keeps" and born.numel():
             survives.masked_scatter_(doomed, contained(died, born))
             born = born[~contained(born, died)]
-            kept, died = e.cells[survives], e.cells[~survives]
+            kept, died = split(e.cells, survives)
         weights = first_weights(self.new_links, born.numel(), e.layer, e.generator)
         carry_(e.layer, kept, survives, born, weights, self.optimizer)
         return LayerChange(e.name, self.steps, e.layer.nnz, died, born, degrees)

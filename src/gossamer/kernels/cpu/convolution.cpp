@@ -10,18 +10,9 @@
 #include "transpose.h"
 #include "vec.h"
 
-#ifndef GOSSAMER_ISA
-#define GOSSAMER_ISA baseline
-#endif
-
 namespace gossamer {
 namespace GOSSAMER_ISA {
 namespace {
-
-constexpr int kGatherVectors = 8, kFuseVectors = kRegisters / 4;  // of a tile
-
-template <class C>
-constexpr int kLanes = kVectorBytes / int(sizeof(C));
 
 // ---- products -----------------------------------------------------------------------------------------------------
 
@@ -155,7 +146,7 @@ template <class T>
 void transpose_into(const T* from, std::int64_t stride, std::int64_t rows, std::int64_t cols, T* to,
                     std::int64_t to_stride) {
   if constexpr (std::is_same_v<T, bfloat16>) {
-    transpose_matrix<std::uint16_t, kVectorBytes / 2>(&from->bits, stride, rows, cols, &to->bits, to_stride);
+    transpose_matrix<std::uint16_t, kLanes<std::uint16_t>>(&from->bits, stride, rows, cols, &to->bits, to_stride);
   } else {
     transpose_matrix<T, kLanes<T>>(from, stride, rows, cols, to, to_stride);
   }

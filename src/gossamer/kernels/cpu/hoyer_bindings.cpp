@@ -18,12 +18,6 @@ GOSSAMER_TABLE(HoyerKernelSet, hoyer_kernels, kernel_set)
 
 namespace {
 
-using Address = std::uintptr_t;
-template <class T>
-T* at(Address address) {
-  return reinterpret_cast<T*>(address);
-}
-
 // dtype 0 is float32, 1 is float64; the radius is float64 always.
 Taken hoyer_forward(int dtype, int threads, Address x, Address s, Address beta, Address radius, bool radius_per_row,
                     std::int64_t outer, std::int64_t n, std::int64_t inner, bool magnitude) {

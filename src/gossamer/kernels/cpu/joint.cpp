@@ -6,10 +6,6 @@
 
 #include "vec.h"
 
-#ifndef GOSSAMER_ISA
-#define GOSSAMER_ISA baseline
-#endif
-
 namespace gossamer {
 namespace GOSSAMER_ISA {
 namespace {

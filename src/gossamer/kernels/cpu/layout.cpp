@@ -4,18 +4,14 @@
 #include "transpose.h"
 #include "vec.h"
 
-#ifndef GOSSAMER_ISA
-#define GOSSAMER_ISA baseline
-#endif
-
 namespace gossamer {
 namespace GOSSAMER_ISA {
 namespace {
 
 template <class T>
 void copy_transposed(const CopyTransposed<T>& job, std::int64_t begin, std::int64_t end) {
-  transpose_matrix<T, kVectorBytes / int(sizeof(T))>(job.from + begin, job.stride, job.rows, end - begin,
-                                               job.to + begin * job.rows, job.rows);
+  transpose_matrix<T, kLanes<T>>(job.from + begin, job.stride, job.rows, end - begin, job.to + begin * job.rows,
+                                 job.rows);
 }
 
 }  // namespace

@@ -261,6 +261,19 @@ NB_MODULE(_cpu, m) {
     nb::gil_scoped_release release;
     merge(at<const std::int64_t>(a), a_count, at<const std::int64_t>(b), b_count, at<std::int64_t>(out), at<bool>(from_a));
   });
+  m.def("csr_of", [](Address cells, std::int64_t count, std::int64_t rows, std::int64_t cols, Address indptr,
+                     Address indices) {
+    nb::gil_scoped_release release;
+    csr_of(at<const std::int64_t>(cells), count, rows, cols, at<std::int32_t>(indptr), at<std::int32_t>(indices));
+  });
+  m.def("split", [](Address list, Address chosen, std::int64_t count, Address yes, Address no) {
+    nb::gil_scoped_release release;
+    split(at<const std::int64_t>(list), at<const bool>(chosen), count, at<std::int64_t>(yes), at<std::int64_t>(no));
+  });
+  m.def("empty_at", [](Address occupied, std::int64_t count, Address ranks, std::int64_t wanted, Address out) {
+    nb::gil_scoped_release release;
+    empty_at(at<const std::int64_t>(occupied), count, at<const std::int64_t>(ranks), wanted, at<std::int64_t>(out));
+  });
   m.def("follow", [](int bytes, Address source, Address stays, std::int64_t before, Address place, std::int64_t count,
                      Address out) {
     nb::gil_scoped_release release;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
+#include <utility>
 #include <vector>
 
 namespace gossamer {
@@ -44,27 +46,41 @@ class Random {  // xoshiro256++ (Blackman and Vigna 2021), seeded by splitmix64
   std::uint64_t state_[4];
 };
 
-// Ascending sort of numbers below `cells`, by radix passes over the digits that they have.
+constexpr int kDigit = 11, kDigits = 1 << kDigit;
+
+// Stable sort by kDigit bits from `shift` on, from one place to another; returns where each of the digits ends.
+std::vector<std::int64_t> sort_by_digit(const std::int64_t* from, std::int64_t count, int shift, std::int64_t* to) {
+  std::vector<std::int64_t> place(kDigits);
+  for (std::int64_t i = 0; i < count; ++i) ++place[(from[i] >> shift) & (kDigits - 1)];
+  std::int64_t total = 0;
+  for (auto& here : place) total += std::exchange(here, total);
+  for (std::int64_t i = 0; i < count; ++i) to[place[(from[i] >> shift) & (kDigits - 1)]++] = from[i];
+  return place;
+}
+
+// Ascending sort of numbers below `cells`: parted by their highest digit, then part by part, each of which stays in a
+// cache, by the digits below from the lowest on.
 void sort_below(std::vector<std::int64_t>& keys, std::int64_t cells) {
-  if (keys.size() < 1024) {
-    std::sort(keys.begin(), keys.end());
-    return;
-  }
-  constexpr int digit_bits = 11, buckets = 1 << digit_bits;
-  int bits = 1;
+  if (keys.size() < kDigits) return std::sort(keys.begin(), keys.end());
+  int bits = kDigit;
   while (bits < 63 && (cells - 1) >> bits) ++bits;
-  std::vector<std::int64_t> other(keys.size());
-  for (int shift = 0; shift < bits; shift += digit_bits) {
-    std::int64_t counts[buckets] = {};
-    for (const auto key : keys) ++counts[(key >> shift) & (buckets - 1)];
-    std::int64_t total = 0;
-    for (auto& count : counts) {
-      const auto here = count;
-      count = total;
-      total += here;
+  const int highest = bits - kDigit;
+  const std::unique_ptr<std::int64_t[]> parted(new std::int64_t[keys.size()]);  // not cleared: fresh pages are dear
+  const auto ends = sort_by_digit(keys.data(), std::int64_t(keys.size()), highest, parted.get());
+  std::int64_t begin = 0;
+  for (const auto end : ends) {
+    std::int64_t *from = parted.get() + begin, *to = keys.data() + begin;
+    const std::int64_t count = end - begin;
+    if (count < kDigits / 4) {
+      std::sort(from, from + count);
+    } else {
+      for (int shift = 0; shift < highest; shift += kDigit) {
+        sort_by_digit(from, count, shift, to);
+        std::swap(from, to);
+      }
     }
-    for (const auto key : keys) other[counts[(key >> shift) & (buckets - 1)]++] = key;
-    keys.swap(other);
+    if (from != keys.data() + begin) std::copy(from, from + count, keys.data() + begin);
+    begin = end;
   }
 }
 
@@ -149,6 +165,16 @@ void cells_of(const std::int32_t* indptr, const std::int32_t* indices, std::int6
   }
 }
 
+void csr_of(const std::int64_t* cells, std::int64_t count, std::int64_t rows, std::int64_t cols, std::int32_t* indptr,
+            std::int32_t* indices) {
+  std::int64_t j = 0;
+  for (std::int64_t row = 0; row < rows; ++row) {
+    indptr[row] = std::int32_t(j);
+    for (; j < count && cells[j] < (row + 1) * cols; ++j) indices[j] = std::int32_t(cells[j] - row * cols);
+  }
+  indptr[rows] = std::int32_t(j);
+}
+
 void merge(const std::int64_t* a, std::int64_t a_count, const std::int64_t* b, std::int64_t b_count, std::int64_t* out,
            bool* from_a) {
   std::int64_t i = 0, j = 0;
@@ -161,6 +187,22 @@ void merge(const std::int64_t* a, std::int64_t a_count, const std::int64_t* b, s
   }
   for (; i < a_count; ++i) from_a[i + j] = true, out[i + j] = a[i];
   for (; j < b_count; ++j) from_a[i + j] = false, out[i + j] = b[j];
+}
+
+void split(const std::int64_t* list, const bool* chosen, std::int64_t count, std::int64_t* yes, std::int64_t* no) {
+  for (std::int64_t i = 0; i < count; ++i) {  // without branches, which nobody could predict
+    *yes = *no = list[i];
+    yes += chosen[i], no += !chosen[i];
+  }
+}
+
+void empty_at(const std::int64_t* occupied, std::int64_t count, const std::int64_t* ranks, std::int64_t wanted,
+              std::int64_t* out) {
+  std::int64_t below = 0;
+  for (std::int64_t j = 0; j < wanted; ++j) {
+    while (below < count && occupied[below] - below <= ranks[j]) ++below;
+    out[j] = ranks[j] + below;
+  }
 }
 
 int check(const std::int32_t* indptr, const std::int32_t* indices, std::int64_t rows, std::int64_t cols,

@@ -25,9 +25,20 @@ void first_from(const std::int32_t* indptr, const std::int32_t* indices, std::in
 void cells_of(const std::int32_t* indptr, const std::int32_t* indices, std::int64_t rows, std::int64_t cols,
               std::int64_t* out);
 
+// The other way round: CSR of `count` ascending cells.
+void csr_of(const std::int64_t* cells, std::int64_t count, std::int64_t rows, std::int64_t cols, std::int32_t* indptr,
+            std::int32_t* indices);
+
 // Two ascending lists without a number in common as one, and which of its entries come from the first.
 void merge(const std::int64_t* a, std::int64_t a_count, const std::int64_t* b, std::int64_t b_count, std::int64_t* out,
            bool* from_a);
+
+// A list as two: those elements that are chosen, and the others. Both need room for one element more than they get.
+void split(const std::int64_t* list, const bool* chosen, std::int64_t count, std::int64_t* yes, std::int64_t* no);
+
+// The empty cells of these ranks, both ascending, beside `count` occupied ones: cell number r + |{i : occupied[i] - i <= r}|.
+void empty_at(const std::int64_t* occupied, std::int64_t count, const std::int64_t* ranks, std::int64_t wanted,
+              std::int64_t* out);
 
 // out (as long as `place`): where `place` is true, the next of those elements of `source` that `stays`; elsewhere 0.
 // Without branches, which nobody could predict.

@@ -4,10 +4,6 @@
 
 #include "vec.h"
 
-#ifndef GOSSAMER_ISA
-#define GOSSAMER_ISA baseline
-#endif
-
 namespace gossamer {
 namespace GOSSAMER_ISA {
 namespace {
@@ -70,7 +66,7 @@ constexpr auto kOne = std::integral_constant<int, 1>();
 // Calls work(first, width) for [begin, end) in whole vectors and then single elements.
 template <class T, class Work>
 void by_vectors(std::int64_t begin, std::int64_t end, const Work& work) {
-  constexpr int W = kVectorBytes / int(sizeof(T));
+  constexpr int W = kLanes<T>;
   for (; begin + W <= end; begin += W) work(begin, std::integral_constant<int, W>());
   for (; begin < end; ++begin) work(begin, kOne);
 }
@@ -101,7 +97,7 @@ void forward(const SreluForward<T>& job, std::int64_t begin, std::int64_t end) {
 
 template <class T>
 void backward(const SreluBackward<T>& job, std::int64_t begin, std::int64_t end) {
-  constexpr int V = kVectorBytes / int(sizeof(T));
+  constexpr int V = kLanes<T>;
   const auto [outer, units, inner] = job.shape;
   if (inner == 1) {
     by_vectors<T>(begin, end, [&, outer = outer, units = units](std::int64_t unit, auto width) {

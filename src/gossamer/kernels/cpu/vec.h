@@ -8,6 +8,11 @@
 
 #include "types.h"
 
+// The namespace of what is compiled once for every instruction set.
+#ifndef GOSSAMER_ISA
+#define GOSSAMER_ISA baseline
+#endif
+
 namespace gossamer {
 
 // Internal linkage: every instruction set compiles its own, and the linker must not fold them into one.
@@ -23,6 +28,13 @@ constexpr int kVectorBytes = 16, kRegisters = 32;
 #else
 constexpr int kVectorBytes = 16, kRegisters = 16;
 #endif
+
+template <class T>
+constexpr int kLanes = kVectorBytes / int(sizeof(T));  // of a full vector
+
+// Vectors of the tile that a product works on. Of each, gather holds a sum; fuse holds a sum and a factor, beside the
+// values and inner products of four entries.
+constexpr int kGatherVectors = 8, kFuseVectors = kRegisters / 4;
 
 inline float widen(bfloat16 value) {
   std::uint32_t bits = std::uint32_t(value.bits) << 16;

@@ -84,7 +84,7 @@ PLANS: Mapping[str, Mapping[str, Plan]] = {
     },
     "full": {
         "madelon": Plan(epochs=100, seeds=5, learning_rate=0.1, dense_learning_rate=0.01, start="dense shape"),
-        "isolet": Plan(epochs=100, seeds=3, epsilon=18, controls=True),
+        "isolet": Plan(epochs=50, seeds=3, epsilon=18, controls=True),
         "coil20": Plan(epochs=60, seeds=3, controls=True),
         "basehock": _TEXT,
         "pcmac": _TEXT,
