@@ -21,13 +21,12 @@ COSINES = [0.1, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 0.2]  # products .03 −.1 0 .1 0 
 
 
 def evidence(cosines: list[float], weights: list[float] = WEIGHTS) -> Evidence:
-    cells = torch.arange(8)
-    layer = SparseLinear(4, 3, pattern=Pattern.from_cells(cells, 3, 4))
+    layer = SparseLinear(4, 3, pattern=Pattern.from_cells(torch.arange(8), 3, 4))
     with torch.no_grad():
         layer.values.copy_(torch.tensor(weights))
     layer.values.grad = torch.tensor([0.1, 4.0, 9.0, 1.0, 0.1, 1.0, 1.0, 0.0])
     matrix = torch.tensor([*cosines, 0, 0, 0, 0]).view(3, 4)
-    return Evidence("layer", layer, cells, torch.Generator().manual_seed(0), {Cosine(): Summed(matrix)})
+    return Evidence("layer", layer, torch.Generator().manual_seed(0), {Cosine(): Summed(matrix)})
 
 
 def dropped(rule: Drop, cosines: list[float] = COSINES) -> list[int]:

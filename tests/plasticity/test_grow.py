@@ -30,7 +30,7 @@ def evidence(scores: Tensor, seed: int = 0, block: int = 1 << 22) -> Evidence:
     rows, cols = scores.shape
     layer = SparseLinear(cols, rows, pattern=Pattern.from_cells(torch.zeros(1, dtype=torch.int64), rows, cols))
     generator = torch.Generator().manual_seed(seed)
-    return Evidence("layer", layer, layer.pattern.cells, generator, {COSINE: Summed(scores, block=block)})
+    return Evidence("layer", layer, generator, {COSINE: Summed(scores, block=block)})
 
 
 def grown(rule: Grow, scores: Tensor, kept: Tensor, died: Tensor, count: int, seed: int = 0) -> list[int]:
@@ -95,7 +95,7 @@ def test_added_are_at_least_as_alike_as_any_not_added() -> None:
     kept = torch.randperm(2000, generator=g)[:100].sort().values
     layer = SparseLinear(50, 40, pattern=Pattern.from_cells(kept, 40, 50))
     for block in (70, 1 << 22):
-        e = Evidence("layer", layer, kept, torch.Generator(), {COSINE: Factored(a, b, Score(), block=block)})
+        e = Evidence("layer", layer, torch.Generator(), {COSINE: Factored(a, b, Score(), block=block)})
         cells = grow.cosine()(e, kept, kept[:0], 300)
         scores = (a @ b.t()).abs().flatten()
         rest = torch.ones(2000, dtype=torch.bool)

@@ -88,7 +88,7 @@ def _sensitivity(e: Evidence) -> Tensor:
 
 
 def _chance(e: Evidence) -> Tensor:
-    return torch.rand(e.cells.shape, generator=e.generator, dtype=torch.float64).to(e.cells.device)
+    return torch.rand(e.values.shape, generator=e.generator, dtype=torch.float64).to(e.values.device)
 
 
 def _weakness(e: Evidence, spared: float) -> Tensor:

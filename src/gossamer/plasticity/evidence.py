@@ -45,9 +45,13 @@ class Evidence:
 
     name: str
     layer: SparseLayer
-    cells: Tensor  # (nnz) int64 ascending: the live cells before the step
     generator: torch.Generator  # its own for each (seed, layer, step)
     statistics: Mapping[Statistic, PairScores]
+
+    @property
+    def cells(self) -> Tensor:
+        """(nnz) int64, ascending: the live cells before the step; made anew each time, for they take much memory."""
+        return self.layer.pattern.cells
 
     @property
     def values(self) -> Tensor:

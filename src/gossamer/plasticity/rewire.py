@@ -164,7 +164,7 @@ class Rewire:
         }
         statistics = self._measure(chosen, tuple(dict.fromkeys(needs))) if chosen else {}
         return [
-            Evidence(name, layer, layer.pattern.cells, generator_for(self.seed, index, self.steps), statistics[name])
+            Evidence(name, layer, generator_for(self.seed, index, self.steps), statistics[name])
             for index, (name, layer) in enumerate(self.layers.items())
             if name in chosen
         ]
