@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <random>
 #include <thread>
 #include <vector>
@@ -13,12 +14,14 @@
 #include "joint.h"
 #include "pattern.h"
 #include "products.h"
+#include "srelu.h"
 
 using namespace gossamer;
 namespace gossamer::baseline {
 extern const Kernels kernels;
 extern const Layout layout;
 extern const JointKernels joint_kernels;
+extern const SreluKernelSet srelu_kernels;
 }  // namespace gossamer::baseline
 
 namespace {
@@ -185,6 +188,67 @@ void test_joint(const Joint<T, T>& kernel) {
   expect_near(dv, dv_wanted, "joint: weight gradient");
 }
 
+template <class T>
+void test_srelu(const SreluKernels<T>& kernel) {
+  const SreluShape shape{1 + below(4), 1 + below(40), below(2) ? 1 : 1 + below(40)};
+  const auto [outer, units, inner] = shape;
+  const std::int64_t count = outer * units * inner;
+  const auto x = numbers<T>(count), d = numbers<T>(count);
+  const auto t_l = numbers<T>(units), a_l = numbers<T>(units), t_r = numbers<T>(units), a_r = numbers<T>(units);
+  std::vector<double> y_wanted(count), dx_wanted(count), sums_wanted(4 * units, 0.0);
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::int64_t u = i / inner % units;
+    const double knee = double(t_l[u]) + std::fabs(double(t_r[u])), sign = t_r[u] < 0 ? -1 : 1;
+    const bool low = x[i] <= t_l[u], high = !low && x[i] >= T(t_l[u] + std::fabs(t_r[u]));
+    y_wanted[i] = low ? t_l[u] + double(a_l[u]) * (x[i] - t_l[u]) : high ? knee + a_r[u] * (x[i] - knee) : x[i];
+    dx_wanted[i] = d[i] * (low ? double(a_l[u]) : high ? double(a_r[u]) : 1.0);
+    sums_wanted[u] += d[i] * ((1.0 - a_l[u]) * low + (1.0 - a_r[u]) * high);
+    sums_wanted[units + u] += low ? double(d[i]) * (x[i] - t_l[u]) : 0.0;
+    sums_wanted[2 * units + u] += sign * d[i] * (1.0 - a_r[u]) * high;
+    sums_wanted[3 * units + u] += high ? d[i] * (x[i] - knee) : 0.0;
+  }
+  std::vector<T> y(count), dx(count), sums(4 * units);
+  const SreluPieces<T> pieces{t_l.data(), a_l.data(), t_r.data(), a_r.data()};
+  const SreluForward<T> forward{shape, pieces, x.data(), y.data()};
+  const SreluBackward<T> backward{shape,     pieces,       d.data(),     x.data(), dx.data(), sums.data(), sums.data() + units,
+                                  sums.data() + 2 * units, sums.data() + 3 * units};
+  threaded(units, [&](auto begin, auto end) { kernel.forward(forward, begin, end); });
+  threaded(units, [&](auto begin, auto end) { kernel.backward(backward, begin, end); });
+  expect_near(y, y_wanted, "srelu");
+  expect_near(dx, dx_wanted, "srelu: input gradient");
+  expect_near(sums, sums_wanted, "srelu: gradients of the pieces");
+}
+
+void test_lists() {
+  const auto p = random_pattern(1 + below(20), 1 + below(20));
+  std::vector<std::int64_t> cells(p.nnz()), empty, ranks, wanted;
+  cells_of(p.indptr.data(), p.indices.data(), p.rows, p.cols, cells.data());
+  std::vector<std::int32_t> indptr(p.rows + 1), indices(p.nnz());
+  csr_of(cells.data(), p.nnz(), p.rows, p.cols, indptr.data(), indices.data());
+  expect(indptr == p.indptr && indices == p.indices, "cells of a pattern, and its pattern again");
+
+  for (std::int64_t cell = 0; cell < p.rows * p.cols; ++cell) {
+    if (!std::binary_search(cells.begin(), cells.end(), cell)) empty.push_back(cell);
+  }
+  for (std::int64_t rank = 0; rank < std::int64_t(empty.size()); rank += 1 + below(4)) {
+    ranks.push_back(rank), wanted.push_back(empty[rank]);
+  }
+  std::vector<std::int64_t> found(ranks.size());
+  empty_at(cells.data(), p.nnz(), ranks.data(), std::int64_t(ranks.size()), found.data());
+  expect(found == wanted, "empty cells by rank");
+
+  const std::unique_ptr<bool[]> chosen(new bool[cells.size()]);
+  std::vector<std::int64_t> yes_wanted, no_wanted;
+  for (std::size_t i = 0; i < cells.size(); ++i) {
+    chosen[i] = below(2);
+    (chosen[i] ? yes_wanted : no_wanted).push_back(cells[i]);
+  }
+  std::vector<std::int64_t> yes(yes_wanted.size() + 1), no(no_wanted.size() + 1);
+  split(cells.data(), chosen.get(), p.nnz(), yes.data(), no.data());
+  yes.pop_back(), no.pop_back();
+  expect(yes == yes_wanted && no == no_wanted, "a list as two");
+}
+
 void test_layout(const Layout& layout) {
   const std::int64_t rows = 1 + below(50), cols = 1 + below(50), stride = cols + below(3);
   std::vector<std::uint32_t> from(rows * stride - (stride - cols)), to(rows * cols);
@@ -221,6 +285,9 @@ int main(int argc, char** argv) {
     test_products<double>(baseline::kernels.f64);
     test_joint<float>(baseline::joint_kernels.f32);
     test_joint<double>(baseline::joint_kernels.f64);
+    test_srelu<float>(baseline::srelu_kernels.f32);
+    test_srelu<double>(baseline::srelu_kernels.f64);
+    test_lists();
     test_layout(baseline::layout);
   }
   std::printf("%d rounds, %d failures\n", rounds, failures);
