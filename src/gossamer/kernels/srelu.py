@@ -34,8 +34,8 @@ def srelu(x: Tensor, t_l: Tensor, a_l: Tensor, t_r: Tensor, a_r: Tensor) -> Tens
         return torch.where(x <= t_l, t_l + a_l * (x - t_l), right)
     y = torch.empty_like(x)
     x, pieces = laid_out_as(y, x), _contiguous(pieces)
-    addresses = (tensor.data_ptr() for tensor in (x, *pieces, y))
-    _cpu.srelu_forward(_DTYPES[x.dtype], torch.get_num_threads(), *addresses, *rows_in_memory(y, y.dim() - 1))
+    numbers = (*(tensor.data_ptr() for tensor in (x, *pieces, y)), *rows_in_memory(y, y.dim() - 1))
+    _cpu.srelu_forward(_DTYPES[x.dtype], torch.get_num_threads(), *numbers)
     return y
 
 
@@ -46,8 +46,8 @@ def srelu_backward(d: Tensor, x: Tensor, t_l: Tensor, a_l: Tensor, t_r: Tensor, 
         return _backward(d, x, t_l, a_l, t_r, a_r)
     dx, sums = torch.empty_like(x), x.new_empty(4, x.shape[-1])
     d, x, pieces = laid_out_as(dx, d), laid_out_as(dx, x), _contiguous(pieces)
-    addresses = (tensor.data_ptr() for tensor in (d, x, *pieces, dx, sums))
-    _cpu.srelu_backward(_DTYPES[x.dtype], torch.get_num_threads(), *addresses, *rows_in_memory(dx, dx.dim() - 1))
+    numbers = (*(tensor.data_ptr() for tensor in (d, x, *pieces, dx, sums)), *rows_in_memory(dx, dx.dim() - 1))
+    _cpu.srelu_backward(_DTYPES[x.dtype], torch.get_num_threads(), *numbers)
     return dx, *sums
 
 
