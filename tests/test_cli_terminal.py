@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,12 @@ def test_three_lines_tell_how_far_it_is(screen: io.StringIO, monkeypatch: pytest
         )
         progress.measuring(JOBS[0])
         assert shown(progress)[0].endswith("measuring")
+
+
+@pytest.mark.parametrize(("count", "said"), [(1, "1 epoch in batches of 10"), (4, "4 epochs in batches of 10")])
+def test_the_plan_counts_epochs(count: int, said: str) -> None:
+    lines = terminal._plan(RunFolder(Path("runs/wine-1")), replace(OPTIONS, epochs=count), data.load("wine"))
+    assert lines[2].startswith(said)
 
 
 def test_a_finished_network_leaves_a_line(screen: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:

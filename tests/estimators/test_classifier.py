@@ -456,7 +456,12 @@ else:
         ({"rewire": (1, 2)}, "or a pair of rules"),
         ({"rewire": (gs.drop.magnitude(0.1), gs.grow.uniform()), "fraction": 0.2}, "fraction must be None"),
         ({"fraction": 1.0}, "fraction"),
-        ({"max_epochs": 0}, "epochs"),
+        ({"max_epochs": 0}, "^max_epochs must be a whole number of at least 1, got 0"),
+        ({"rewire": 3}, "or a pair of rules"),
+        ({"n_jobs": "all"}, "n_jobs must be None or a whole number other than 0, got 'all'"),
+        ({"n_jobs": 0}, "n_jobs must be None or a whole number other than 0, got 0"),
+        ({"class_weight": {0: -2.0}}, r"class_weight must hold finite numbers of at least 0, got \{0: -2.0\}"),
+        ({"class_weight": {0: np.inf}}, "class_weight must hold finite numbers of at least 0"),
         ({"batch_size": 0.5}, "batch_size"),
         ({"optimizer": "lion"}, "optimizer must be one of 'adam', 'adamw', 'sgd'"),
         ({"learning_rate": 0}, "learning_rate"),
@@ -476,6 +481,9 @@ def test_samples_that_can_not_be_used() -> None:
     x, y = blobs(30)
     with pytest.raises(ValueError, match="NaN"):
         small().fit(np.where(x > 2, np.nan, x), y)
+    for form in (np.asarray, sp.csr_array):
+        with pytest.raises(InputError, match=r"X must be numbers whose squares are finite .* column 0"):
+            small().fit(form(x * 1e200), y)
     with pytest.raises(ValueError, match="zero"):
         small().fit(x, y, sample_weight=np.zeros(30))
     with pytest.raises(ValueError, match="NaN, infinite or negative"):

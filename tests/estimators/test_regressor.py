@@ -87,3 +87,5 @@ def test_targets_that_can_not_be_used() -> None:
         small().fit(x, np.where(y > 1000, np.nan, y))
     with pytest.raises(ValueError, match="could not convert"):
         small().fit(x, np.array(["a"] * 300, dtype=object))
+    with pytest.raises(InputError, match="y must be numbers whose squares are finite"):
+        small().fit(x, y * 1e300)

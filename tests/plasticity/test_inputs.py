@@ -88,7 +88,7 @@ def test_without_inputs_the_last_training_batches_are_used() -> None:
     net.train()
     rewire.step()
     assert [layer.pattern.cells.tolist() for layer in rewire.layers.values()] == rewired(x[20:])
-    with pytest.raises(InputError, match="at least one batch"):
+    with pytest.raises(InputError, match="at least one sample"):
         Rewire(net_of_two(), grow=grow.cosine()).step()
 
 
@@ -141,7 +141,11 @@ def test_a_run_resumed_in_the_middle_of_an_epoch_is_the_same_run() -> None:
 def test_mistakes_are_named() -> None:
     with pytest.raises(InputError, match="inputs must give tensors"):
         rewired([["text"]])
-    with pytest.raises(InputError, match="at least one batch"):
-        rewired([])
+    for nothing in ([], data()[:0], [data()[:0]]):
+        with pytest.raises(InputError, match="at least one sample"):
+            rewired(nothing)
+    for foreign in (5, torch.tensor(1.0)):
+        with pytest.raises(InputError, match="inputs must be a tensor"):
+            rewired(foreign)
     with pytest.raises(InputError, match="samples"):
         rewired(data(), samples=0)

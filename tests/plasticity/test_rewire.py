@@ -408,12 +408,22 @@ def test_mistakes_are_named() -> None:
         Rewire(net, torch.optim.SGD(small_net().parameters(), lr=0.1))
     with pytest.raises(InputError, match=r"fraction must be in \[0, 1\], got 1.5"):
         drop.signed_magnitude(1.5)
+    with pytest.raises(InputError, match=r"drop must be a rule of gossamer.drop, .*, got 'SET'"):
+        Rewire(net, drop="SET")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"grow must be a rule of gossamer.grow, .*, got 0.3"):
+        Rewire(net, grow=0.3)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="new_links must be one of"):
         Rewire(net, new_links="ones")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="lacks"):
         Rewire(net).load_state_dict({"seed": 0})
     with pytest.raises(InputError, match="must be one that has been rewired"):
         Rewire(net).core_degrees("0")
+
+
+def test_a_change_is_shown_by_its_counts() -> None:
+    change = Rewire(small_net(), drop=drop.magnitude(0.5)).step()[0]
+    moved = len(change.died)
+    assert repr(change) == f"LayerChange(layer='0', step=0, nnz={change.nnz}, {moved} died, {moved} born)"
 
 
 def test_nan_weights_are_refused_before_anything_changes() -> None:

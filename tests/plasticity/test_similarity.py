@@ -256,8 +256,10 @@ def test_arguments_by_name_and_in_order() -> None:
 
 def test_mistakes_are_named() -> None:
     net = mlp()
-    with pytest.raises(InputError, match="at least one batch"):
+    with pytest.raises(InputError, match="at least one sample"):
         measured(net, Cosine())
+    with pytest.raises(InputError, match="at least one sample"):
+        measured(net, Cosine(), samples(40, 6)[:0])
     with pytest.raises(InputError, match="activity must be one of"):
         Cosine("during")  # type: ignore[arg-type]
     layers = {"used": sparse(3, 2), "idle": sparse(3, 2)}

@@ -168,6 +168,13 @@ def test_verdict_follows_the_sign_where_it_is_sure(gain: float, verdict: str) ->
     assert claim.verdict == verdict
 
 
+@pytest.mark.parametrize(("count", "said"), [(1, "With 1 data set p is at least 1 "), (2, "With 2 data sets p is ")])
+def test_few_data_sets_are_said_to_be_few(count: int, said: str) -> None:
+    plans = {f"d{i}": SMALL for i in range(count)}
+    records = [fake(d, v, s, 0.8) for d in plans for v in ("SET", "CoDASET") for s in range(2)]
+    assert said in verdicts._against(plans, records, ("CoDASET",), "SET", "It is better.").evidence
+
+
 @pytest.mark.parametrize(
     ("by_chance", "by_largest", "verdict"),
     [(0.5, 0.12, "holds"), (0.89, 0.12, "does not hold"), (0.5, 0.4, "does not hold")],

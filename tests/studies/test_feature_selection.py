@@ -54,6 +54,8 @@ def test_one_data_set_and_one_division_are_enough(tmp_path: Path, monkeypatch: p
     found = feature_selection.run("quick", tmp_path, seeds=1, data=("wine",))
     assert [figure.name for figure in found.figures] == ["curves"]
     assert all(claim.verdict == "undecided" for claim in found.claims)
+    assert all("of 1 data set," in claim.evidence and "With 1 data set p" in claim.evidence for claim in found.claims)
+    assert "data sets" not in found.summary
 
 
 def test_counts_beyond_the_features_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,3 +121,17 @@ def test_rank_diagram_names_every_method() -> None:
     drawn = figures.ranks(["A", "B", "C"], [2.5, 1.0, 2.5], 0.7, "Ranks")
     assert drawn.count("<!-- ") >= 3  # text as outlines, with the text in a comment
     assert all(f"<!-- {name} " in drawn for name in ("A  2.50", "B  1.00", "C  2.50"))
+
+
+@pytest.mark.parametrize("width", [2.0, 3.5, 8.0])
+def test_a_legend_takes_no_more_room_than_there_is(width: float) -> None:
+    pytest.importorskip("matplotlib")
+    with figures.canvas(width, 3) as figure:
+        panel = figure.add_subplot()
+        handles = [panel.plot([0, 1])[0] for _ in range(6)]
+        figures.legend(figure, handles, [f"variant {i}" for i in range(6)], 6)
+        figure.draw_without_rendering()
+        box = figure.legends[0].get_window_extent()
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.width
+        assert len(figure.legends) == 1

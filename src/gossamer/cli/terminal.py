@@ -143,13 +143,14 @@ def _plan(folder: RunFolder, options: Options, data: Dataset) -> list[str]:
     wired = f"density {options.density_for(len(data.features)):.4g} ({options.allocate})"
     wired = wired if options.epsilon is None else f"epsilon {options.epsilon:g}, {wired}"
     rewire = "no rewiring" if options.rewire == "none" else f"{options.rewire} moving {options.fraction:g} an epoch"
+    epochs = f"{options.epochs} epoch{'s' * (options.epochs > 1)}"
     seeds = f"{options.seeds} seed{'s' * (options.seeds > 1)}"
     twin = ", each with its dense twin (ReLU)" if options.twin else ""
     return [
         f"{data.name}: {train} rows to train on, {validation} to validate, {test} to test; "
         f"{words.count(len(data.features))} features, {len(data.classes)} classes",
         f"{sizes}, {wired}, output {output}, {options.activity}, {rewire}",
-        f"{options.epochs} epochs in batches of {options.batch_size}, {options.optimizer} at {options.learning_rate:g} "
+        f"{epochs} in batches of {options.batch_size}, {options.optimizer} at {options.learning_rate:g} "
         f"({options.schedule}), {seeds}{twin}, "
         f"{options.device} with {options.threads} thread{'s' * (options.threads > 1)}",
         f"into {folder.path}",

@@ -46,7 +46,8 @@ def reading(path: Path, form: str) -> Iterator[None]:
     except InputError:
         raise
     except _DAMAGE as error:
-        raise InputError(f"{path} must be a whole {form} file, got one that is cut or damaged: {error}") from error
+        reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
+        raise InputError(f"{path} must be a whole {form} file, got one that is cut or damaged: {reason}") from error
 
 
 def check_file(path: Path) -> None:

@@ -95,7 +95,7 @@ class Arguments(BaseEstimator):  # type: ignore[misc]
         given = {name: getattr(self, name) for name in _SAME} | {
             "hidden": hidden,
             "rewire": self._rule_name(),
-            "epochs": self.max_epochs,
+            "epochs": None if self.max_epochs is None else check_count("max_epochs", self.max_epochs, low=1),
             "patience": self.patience if self.early_stopping else None,
         }
         return Recipe(**completed({name: _plain(value) for name, value in given.items()}, samples, features))
@@ -110,7 +110,7 @@ class Arguments(BaseEstimator):  # type: ignore[misc]
         """A pair of rules as arguments of `Rewire`; None for a rule that has a name."""
         if self.rewire is None or isinstance(self.rewire, str | Preset):
             return None
-        pair = tuple(self.rewire)
+        pair = tuple(self.rewire) if isinstance(self.rewire, Sequence) else ()
         if len(pair) != 2 or not isinstance(pair[0], Drop) or not isinstance(pair[1], Grow | Sequential):
             raise InputError(
                 f"rewire must be one of {', '.join(map(repr, REWIRINGS))} or a pair of rules of gossamer.drop and "

@@ -177,6 +177,8 @@ class SparseClassifier(ClassifierMixin, SparseEstimator):  # type: ignore[misc]
         if self.class_weight is None:
             return weight
         by_class: NDArray[np.float64] = compute_sample_weight(self.class_weight, dense(y))
+        if not (by_class >= 0).all() or not np.isfinite(by_class).all():
+            raise InputError(f"class_weight must hold finite numbers of at least 0, got {self.class_weight!r}")
         return by_class if weight is None else weight * by_class
 
     def _learn_targets(self, y: Targets, weight: NDArray[np.float64] | None) -> None:

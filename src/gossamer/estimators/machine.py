@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from numbers import Integral
 
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
+from gossamer.errors import InputError
 from gossamer.training import Epoch
 from gossamer.training.autoencoder import Pass
 
@@ -33,6 +35,8 @@ def threads(n_jobs: int | None) -> Iterator[None]:
     """
     from joblib import effective_n_jobs
 
+    if n_jobs is not None and (not isinstance(n_jobs, Integral) or n_jobs == 0):
+        raise InputError(f"n_jobs must be None or a whole number other than 0, got {n_jobs!r}")
     before = torch.get_num_threads()
     wanted = before if n_jobs is None else effective_n_jobs(n_jobs)
     if os.getpid() != _IMPORTED_BY:

@@ -43,7 +43,10 @@ class SparseRegressor(RegressorMixin, SparseEstimator):  # type: ignore[misc]
         numbers = self._numbers(y)
         self._flat = y.ndim == 1
         self._mean = np.average(numbers, axis=0, weights=weight)
-        std = np.sqrt(np.average((numbers - self._mean) ** 2, axis=0, weights=weight))
+        with np.errstate(over="ignore", invalid="ignore"):
+            std = np.sqrt(np.average((numbers - self._mean) ** 2, axis=0, weights=weight))
+        if not np.isfinite(std).all():
+            raise InputError(f"y must be numbers whose squares are finite, got {np.abs(numbers).max():g}")
         # Rounding leaves a constant like 0.1 a tiny standard deviation: compare the values themselves.
         self._std = np.where(numbers.max(axis=0) > numbers.min(axis=0), std, 1.0)
 

@@ -12,6 +12,7 @@ from scipy.sparse import issparse
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from gossamer.errors import InputError
 from gossamer.training.samples import SparseRows
 
 __all__ = ["Matrix", "Scaling", "dense"]
@@ -43,14 +44,16 @@ class Scaling:
     def learn(cls, X: Matrix, weight: NDArray[np.float64] | None) -> Scaling:
         """From the rows of ``X``, each of which counts ``weight`` times."""
         if not issparse(X):
-            scaler = StandardScaler().fit(X, sample_weight=weight)
-            return cls(scaler.mean_, scaler.scale_)
+            with np.errstate(over="ignore", invalid="ignore"):
+                scaler = StandardScaler().fit(X, sample_weight=weight)
+            return cls(scaler.mean_, _finite(scaler.scale_))
         matrix: Any = X
         counts = np.ones(matrix.shape[0]) if weight is None else weight
         counts = np.repeat(counts, np.diff(matrix.indptr)) * (matrix.data != 0)
-        squares = counts * matrix.data.astype(np.float64) ** 2
+        with np.errstate(over="ignore"):
+            squares = counts * matrix.data.astype(np.float64) ** 2
         live, total = (np.bincount(matrix.indices, each, minlength=matrix.shape[1]) for each in (counts, squares))
-        return cls(None, np.sqrt(np.divide(total, live, out=np.ones_like(total), where=total > 0)))
+        return cls(None, _finite(np.sqrt(np.divide(total, live, out=np.ones_like(total), where=total > 0))))
 
     def rows(self, X: Matrix, dtype: torch.dtype, device: torch.device) -> Tensor | SparseRows:
         """``X`` scaled, as a network reads it: a copy, dense or sparse as ``X`` is."""
@@ -70,3 +73,12 @@ class Scaling:
                 part = part - self.mean
             out[start : start + size] = part if self.scale is None else part / self.scale
         return torch.from_numpy(out).to(device)
+
+
+def _finite(scale: NDArray[np.float64]) -> NDArray[np.float64]:
+    if not np.isfinite(scale).all():
+        column = int(np.flatnonzero(~np.isfinite(scale))[0])
+        raise InputError(
+            f"X must be numbers whose squares are finite to be standardised, got larger ones in column {column}"
+        )
+    return scale

@@ -15,7 +15,7 @@ from gossamer.kernels import follow, merge
 __all__ = ["LayerChange", "carry_", "check_held"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LayerChange:
     """What one step has done to one layer.
 
@@ -31,6 +31,10 @@ class LayerChange:
     died: Tensor
     born: Tensor
     core_degrees: Tensor
+
+    def __repr__(self) -> str:
+        died, born = self.died.numel(), self.born.numel()
+        return f"LayerChange(layer={self.layer!r}, step={self.step}, nnz={self.nnz}, {died} died, {born} born)"
 
 
 def check_held(optimizer: torch.optim.Optimizer, layers: Iterable[tuple[str, SparseLayer]]) -> None:

@@ -48,6 +48,8 @@ def calls_of(inputs: Inputs, device: torch.device, samples: int, generator: torc
     each batch is a tensor, a tuple or list whose first element is one (as a DataLoader gives), or a mapping of keyword
     arguments.
     """
+    if not isinstance(inputs, Iterable) or (isinstance(inputs, Tensor) and not inputs.dim()):
+        raise InputError(f"inputs must be a tensor (samples, …) or an iterable of batches, got {inputs!r}")
     if isinstance(inputs, Tensor):
         if samples < len(inputs):
             inputs = inputs[sample_cells(len(inputs), samples, generator).to(inputs.device)]

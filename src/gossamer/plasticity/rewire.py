@@ -96,6 +96,10 @@ class Rewire:
         self.net, self.optimizer, self.inputs, self.group = bare(net), optimizer, inputs, group
         self.drop = drops.signed_magnitude(0.3) if drop is None else drop
         self.grow = grows.uniform() if grow is None else grow
+        if not isinstance(self.drop, Drop):
+            raise InputError(f"drop must be a rule of gossamer.drop, such as drop.magnitude(0.3), got {drop!r}")
+        if not isinstance(self.grow, Grow | Sequential):
+            raise InputError(f"grow must be a rule of gossamer.grow, such as grow.uniform(), got {grow!r}")
         self.seed = check_count("seed", seed)
         self.new_links = check_choice("new_links", new_links, ("zero", "he", "xavier", "normal"))
         self.regrown = check_choice("regrown", regrown, ("new", "keeps"))

@@ -194,9 +194,10 @@ def measure_cosines(
     }
     names: dict[nn.Module, str] = {layer: name for name, layer in layers.items()}
     reached: set[str] = set()
-    flow, batch_count = None, 0
+    flow, samples = None, 0
     for calls, y, end in _passes(net, batches):
-        flow, batch_count = flow or _Flow.of(calls, end), batch_count + 1
+        flow = flow or _Flow.of(calls, end)
+        samples += max((len(call.x) for call in calls), default=1)
         if flow.layers != [call.layer for call in calls]:
             raise InputError("net must call the same layers in the same order for every batch of inputs")
         for index, call in enumerate(calls):
@@ -209,9 +210,9 @@ def measure_cosines(
                     for z_part, u_part in parts:
                         sums[name, activity].add(z_part.t(), u_part.t())
     device = next(iter(layers.values())).values.device
-    if not sum_over_ranks_(torch.tensor(batch_count, device=device), group):
-        raise InputError("inputs must give at least one batch, got none")
-    if batch_count and (missed := [name for name in layers if name not in reached]):
+    if not sum_over_ranks_(torch.tensor(samples, device=device), group):
+        raise InputError("inputs (without them, training) must give at least one sample, got none")
+    if samples and (missed := [name for name in layers if name not in reached]):
         raise InputError(f"net must use every layer that is rewired, and did not use {', '.join(map(repr, missed))}")
     out: dict[str, dict[Statistic, PairScores]] = {name: {} for name in layers}
     for (name, activity), gathered in sums.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "INK", "MARKERS", "SOFT", "canvas", "log_ticks", "plain", "png", "ranks", "svg"]
+__all__ = ["COLOURS", "INK", "MARKERS", "SOFT", "canvas", "legend", "log_ticks", "plain", "png", "ranks", "svg"]
 
 # Colours of Okabe and Ito, which remain distinct in all common forms of colour blindness; markers tell them apart too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666", "#000000", "#8C6D31", "#7B4FA0")
@@ -75,6 +76,16 @@ def png(figure: Figure, dpi: int = 150) -> bytes:
     picture = Image.open(file).convert("RGB").quantize(64, dither=Image.Dither.NONE)
     picture.save(small, format="png", optimize=True)
     return small.getvalue()
+
+
+def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str], columns: int) -> None:
+    """Above all panels, in at most so many columns: fewer, of equal length, where the figure is too narrow for them."""
+    for rows in range(math.ceil(len(labels) / columns), len(labels) + 1):
+        ncols = math.ceil(len(labels) / rows)
+        drawn = figure.legend(handles, labels, loc="outside upper center", ncols=ncols)
+        if ncols == 1 or drawn.get_window_extent().width <= figure.bbox.width:
+            return
+        drawn.remove()
 
 
 def plain(axes: Axes) -> None:

@@ -200,10 +200,8 @@ class RunFolder:
         return self._checkpoints / f"{job.network}-{job.seed}.pt"
 
     def _damaged(self, path: Path, error: Exception) -> InputError:
-        return InputError(
-            f"{path} is damaged ({str(error).splitlines()[0] if str(error) else type(error).__name__}). "
-            f"Remove it to train this network again from its start"
-        )
+        reason = (str(error) or type(error).__name__).splitlines()[0].partition(". ")[0].rstrip(".")
+        return InputError(f"{path} is damaged ({reason}). Remove it to train this network again from its start")
 
 
 def _line(job: Job, epoch: Epoch) -> str:

@@ -79,7 +79,7 @@ def _size(names: Sequence[str]) -> tuple[float, float]:
 
 def _legend(figure: Canvas, panel: Axes, columns: int = 6) -> None:
     handles, labels = panel.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=min(columns, len(labels)))
+    figures.legend(figure, handles, labels, columns)
 
 
 def _curves(plans: Mapping[str, Plan], records: Sequence[Record]) -> Figure:
@@ -219,12 +219,7 @@ def _spread(datasets: Sequence[str], records: Sequence[Record]) -> Figure:
         ]
         from matplotlib.lines import Line2D
 
-        figure.legend(
-            [Line2D([], [], **style) for style, _ in handles],
-            [name for _, name in handles],
-            loc="outside upper center",
-            ncols=3,
-        )
+        figures.legend(figure, [Line2D([], [], **style) for style, _ in handles], [name for _, name in handles], 3)
         return Figure(
             "degrees",
             figures.svg(figure, "How the inputs' degrees spread"),

@@ -73,7 +73,8 @@ def _against(
         "undecided" if 2 * max(holds, fails) <= len(variants) else "holds" if holds > fails else "does not hold"
     )
     least = 2.0 ** (1 - len(plans))
-    limit = f". With {len(plans)} data sets p is at least {least:g} before adjustment" if least > 0.05 else ""
+    sets = f"{len(plans)} data set{'s' * (len(plans) > 1)}"
+    limit = f". With {sets} p is at least {least:g} before adjustment" if least > 0.05 else ""
     evidence = "; ".join(
         f"{variant} {text.points(gain.mean)}, better on {gain.won} and worse on {gain.lost} of {len(plans)}, "
         f"{text.p_value(gain.p)}"

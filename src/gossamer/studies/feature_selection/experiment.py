@@ -59,7 +59,7 @@ _TINY = Plan(seeds=5, network={"batch_size": 10, "learning_rate": 0.01, "max_epo
 
 PLANS: Mapping[str, Mapping[str, Plan]] = {
     "quick": {"digits": _QUICK, _MADE: _QUICK, "breast_cancer": _QUICK},
-    "full": {name: Plan(seeds=5) for name in ("madelon", "isolet", "coil20", "basehock", "pcmac")}
+    "full": {name: Plan(seeds=3) for name in ("madelon", "isolet", "coil20", "basehock", "pcmac")}
     | dict.fromkeys(("allaml", "glioma", "arcene"), _TINY),
 }
 

@@ -213,7 +213,7 @@ def _curves(plans: Mapping[str, Plan], records: Sequence[Record]) -> Figure:
             panel.set_xlabel("features selected")
         grid[0, 0].set_ylabel("test accuracy, %")
         handles, labels = grid[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=4)
+        drawing.legend(figure, handles, labels, 4)
         return Figure(
             "curves",
             drawing.svg(figure, "Test accuracy by number of features"),
@@ -231,8 +231,9 @@ def summary(plans: Mapping[str, Plan], records: Sequence[Record]) -> str:
     wins = {s: [d for d, best in winners.items() if best == s] for s in SELECTORS}
     listed = "; ".join(f"{selector} on {', '.join(datasets)}" for selector, datasets in wins.items() if datasets)
     means = {s: float(np.mean([_mean(records, d, s) for d in plans])) for s in SELECTORS}
+    place = f"Over all {len(plans)} data sets" if len(plans) > 1 else "There"
     return (
-        f"Best by mean accuracy: {listed}. Over all {len(plans)} data sets CoDACoRSET reaches "
+        f"Best by mean accuracy: {listed}. {place} CoDACoRSET reaches "
         f"{text.percent(means['CoDACoRSET'])}, QuickSelection {text.percent(means['QuickSelection'])}, tree importance "
         f"{text.percent(means['trees'])}, features drawn by chance {text.percent(means['random'])}."
     )
@@ -253,13 +254,14 @@ def claims(plans: Mapping[str, Plan], records: Sequence[Record]) -> list[Claim]:
     means = {s: [_mean(records, dataset, s) for dataset in plans] for s in SELECTORS}
     compared = gains({statement: (means[first], means[second]) for first, second, statement in _QUESTIONS})
     least = 2.0 ** (1 - len(plans))
-    limit = f" With {len(plans)} data sets p is at least {least:g} before adjustment." if least > 0.05 else ""
+    sets = f"{len(plans)} data set{'s' * (len(plans) > 1)}"
+    limit = f" With {sets} p is at least {least:g} before adjustment." if least > 0.05 else ""
     found = [
         Claim(
             statement,
             judged(gain.mean, gain.p),
-            f"{text.points(gain.mean)} on average, better on {gain.won} and worse on {gain.lost} of {len(plans)} data "
-            f"sets, {text.p_value(gain.p)} (Wilcoxon, adjusted by Holm).{limit}",
+            f"{text.points(gain.mean)} on average, better on {gain.won} and worse on {gain.lost} of {sets}, "
+            f"{text.p_value(gain.p)} (Wilcoxon, adjusted by Holm).{limit}",
         )
         for statement, gain in compared.items()
     ]
