@@ -408,6 +408,12 @@ def test_mistakes_are_named() -> None:
         Rewire(net, torch.optim.SGD(small_net().parameters(), lr=0.1))
     with pytest.raises(InputError, match=r"fraction must be in \[0, 1\], got 1.5"):
         drop.signed_magnitude(1.5)
+    with pytest.raises(InputError, match="net must be a module, got None"):
+        Rewire(None)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"optimizer must be one of torch.optim or None, got 'adam'"):
+        Rewire(net, "adam")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"where must be a function .*, got '0'"):
+        Rewire(net, where="0")  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"drop must be a rule of gossamer.drop, .*, got 'SET'"):
         Rewire(net, drop="SET")  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"grow must be a rule of gossamer.grow, .*, got 0.3"):

@@ -96,6 +96,12 @@ class Rewire:
         self.net, self.optimizer, self.inputs, self.group = bare(net), optimizer, inputs, group
         self.drop = drops.signed_magnitude(0.3) if drop is None else drop
         self.grow = grows.uniform() if grow is None else grow
+        if not isinstance(self.net, nn.Module):
+            raise InputError(f"net must be a module, got {net!r}")
+        if not (optimizer is None or isinstance(optimizer, torch.optim.Optimizer)):
+            raise InputError(f"optimizer must be one of torch.optim or None, got {optimizer!r}")
+        if not (where is None or callable(where)):
+            raise InputError(f"where must be a function (name, layer) -> bool or None, got {where!r}")
         if not isinstance(self.drop, Drop):
             raise InputError(f"drop must be a rule of gossamer.drop, such as drop.magnitude(0.3), got {drop!r}")
         if not isinstance(self.grow, Grow | Sequential):
