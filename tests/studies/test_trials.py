@@ -138,9 +138,10 @@ def test_where_filters_records(tmp_path: Path) -> None:
 
 
 SCRIPT = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from gossamer.studies import trials
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
 def slow(trial):
     if trial.seed == 2:
         print("ready", flush=True)
