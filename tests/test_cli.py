@@ -334,6 +334,18 @@ def test_predict_says_when_rows_are_not_new(run: Path, table: Path, capsys: pyte
     assert "trained on" in capsys.readouterr().err
 
 
+def test_predict_tells_of_categories_that_training_had_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old, new = tmp_path / "old.csv", tmp_path / "new.csv"
+    old.write_text("city,kind\n" + "".join(f"{('Ulm', 'Jena')[i % 2]},{'ab'[i % 2]}\n" for i in range(40)))
+    new.write_text("city\nUlm\nAtlantis\nJena\n")
+    path = tmp_path / "run"
+    words = [f"--out={path}", "--quiet", "--no-report", "--no-twin", *SMALL]
+    assert main(["train", str(old), "--target=kind", *words]) == 0
+    capsys.readouterr()
+    assert main(["predict", str(path), str(new)]) == 0
+    assert "city: 1 of 3 rows hold nothing that training had" in capsys.readouterr().err
+
+
 def test_predict_by_name_takes_the_rows_kept_for_testing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "run"
     assert main(["train", "wine", f"--out={path}", "--json", "--no-report", *SMALL]) == 0

@@ -79,7 +79,10 @@ def test_categories_become_one_column_each() -> None:
 
 def test_unknown_category_is_all_zeros() -> None:
     fitted = Preprocessing.fit(frame(c=["a", "b"]))
-    assert fitted.transform(frame(c=["z", None, "b"])).tolist() == [[0, 0], [0, 0], [0, 1]]
+    x = fitted.transform(frame(c=["z", None, "b"]))
+    assert x.tolist() == [[0, 0], [0, 0], [0, 1]]
+    assert fitted.unseen(x) == {"c": 2}
+    assert fitted.unseen(x[2:]) == fitted.unseen(x[:0]) == {}
 
 
 def test_missing_is_a_category_where_training_has_it() -> None:

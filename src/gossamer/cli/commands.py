@@ -119,6 +119,10 @@ def predict(arguments: argparse.Namespace) -> None:
     else:
         x, labels = data_room.read_features(arguments.data, file.preprocessing)
         y = labels if labels is not None else None  # type: ignore[assignment]
+        for column, count in file.preprocessing.unseen(x).items():
+            notes.append(
+                f"{column}: {count} of {len(x)} rows hold nothing that training had, which counts as none of its values"
+            )
         if Path(arguments.data).expanduser().resolve() == Path(file.data):
             notes.append("this is the file that the run was trained on: most of these rows are not new to it")
     probabilities = _probabilities(file.model, x)

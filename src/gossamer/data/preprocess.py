@@ -128,11 +128,8 @@ class Preprocessing:
         picked = np.arange(len(raw), dtype=np.int64) if rows is None else rows
         if self.kind == "scale":
             return self._scaled(raw, picked)
-        start, width = {}, 0
-        for name in self.columns:
-            start[name] = width
-            width += len(self.categories[name]) if name in self.categories else name not in self.dropped
-        x = np.zeros((len(picked), width), dtype=np.float32)
+        start = self._starts()
+        x = np.zeros((len(picked), len(self.features)), dtype=np.float32)
         at = 0
         for names, block in numbers(raw, self.columns, self.numeric, picked, self.kind):
             here = slice(at, at + len(names))
@@ -156,6 +153,23 @@ class Preprocessing:
             known = np.flatnonzero(codes >= 0)
             x[known, start[name] + codes[known]] = 1
         return x
+
+    def unseen(self, x: NDArray[np.float32]) -> dict[str, int]:
+        """For each column of categories, how many of the transformed rows ``x`` hold none that training had."""
+        start, found = self._starts(), {}
+        for name, texts in self.categories.items():
+            rows = int((x[:, start[name] : start[name] + len(texts)] == 0).all(axis=1).sum())
+            if rows:
+                found[name] = rows
+        return found
+
+    def _starts(self) -> dict[str, int]:
+        """The first feature of each column."""
+        start, width = {}, 0
+        for name in self.columns:
+            start[name] = width
+            width += len(self.categories[name]) if name in self.categories else name not in self.dropped
+        return start
 
     def _check(self, raw: RawTable) -> None:
         if isinstance(raw, np.ndarray):
