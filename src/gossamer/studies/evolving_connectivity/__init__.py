@@ -98,7 +98,7 @@ def _departures(preset: str, jobs: int) -> list[str]:
         notes.append("Small networks, ε = 5, learning rate 0.05 and few epochs, so that all is done in minutes.")
     else:
         notes += [
-            "Epochs are as many as an hour affords: 100 on Madelon and Isolet, fewer elsewhere.",
+            "Epochs are as many as we had time for: 100 on Madelon, 15 to 60 elsewhere.",
             "Isolet here has 1560 rows, not 7797; its ε is 18, which keeps the weights below 5 % of the dense ones.",
             "Fashion-MNIST has hidden layers of 1000 instead of 200, and cosines are measured on 10,000 of its "
             "training rows, drawn anew each epoch.",

@@ -26,7 +26,7 @@ CLAIM = (
 )
 PRESETS = {
     "quick": "digits, breast_cancer and made-up data like Madelon, 5 divisions; two minutes",
-    "full": "eight data sets, 5 divisions; under half an hour with --jobs 2 on two cores; needs GOSSAMER_DATA",
+    "full": "eight data sets, 3 or 5 divisions; under half an hour with --jobs 2 on two cores; needs GOSSAMER_DATA",
 }
 
 
