@@ -40,6 +40,19 @@ def sparse_linear(
     return flat.reshape(*x.shape[:-1], structure.shape[0])
 
 
+def _may_read_less(x: Tensor, values: Tensor) -> bool:
+    """Whether live inputs alone could be read: on the CPU, outside compilers and autocast."""
+    return (
+        x.dim() == 2
+        and x.is_cpu
+        and values.dtype in _COMPILED
+        and not torch.compiler.is_compiling()
+        and not torch.is_autocast_enabled("cpu")
+        and type(x) is Tensor
+        and not kernels.transformed()
+    )
+
+
 class SparseLinear(SparseLayer):
     """y = x Wᵀ + b with a W of which only the live connections exist.
 
@@ -76,36 +89,24 @@ class SparseLinear(SparseLayer):
         super().__init__(in_features, out_features, density, bias, pattern, generator, device, dtype)
 
     def forward(self, x: Tensor | Code) -> Tensor:
-        structure = self._structure
+        structure, values = self._structure, self.values
         reading = not (self.training or torch.is_grad_enabled())
         if isinstance(x, Code):
-            ordered = self._column_values(structure) if reading else None
-            return kernels.joint(self.values, structure, x, self.bias, self._relu, ordered)
-        if reading and self._may_read_less(x):
-            y = kernels.joint_if_sparse(self._column_values(structure), structure, x, self.bias, self._relu)
+            ordered = self._column_values(values, structure) if reading else None
+            return kernels.joint(values, structure, x, self.bias, self._relu, ordered)
+        if reading and _may_read_less(x, values):
+            y = kernels.joint_if_sparse(self._column_values(values, structure), structure, x, self.bias, self._relu)
             if y is not None:
                 return y
-        return sparse_linear(x, self.values, structure, self.bias, relu=self._relu)
+        return sparse_linear(x, values, structure, self.bias, relu=self._relu)
 
-    def _may_read_less(self, x: Tensor) -> bool:
-        """Whether live inputs alone could be read: on the CPU, outside compilers and autocast."""
-        return (
-            x.dim() == 2
-            and x.device.type == "cpu"
-            and self.values.dtype in _COMPILED
-            and not torch.compiler.is_compiling()
-            and not torch.is_autocast_enabled("cpu")
-            and type(x) is Tensor
-            and not kernels.transformed()
-        )
-
-    def _column_values(self, structure: Structure) -> Tensor:
+    def _column_values(self, values: Tensor, structure: Structure) -> Tensor:
         """The weights in column order, kept in evaluation mode until the weights or the pattern change.
 
         One weight changed through ``values.data`` in evaluation mode may go unnoticed: call `train` or `eval` after.
         """
         kernels.verify(structure)
-        values, where = self.values, structure.t_indices
+        where = structure.t_indices
         if values.is_inference():  # such tensors count no versions
             return kernels.column_order(values, structure).values
         state = (values.data_ptr(), values._version, values.numel(), where._version)

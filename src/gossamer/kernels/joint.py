@@ -76,7 +76,7 @@ def _refuse(units: Tensor, cols: int) -> InputError:
 
 
 def _runs_native(code: Tensor, values: Tensor) -> bool:
-    return code.device.type == "cpu" and code.dtype in native.DTYPES and code.dtype == values.dtype
+    return code.is_cpu and code.dtype in native.DTYPES and code.dtype == values.dtype
 
 
 def _joint(values: Tensor, *rest: Any) -> Tensor:

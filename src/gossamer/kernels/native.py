@@ -39,19 +39,18 @@ def _product(
     indptr: Tensor,
     indices: Tensor,
     owner: Structure | None,
+    y: Tensor,
     bias: Tensor | None = None,
     relu: bool = False,
-    y: Tensor | None = None,
 ) -> Tensor:
-    x = feature_major(x)
-    rows, (cols, batch) = indptr.numel() - 1, x.shape
-    y = x.new_empty(rows, batch) if y is None else y
+    """Into ``y`` (rows, batch), from feature-major ``x`` (cols, batch)."""
+    cols, batch = x.shape
     _cpu.gather(
         DTYPES[x.dtype],
         torch.get_num_threads(),
         indptr.data_ptr(),
         indices.data_ptr(),
-        rows,
+        indptr.numel() - 1,
         cols,
         0 if owner is None else owner.indptr.data_ptr(),
         0 if owner is None else owner.indices.data_ptr(),
@@ -69,30 +68,31 @@ def _product(
 
 def spmm(values: Tensor, s: Structure, x: Tensor) -> Tensor:
     """W X."""
-    return _product(values, x, s.indptr, s.indices, None)
+    x = feature_major(x)
+    return _product(values, x, s.indptr, s.indices, None, x.new_empty(s.shape[0], x.shape[1]))
 
 
 def spmm_t(values: Tensor, s: Structure, y: Tensor) -> Tensor:
     """Wᵀ Y."""
-    return _product(values, y, s.t_indptr, s.t_indices, s)
+    y = feature_major(y)
+    return _product(values, y, s.t_indptr, s.t_indices, s, y.new_empty(s.shape[1], y.shape[1]))
 
 
 def linear(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None, relu: bool) -> Tensor:
-    """X Wᵀ + bias, through a ReLU if asked for: (batch, cols) -> (batch, rows), feature-major in memory.
+    """(W X + bias)ᵀ, through a ReLU if asked for: feature-major (cols, batch) -> (batch, rows), feature-major in memory.
 
     Its own memory rather than a transposed view, which an in-place function after the layer could not change.
     """
-    batch = x.shape[0]
+    batch = x.shape[1]
     y = x.new_empty_strided((batch, s.indptr.numel() - 1), (1, batch))
-    _product(values, x.t(), s.indptr, s.indices, None, bias, relu, y.t())
-    return y
+    return _product(values, x, s.indptr, s.indices, None, y, bias, relu)
 
 
 def relu_backward(grad: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradient before a ReLU and its sum over the batch, from those behind it: (batch, rows) each, y its output."""
-    g, batch = feature_major(grad.t()), grad.shape[0]
-    y = feature_major(y.t())
-    out, dbias = g.new_empty(g.shape), g.new_empty(g.shape[0])
+    """The gradient before a ReLU and its sum over the batch, from those behind it: (rows, batch) each, y its output."""
+    g, y = feature_major(grad), feature_major(y)
+    rows, batch = g.shape
+    out, dbias = g.new_empty(g.shape), g.new_empty(rows)
     _cpu.relu_gradient(
         DTYPES[g.dtype],
         torch.get_num_threads(),
@@ -100,13 +100,13 @@ def relu_backward(grad: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         y.data_ptr(),
         out.data_ptr(),
         dbias.data_ptr(),
-        g.shape[0],
+        rows,
         batch,
         g.stride(0),
         y.stride(0),
         batch,
     )
-    return out.t(), dbias
+    return out, dbias
 
 
 def _inner(

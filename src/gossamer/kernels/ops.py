@@ -42,7 +42,7 @@ _library.define(f"linear_backward(Tensor grad, Tensor values, {_INDEX}, Tensor x
 
 
 def _compiled(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.dtype in native.DTYPES
+    return x.is_cpu and x.dtype in native.DTYPES
 
 
 def _check_matrix(name: str, x: Tensor, features: int, dim: int, values: Tensor) -> None:
@@ -114,22 +114,22 @@ def _sddmm(a: Tensor, b: Tensor, *index: Tensor) -> Tensor:
     return native.sddmm(a, b, s) if _compiled(a) else reference.sddmm(a, b, s)
 
 
-def _linear(
-    values: Tensor,
-    indptr: Tensor,
-    indices: Tensor,
-    t_indptr: Tensor,
-    t_indices: Tensor,
-    x: Tensor,
-    bias: Tensor | None,
-    relu: bool,
-) -> Tensor:
-    s = Structure(indptr, indices, t_indptr, t_indices)
+def _check_linear(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None) -> None:
     _check_values(values, s)
     _check_matrix("x", x, s.shape[1], 1, values)
     check_bias(bias, s, values)
+
+
+def _native_linear(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None, relu: bool) -> Tensor:
+    return native.linear(values.contiguous(), s, x, None if bias is None else bias.contiguous(), relu)
+
+
+def _linear(values: Tensor, *rest: Any) -> Tensor:
+    *index, x, bias, relu = rest
+    s = Structure(*index)
+    _check_linear(values, s, x, bias)
     if _compiled(x):
-        return native.linear(values.contiguous(), s, x, None if bias is None else bias.contiguous(), relu)
+        return _native_linear(values, s, native.feature_major(x.t()), bias, relu)
     y = _plain_linear(values, s, x, bias, relu)
     return y.new_empty_strided(y.shape, (1, y.shape[0])).copy_(y)
 
@@ -281,28 +281,51 @@ def _linear_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     values, *index, x, y = ctx.saved_tensors
     s = Structure(*index)
     need_values, need_x, need_bias = (ctx.needs_input_grad[i] for i in (0, 5, 6))
-    grad_x = grad_values = grad_bias = None
     plain = not torch.is_grad_enabled() and not transformed()
-    # Straight to C++ where there are numbers to read: the dispatcher takes as long as a small product.
     batched = torch._C._functorch.is_legacy_batchedtensor(grad)  # by is_grads_batched
-    eager = plain and not batched and type(grad) is Tensor and _compiled(grad)
-    if y is not None and eager and grad.dtype == y.dtype:
-        grad, grad_bias = native.relu_backward(grad, y)
-    elif y is not None:
+    if plain and not batched and type(grad) is Tensor and _compiled(grad):
+        return _native_gradient(values, s, getattr(ctx, "feature_major", x.t()), y, grad.t(), ctx.needs_input_grad)
+    if y is not None:
         grad = torch.ops.aten.threshold_backward(grad, y, 0)
-    if plain:
-        x = getattr(ctx, "feature_major", x)
+    grad_x = grad_values = None
     if need_values and need_x and plain:
-        both = _linear_backward if eager else torch.ops.gossamer.linear_backward
-        grad_x, grad_values = both(grad, values, *s, x)
-    elif need_values and not need_x and eager:
-        grad_values = _sddmm(grad.t(), x.t(), *s)
+        grad_x, grad_values = torch.ops.gossamer.linear_backward(grad, values, *s, x)
     else:  # one of the two, or both to be differentiated again or transformed
         grad_values = sddmm(grad.t(), x.t(), s) if need_values else None
         grad_x = spmm_t(values, s, grad.t()).t() if need_x else None
-    if need_bias and grad_bias is None:
-        grad_bias = grad.sum(0)
-    return grad_values, None, None, None, None, grad_x, grad_bias if need_bias else None, None
+    return grad_values, None, None, None, None, grad_x, grad.sum(0) if need_bias else None, None
+
+
+def _native_gradient(
+    values: Tensor, s: Structure, x: Tensor, y: Tensor | None, grad: Tensor, need: tuple[bool, ...]
+) -> tuple[Tensor | None, ...]:
+    """The same straight in C++, for there are numbers to read: the dispatcher takes as long as a small product.
+
+    ``x`` (cols, batch), ``grad`` (rows, batch), ``y`` (batch, rows). Forward has checked all of it, and autograd that
+    nothing has changed since.
+    """
+    grad_x = grad_values = grad_bias = None
+    values = values.contiguous()
+    if y is not None:
+        grad, grad_bias = native.relu_backward(grad, y.t())
+    elif need[6]:
+        grad_bias = grad.sum(1)
+    if need[0] and need[5]:
+        grad_x, grad_values = native.fused_backward(values, s, x, grad)
+    elif need[0]:
+        grad_values = native.sddmm(grad, x, s)
+    elif need[5]:
+        grad_x = native.spmm_t(values, s, grad)
+    return (
+        grad_values,
+        None,
+        None,
+        None,
+        None,
+        None if grad_x is None else grad_x.t(),
+        grad_bias if need[6] else None,
+        None,
+    )
 
 
 torch.library.register_autograd("gossamer::spmm", _spmm_gradient, setup_context=_save_product, lib=_library)
@@ -316,14 +339,15 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:  # in one with the context: half the time of a separate set-up
-        x = inputs[5]
-        if _compiled(x) and x.dim() == 2:
-            ctx.feature_major = native.feature_major(x.t()).t()  # once for both passes
-            arguments = (*inputs[:5], ctx.feature_major, *inputs[6:])
+        values, *index, x, bias, relu = inputs
+        if _compiled(x):
+            s = Structure(*index)
+            _check_linear(values, s, x, bias)
+            ctx.feature_major = native.feature_major(x.t())  # once for both passes
+            output = _native_linear(values, s, ctx.feature_major, bias, relu)
         else:
-            arguments = inputs
-        output = _linear(*arguments)
-        _save_linear(ctx, inputs, output)
+            output = _linear(*inputs)
+        ctx.save_for_backward(values, *index, x, output if relu else None)
         return output
 
     backward = staticmethod(_linear_gradient)
@@ -335,9 +359,7 @@ def linear(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None = None, 
         return torch.ops.gossamer.linear(values, *s, x, bias, relu)  # type: ignore[no-any-return]
     if transformed():
         s = _bare(s)
-        _check_values(values, s)
-        _check_matrix("x", x, s.shape[1], 1, values)
-        check_bias(bias, s, values)
+        _check_linear(values, s, x, bias)
         return _plain_linear(values, s, x, bias, relu)
     if torch.is_grad_enabled():
         return _Linear.apply(values, *s, x, bias, relu)  # type: ignore[no-any-return, no-untyped-call]

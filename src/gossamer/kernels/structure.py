@@ -15,13 +15,13 @@ columns from the first on finds the weight of each entry by counting the entries
 
 from __future__ import annotations
 
+import weakref
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from gossamer.errors import InputError
 from gossamer.kernels import _cpu
@@ -114,17 +114,16 @@ def positions(s: Structure) -> Tensor:
     return out
 
 
-# Structures that were found sound, by their `indices`: the other tensors, held so that no other takes their place in
-# memory, and the state of all. An in-place change of any is noticed and checked again, unless it was made through
-# `.data` or NumPy, which count no versions.
-_sound: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+# Structures that were found sound, by the identity of their `indices` while those live: the state of all four tensors,
+# and the other three, held so that no other takes their place in memory. An in-place change of any is noticed and
+# checked again, unless it was made through `.data` or NumPy, which count no versions.
+_sound: dict[int, tuple[tuple[int, ...], tuple[Tensor, ...], weakref.ref[Tensor]]] = {}
 
 
 def verify(structure: Structure) -> None:
     """Raise `InputError` if a kernel could read outside its memory; free while nothing changes."""
-    state = _state(structure)
-    known = _sound.get(structure.indices)
-    if state is None or known is None or known[0] != state:
+    known = _sound.get(id(structure.indices))
+    if known is None or known[0] != _state(structure):
         with torch._C._DisableFuncTorch():  # inside its transforms, what is made here would have no memory to look at
             _verify_now(structure)
         trust(structure)
@@ -132,19 +131,20 @@ def verify(structure: Structure) -> None:
 
 def trust(structure: Structure) -> None:
     """Take a structure as sound from now on: for code of ours that has just built it."""
-    state = _state(structure)
+    state, key = _state(structure), id(structure.indices)
     if state is not None:
-        _sound[structure.indices] = state, (structure.indptr, *structure[2:])  # were the key held, it would never go
+        gone = weakref.ref(structure.indices, lambda _: _sound.pop(key, None))
+        _sound[key] = state, (structure.indptr, *structure[2:]), gone
 
 
-def _state(structure: Structure) -> tuple[tuple[int, ...], ...] | None:
-    try:
-        a, b, c, d = structure
+def _state(structure: Structure) -> tuple[int, ...] | None:
+    a, b, c, d = structure
+    try:  # in one tuple: this runs at every call of a layer
         return (
-            (id(a), a.data_ptr(), a._version, a.numel()),
-            (id(b), b.data_ptr(), b._version, b.numel()),
-            (id(c), c.data_ptr(), c._version, c.numel()),
-            (id(d), d.data_ptr(), d._version, d.numel()),
+            *(id(a), a.data_ptr(), a._version, a.numel()),
+            *(id(b), b.data_ptr(), b._version, b.numel()),
+            *(id(c), c.data_ptr(), c._version, c.numel()),
+            *(id(d), d.data_ptr(), d._version, d.numel()),
         )
     except RuntimeError:  # inference tensors count no versions: they are checked at each call
         return None

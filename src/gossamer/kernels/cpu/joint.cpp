@@ -10,15 +10,19 @@ namespace gossamer {
 namespace GOSSAMER_ISA {
 namespace {
 
-// The outputs of one input are distinct, so the additions of a group do not depend on each other.
+// Adds value * values[j] to the output of each of N entries from j on.
+template <int N, class S, class C>
+inline void add_entries(const std::int32_t* outputs, const S* values, C value, C* y) {
+  for (int u = 0; u < N; ++u) y[outputs[u]] += value * widen(values[u]);
+}
+
 template <class S>
 void scatter(const JointProduct<S, Compute<S>>& job, std::int64_t b, std::int64_t begin, std::int64_t end,
              Compute<S>* y) {
   using C = Compute<S>;
   const std::int32_t* index = job.code.indices + b * job.code.slots;
   const S* code = job.code_values + b * job.code.slots;
-  constexpr int group = 8;
-  constexpr int line = 64 / int(sizeof(std::int32_t));  // entries in a cache line
+  constexpr int group = 16, line = 64 / int(sizeof(S));  // a line of indices, and entries in a line of values
   for (std::int64_t slot = begin; slot < end; ++slot) {
     const C value = widen(code[slot]);
     if (value == C(0)) continue;
@@ -27,15 +31,12 @@ void scatter(const JointProduct<S, Compute<S>>& job, std::int64_t b, std::int64_
     // The next input's entries lie elsewhere in memory: ask for them while this one's are added.
     const std::int32_t ahead = slot + 1 < end ? job.t_indptr[index[slot + 1]] - j : 0;
     for (; j + group <= stop; j += group) {
-      if (j % line < group) {
-        __builtin_prefetch(job.t_indices + j + ahead);
-        __builtin_prefetch(job.values + j + ahead);
-      }
-      C product[group];
-      for (int u = 0; u < group; ++u) product[u] = value * widen(job.values[j + u]);
-      for (int u = 0; u < group; ++u) y[job.t_indices[j + u]] += product[u];
+      __builtin_prefetch(job.t_indices + j + ahead);
+      for (int u = 0; u < group; u += line) __builtin_prefetch(job.values + j + ahead + u);
+      add_entries<group>(job.t_indices + j, job.values + j, value, y);
     }
-    for (; j < stop; ++j) y[job.t_indices[j]] += value * widen(job.values[j]);
+    for (; j + 4 <= stop; j += 4) add_entries<4>(job.t_indices + j, job.values + j, value, y);
+    for (; j < stop; ++j) add_entries<1>(job.t_indices + j, job.values + j, value, y);
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "dispatch.h"
@@ -33,18 +34,19 @@ void forward(const Kernels& kernels, const JointProduct<S, Compute<S>>& job, con
     if (work < kWorthThreads) threads = 1;
   }
   if (job.code.batch == 1) {
-    std::vector<C> sums(std::size_t(outputs) * std::max(threads, 1), C(0));
+    const std::unique_ptr<C[]> sums(new C[std::size_t(outputs) * std::max(threads, 1)]);
     int used = 1;
     parallel(threads, [&](int part, int parts) {
       if (part == 0) used = parts;
-      kernels.scatter(job, 0, job.code.slots * part / parts, job.code.slots * (part + 1) / parts,
-                      sums.data() + part * outputs);
+      C* const mine = sums.get() + part * outputs;  // cleared by the thread in whose cache it will be
+      std::fill(mine, mine + outputs, C(0));
+      kernels.scatter(job, 0, job.code.slots * part / parts, job.code.slots * (part + 1) / parts, mine);
     });
     for (int part = 1; part < used; ++part) {
-      const C* other = sums.data() + part * outputs;
+      const C* other = sums.get() + part * outputs;
       for (std::int64_t o = 0; o < outputs; ++o) sums[o] += other[o];
     }
-    kernels.finish(sums.data(), bias, relu, y, outputs);
+    kernels.finish(sums.get(), bias, relu, y, outputs);
     return;
   }
   parallel(threads, [&](int part, int parts) {
