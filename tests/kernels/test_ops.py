@@ -145,6 +145,14 @@ def test_more_columns_than_the_cache_holds(level: int) -> None:
             check_all_products(s, batch, torch.float64)
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("level", range(len(ISAS)), ids=ISAS)
+def test_one_sample_of_many_inputs(level: int, dtype: torch.dtype) -> None:
+    with instruction_set(level):
+        for cols, density in ((300, 0.4), (20_000, 0.01)):  # the second has more inputs than the first cache holds
+            check_all_products(random_structure(9, cols, density, cols), 1, dtype)
+
+
 @pytest.mark.parametrize("dtype", DTYPES[:3], ids=str)
 def test_compiled_products_equal_the_reference(dtype: torch.dtype) -> None:
     s = random_structure(17, 40, 0.2)
@@ -601,6 +609,15 @@ def test_a_gradient_with_a_pattern_that_was_spoilt_after_the_forward_pass_is_ref
     y = kernels.linear(values, s, numbers(3, 4).requires_grad_())
     s.t_indices[0] = 10**6
     with pytest.raises((InputError, RuntimeError)):
+        y.sum().backward()
+
+
+def test_a_gradient_with_other_weights_than_those_of_the_forward_pass_is_refused() -> None:
+    s = ten_cells()
+    values = numbers(10).requires_grad_()
+    y = kernels.linear(values, s, numbers(3, 4).requires_grad_())
+    values.data = numbers(4)
+    with pytest.raises((InputError, RuntimeError), match="values must be a vector of 10 numbers"):
         y.sum().backward()
 
 

@@ -79,7 +79,7 @@ def spmm_t(values: Tensor, s: Structure, y: Tensor) -> Tensor:
 
 
 def linear(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None, relu: bool) -> Tensor:
-    """(W X + bias)ᵀ, through a ReLU if asked for: feature-major (cols, batch) -> (batch, rows), feature-major in memory.
+    """(W X + bias)ᵀ, through a ReLU if asked for: (cols, batch) -> (batch, rows), feature-major in memory both.
 
     Its own memory rather than a transposed view, which an in-place function after the layer could not change.
     """

@@ -301,9 +301,10 @@ def _native_gradient(
 ) -> tuple[Tensor | None, ...]:
     """The same straight in C++, for there are numbers to read: the dispatcher takes as long as a small product.
 
-    ``x`` (cols, batch), ``grad`` (rows, batch), ``y`` (batch, rows). Forward has checked all of it, and autograd that
-    nothing has changed since.
+    ``x`` (cols, batch), ``grad`` (rows, batch), ``y`` (batch, rows). Forward and autograd have seen to their shapes; of
+    the weights and the pattern, other tensors may have taken the place since.
     """
+    _check_values(values, s)
     grad_x = grad_values = grad_bias = None
     values = values.contiguous()
     if y is not None:

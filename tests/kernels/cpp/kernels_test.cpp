@@ -99,8 +99,8 @@ void with_counters(const Pattern& p, Job job, std::int64_t begin, const Work& wo
 
 template <class T>
 void test_products(const Products<T, T>& kernel) {
-  const auto p = random_pattern(1 + below(20), 1 + below(20));
-  const std::int64_t batch = below(3) ? 1 + below(below(2) ? 200 : 20) : 16 * (1 + below(8));
+  const auto p = random_pattern(1 + below(20), 1 + below(below(3) ? 20 : 90));
+  const std::int64_t batch = !below(5) ? 1 : below(3) ? 1 + below(below(2) ? 200 : 20) : 16 * (1 + below(8));
   const bool relu = below(2), prefetch = below(2);
   const auto values = numbers<T>(p.nnz()), bias = numbers<T>(p.rows), x = numbers<T>(p.cols * batch);
   const auto grad = numbers<T>(p.rows * batch);
