@@ -760,7 +760,7 @@ def test_the_instruction_set_can_be_chosen_and_is_reported() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize(("cols", "density"), [(300, 0.9), (4500, 0.1)], ids=["first cache", "second cache"])
-@pytest.mark.parametrize("batch", [128, 120, 300])
+@pytest.mark.parametrize("batch", [8, 12, 128, 120, 300])
 def test_products_cut_for_the_caches(cols: int, density: float, batch: int, dtype: torch.dtype) -> None:
     """Wide enough, and enough entries in a row, for blocks of columns of the pattern and of its transpose."""
     for rows, width in ((70, cols), (cols, 70)):

@@ -98,12 +98,15 @@ void run(void (*kernel)(const Job&, std::int64_t, std::int64_t), const Job& job,
 }
 
 // The matrix from which rows are gathered is cut into blocks that stay in the second cache if it does not fit there as a
-// whole; a product alone, which is bound by the way from the second to the first, also into blocks for the first. Either
-// pays only where a row of the pattern has some entries in a block, since its sums are taken up again for each.
-Blocks blocks_of(const Compressed& pattern, std::int64_t cols, bool fine) {
-  const std::int64_t tile = 8 * active().vector_bytes, first = l1_bytes() * 3 / 4 / tile, second = l2_bytes() / 2 / tile;
-  const double cells = double(pattern.rows) * double(cols), density = double(pattern.indptr[pattern.rows]) / cells;
-  const std::int64_t rows = std::max<std::int64_t>(second / 4, 1);
+// whole; a product alone, which is bound by the way from the second to the first, also into blocks for the first, where
+// the batch fills a tile or, of a line of the cache, at most one. Either pays only where a row of the pattern has some
+// entries in a block, since its sums are taken up again for each. The entries of the rows at work stay in the second.
+Blocks blocks_of(const Compressed& pattern, std::int64_t cols, std::int64_t row_bytes, bool fine) {
+  const std::int64_t wide = 8 * active().vector_bytes, tile = row_bytes <= kNarrowTile ? row_bytes : wide;
+  const std::int64_t first = l1_bytes() * 3 / 4 / tile, second = l2_bytes() / 2 / tile;
+  const double fan_in = double(pattern.indptr[pattern.rows]) / double(pattern.rows), density = fan_in / double(cols);
+  const std::int64_t listed = std::int64_t(double(l2_bytes()) / 4 / (8 * fan_in + 1));
+  const std::int64_t rows = std::max<std::int64_t>(std::min(second / 4, listed), 16);
   if (fine && cols >= 2 * first && density * double(first) >= 20) return {first, rows};
   if (cols >= 2 * second && density * double(second) >= 16) return {second, rows};
   return {0, 0};
@@ -118,7 +121,7 @@ void gather(int dtype, int threads, Address indptr, Address indices, std::int64_
   with_dtype(dtype, active(), [&](const auto& products, auto storage) {
     using S = decltype(storage);
     const auto pattern = compressed(indptr, indices, rows);
-    const Blocks blocks = blocks_of(pattern, cols, true);
+    const Blocks blocks = blocks_of(pattern, cols, batch * std::int64_t(sizeof(S)), true);
     std::vector<std::int32_t> resume(blocks.columns ? rows : 0);
     const GatherProduct<S, Compute<S>> job{pattern, at<const S>(values), at<const S>(bias), at<const S>(x), at<S>(y),
                                            cols, batch, x_stride, y_stride, relu,
@@ -137,7 +140,7 @@ void fuse(int dtype, int threads, Address indptr, Address indices, std::int64_t 
     using S = decltype(storage);
     using C = Compute<S>;
     const auto pattern = compressed(indptr, indices, rows);
-    const Blocks blocks = blocks_of(pattern, cols, false);
+    const Blocks blocks = blocks_of(pattern, cols, 8 * active().vector_bytes, false);
     std::vector<std::int32_t> resume(blocks.columns ? rows : 0);
     const FusedProduct<S, C> job{pattern, at<const S>(values), at<const S>(a), at<const S>(b), at<S>(da),
                                  at<C>(dvalues), cols, batch, a_stride, b_stride, da_stride,

@@ -22,6 +22,8 @@ struct Compressed {  // CSR without values
   std::int64_t others;        // rows of W
 };
 
+constexpr int kNarrowTile = 64;  // bytes of a tile that needs no more than a line of the cache of each row
+
 // Work on so many rows and columns of the pattern at a time; no columns: on all at once.
 struct Blocks {
   std::int64_t columns, rows;

@@ -109,7 +109,7 @@ template <class S, int W, int V, bool WithDa>
 void fuse_blocks(const FusedProduct<S, Compute<S>>& job, std::int64_t begin, std::int64_t end, Tile tile, bool first) {
   restart(job.pattern);
   if constexpr (V == kFuseVectors && std::is_same_v<S, Compute<S>>) {
-    return over_blocks(job, begin, end, tile.last == (V - 1) * W,
+    return over_blocks(job, begin, end,
                        [&](auto row, auto last, auto limit, bool starts, bool, auto whole) {
                          fuse_tile<S, W, V, WithDa, whole>(job, row, last, tile, first, limit, starts);
                        });

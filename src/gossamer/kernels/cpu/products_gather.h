@@ -32,6 +32,7 @@ void gather_tile(const GatherProduct<S, Compute<S>>& job, std::int64_t begin, st
                                  ? pattern.indptr[pattern.rows] - (transposed ? kCountersAhead : kValuesAhead)
                                  : 0;
   const bool relu = job.relu && ends;
+  std::int32_t taken = 0;  // of the row before, in this block
   const Vector zero{};
 
   for (std::int64_t row = begin; row < end; ++row) {
@@ -68,8 +69,19 @@ void gather_tile(const GatherProduct<S, Compute<S>>& job, std::int64_t begin, st
         for (int u = 0; u < U; ++u) add(j + u, sum[u]);
       for (; j < stop; ++j) add(j, sum[0]);
     } else {
+      if (row + kRowsAhead < end) {  // a row's entries in this block are too few for the processor to see a stream
+        const std::int32_t coming = starts ? pattern.indptr[row + kRowsAhead] : job.resume[row + kRowsAhead];
+        for (std::int32_t k = 0; k < taken; k += 64 / sizeof(S)) {
+          __builtin_prefetch(indices + coming + k);
+          __builtin_prefetch(values + coming + k);
+        }
+      }
+      const std::int32_t before = j;
+      for (; j + U <= stop && indices[j + U - 1] < limit; j += U)
+        for (int u = 0; u < U; ++u) add(j + u, sum[u]);
       for (; j < stop && indices[j] < limit; ++j) add(j, sum[0]);
       job.resume[row] = j;
+      taken = j - before;
     }
 
     for (int u = 1; u < U; ++u)
@@ -84,9 +96,10 @@ void gather_tile(const GatherProduct<S, Compute<S>>& job, std::int64_t begin, st
 template <class S, int W, int V>
 void gather_blocks(const GatherProduct<S, Compute<S>>& job, std::int64_t begin, std::int64_t end, Tile tile) {
   restart(job.pattern);
-  if constexpr (V == kGatherVectors && std::is_same_v<S, Compute<S>>) {
+  constexpr bool narrow = W > 1 && V * W * int(sizeof(S)) <= kNarrowTile;
+  if constexpr ((V == kGatherVectors || narrow) && std::is_same_v<S, Compute<S>>) {
     if (!job.pattern.next) {
-      return over_blocks(job, begin, end, tile.last == (V - 1) * W,
+      return over_blocks(job, begin, end,
                          [&](auto row, auto last, auto limit, bool starts, bool ends, auto whole) {
                            gather_tile<S, W, V, whole, false>(job, row, last, tile, limit, starts, ends);
                          });

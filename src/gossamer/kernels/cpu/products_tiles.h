@@ -21,6 +21,7 @@ namespace {  // internal linkage, as in vec.h
 // Entries between a prefetch and its use: a few rows of a wide tile, many single numbers; counters before what they
 // count.
 constexpr std::int32_t kValuesAhead = 32, kCountersAhead = 64;
+constexpr std::int64_t kRowsAhead = 4;  // between asking for the entries of a row in a block and using them
 constexpr std::int32_t rows_ahead(int vectors) { return vectors > 4 ? 4 : vectors > 1 ? 16 : kValuesAhead; }
 
 // The batch from `start` on, V vectors of it; the last one may be shifted left so as to end with the batch.
@@ -40,12 +41,11 @@ inline std::int32_t value_of(const Compressed& pattern, std::int32_t entry, std:
 }
 
 // Calls part(begin, end, limit, starts, ends, whole) for all rows at once; or, if the job says so, for some rows and a
-// block of columns, those below `limit`, at a time, which starts or ends the sums of its rows. A batch that ends in the
-// middle of a vector is not cut: its last two vectors overlap, and what both hold would be added twice.
+// block of columns, those below `limit`, at a time, which starts or ends the sums of its rows.
 template <class Job, class Part>
-void over_blocks(const Job& job, std::int64_t begin, std::int64_t end, bool whole_vectors, const Part& part) {
+void over_blocks(const Job& job, std::int64_t begin, std::int64_t end, const Part& part) {
   const Blocks& blocks = job.blocks;
-  if (blocks.columns == 0 || !whole_vectors) return part(begin, end, INT32_MAX, true, true, std::true_type());
+  if (blocks.columns == 0) return part(begin, end, INT32_MAX, true, true, std::true_type());
   for (std::int64_t row = begin; row < end; row += blocks.rows) {
     const std::int64_t last = std::min(row + blocks.rows, end);
     for (std::int64_t from = 0; from < job.cols; from += blocks.columns) {
