@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import gossamer
 from gossamer.bench import Bench, Plan, Sample, rivals, run, runner, training
 from gossamer.bench import forward as forward_room
+from gossamer.bench.cells import Cell
 from gossamer.bench.forward import layer_trials
 from gossamer.bench.trial import Trial
 from gossamer.connectivity import SparseLinear
@@ -170,6 +171,29 @@ def test_ctrl_c_keeps_what_was_measured(plan: Plan) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         run(plan, threads=1, watch=at_once)
+
+
+@pytest.mark.parametrize(
+    ("spreads", "kept", "times"), [((0.5, 0.3, 0.9), 0.3, 3), ((0.4, 0.1), 0.1, 2), ((0.1,), 0.1, 1)]
+)
+def test_noisy_comparisons_are_made_again_and_the_calmest_counts(
+    spreads: tuple[float, ...], kept: float, times: int, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+
+    def measured(trial: Trial, plan: Plan) -> Cell:
+        spread = spreads[made.count(id(trial))]
+        made.append(id(trial))
+        return Cell(trial.task, trial.setting, {"gossamer": Sample(1.0, 1.0, 1.0 + spread, 9)})
+
+    monkeypatch.setattr(runner, "_measured", measured)
+    told: list[tuple[int, int]] = []
+    plan = replace(plan, tasks=("layer",), again=2)
+    found = run(plan, threads=1, watch=lambda done, trials, trial: told.append((done, trials)))
+    assert [cell.spread for cell in found.cells] == pytest.approx([kept] * 4)
+    assert len(made) == 4 * times
+    assert told[:4] == [(i, 4) for i in range(4)]
+    assert told[4:8] == [(4 + i, 8) for i in range(4)] * (times > 1)
 
 
 def test_too_little_memory_costs_one_cell_and_not_the_run(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:

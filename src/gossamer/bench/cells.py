@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from gossamer.bench.measure import Sample
+from gossamer.bench.measure import NOISY, Sample
 from gossamer.errors import InputError, check_count, check_fraction
 
 __all__ = ["DTYPES", "OURS", "Bench", "BreakEven", "Cell", "Plan", "break_even", "break_evens"]
@@ -30,7 +30,8 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure. ``rounds`` and ``seconds`` are the least effort for one cell, see `interleave`."""
+    """What to measure. ``rounds`` and ``seconds`` are the least effort for one cell, see `interleave`; what is noisy
+    then is measured again at the end, up to ``again`` times, and the measurement with the closest quartiles counts."""
 
     tasks: tuple[str, ...] = ("layer", "training", "joint", "convolution", "projection", "memory")
     widths: tuple[int, ...] = (1024,)
@@ -49,6 +50,7 @@ class Plan:
     memory_densities: tuple[float, ...] = (0.1, 0.01)
     rounds: int = 5
     seconds: float = 0.4
+    again: int = 0
     dtype: str = "float32"
     seed: int = 0
 
@@ -64,6 +66,7 @@ class Plan:
         for pair in self.joint_densities:
             for value in pair:
                 check_fraction("joint_densities", value, open_low=True, open_high=True)
+        check_count("again", self.again)
         check_fraction("seconds", self.seconds, high=math.inf, open_high=True)
         if self.dtype not in DTYPES:
             raise InputError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
@@ -75,7 +78,7 @@ class Plan:
 
     @staticmethod
     def full(**changes: Any) -> Plan:
-        """Under ten minutes: two widths, batches to 1024, more effort for each cell."""
+        """Some ten minutes: two widths, batches to 1024, more effort for each cell."""
         wide: dict[str, Any] = {
             "widths": (1024, 4096),
             "batches": (1, 8, 128, 1024),
@@ -85,6 +88,7 @@ class Plan:
             "sparsenesses": (0.5, 0.8, 0.95),
             "rounds": 7,
             "seconds": 1.5,
+            "again": 2,
         }
         return Plan(**(wide | changes))
 
@@ -102,6 +106,17 @@ class Cell:
     def ratio(self) -> float | None:
         """R of the head of this file; None unless both sides were measured and found to take something."""
         return self.ratio_of(OURS)
+
+    @property
+    def noisy(self) -> bool:
+        """Whether R stands on a noisy figure."""
+        return self.spread > NOISY
+
+    @property
+    def spread(self) -> float:
+        """The larger interquartile range of both sides, as a share of the median; 0 where there is none."""
+        sides = (self.results.get(name) for name in (OURS, self.baseline))
+        return max((side.spread for side in sides if isinstance(side, Sample)), default=0.0)
 
     def ratio_of(self, name: str) -> float | None:
         """The same for another contender."""

@@ -31,7 +31,7 @@ Close other programs first: noisy figures are marked by ~.
 _EXAMPLES = """\
 examples:
   gossamer bench                        under a minute
-  gossamer bench --full --out bench     under ten minutes; writes bench/bench.md,
+  gossamer bench --full --out bench     some ten minutes; writes bench/bench.md,
                                         bench/bench.json and bench/bench.svg
   gossamer bench --only layer,training --widths 300,1000 --densities 0.1,0.05
 """

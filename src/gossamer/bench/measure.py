@@ -48,7 +48,12 @@ class Sample:
     @property
     def noisy(self) -> bool:
         """Whether the interquartile range exceeds `NOISY` of the median."""
-        return self.high - self.low > NOISY * self.median
+        return self.spread > NOISY
+
+    @property
+    def spread(self) -> float:
+        """The interquartile range as a share of the median."""
+        return (self.high - self.low) / self.median if self.median else 0.0
 
 
 def interleave(

@@ -46,9 +46,10 @@ def run(
 ) -> Bench:
     """Measure what ``plan`` says with ``threads`` threads (default: as many as torch takes).
 
-    ``watch`` is told before each comparison how many are done, how many there are, and which comes next. After Ctrl-C
-    the result has the cells that were finished and ``stopped`` is true; before the first cell, KeyboardInterrupt is
-    raised. The convolution is left out where gossamer has no SparseConv2d, unless it is all that is asked for.
+    ``watch`` is told before each comparison how many are done, how many there are, and which comes next; those that are
+    made again are added to both. After Ctrl-C the result has the cells that were finished and ``stopped`` is true,
+    unless only repetitions are missing; before the first cell, KeyboardInterrupt is raised. The convolution is left out
+    where gossamer has no SparseConv2d, unless it is all that is asked for.
     """
     if threads is not None:
         check_count("threads", threads, low=1)
@@ -68,6 +69,11 @@ def run(
             for done, trial in enumerate(trials):
                 watch(done, len(trials), trial)
                 cells.append(_measured(trial, plan))
+            for _ in range(plan.again):
+                noisy = [place for place, cell in enumerate(cells) if cell.noisy]
+                for done, place in enumerate(noisy, len(trials)):
+                    watch(done, len(trials) + len(noisy), trials[place])
+                    cells[place] = min(cells[place], _measured(trials[place], plan), key=lambda cell: cell.spread)
         except KeyboardInterrupt:
             if not cells:
                 raise
