@@ -1,4 +1,4 @@
-"""How fast each product of a sparse layer runs, and what of a training step is not products.
+"""How fast each product of a sparse layer runs, what bounds it, and what of a training step is not products.
 
 python docs/benchmarks/limits.py 1024 128 0.1      width, batch, density
 """
@@ -29,6 +29,22 @@ def medians(calls: dict[str, Callable[[], object]]) -> dict[str, float]:
             call()
             seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+def single_sample(width: int, density: float) -> dict[str, tuple[Callable[[], object], float]]:
+    """The products of one sample, and how many live connections each of them reads."""
+    layer = gs.SparseLinear(width, width, density).eval()
+    structure, values = layer.pattern.structure, layer.values.detach()
+    x, live = torch.randn(width, 1), max(1, round(density * width))
+    units = torch.randperm(width)[:live].sort().values.to(torch.int32)[None]
+    code, ordered = gs.Code(torch.randn(1, live), units, width), gs.kernels.column_order(values, structure).values
+    read = float(layer.pattern.fan_out[units[0].long()].sum())
+
+    def joint() -> object:
+        with torch.no_grad():
+            return gs.kernels.joint(values, structure, code, column_values=ordered)
+
+    return {"one sample": (lambda: native.spmm(values, structure, x), layer.nnz), "one code": (joint, read)}
 
 
 def training_step(width: int, batch: int, density: float) -> Callable[[], None]:
@@ -65,6 +81,11 @@ def main(width: int, batch: int, density: float) -> None:
         pairs = width * width if name.startswith("dense") else layer.nnz
         flops = 2 * pairs * batch * (2 if name == "both" else 1)
         print(f"{name:>10}  {seconds * 1e6:9.1f} us  {flops / seconds / 1e9:6.1f} GFLOP/s")
+    rate = 4 * layer.nnz * batch / times["W X"] / torch.get_num_threads()
+    print(f"W X brings {rate / 1e9:.0f} GB/s of X to each core")
+    few = single_sample(width, density)
+    for name, seconds in medians({name: call for name, (call, _) in few.items()}).items():
+        print(f"{name:>10}  {seconds * 1e6:9.1f} us  {seconds * 1e9 / few[name][1]:6.2f} ns a connection")
     steps = medians({"step": training_step(width, batch, density), "overhead": training_step(16, 4, 0.1)})
     inside = 3 * (times["W X"] + times["both"])
     print(f"a training step takes {steps['step'] * 1e6:.0f} us, its products alone {inside * 1e6:.0f} us;")

@@ -75,6 +75,26 @@ def test_a_layer_in_evaluation_reads_what_is_live_and_agrees(batch: int) -> None
         )
 
 
+def test_weights_are_kept_in_column_order_for_few_samples_only() -> None:
+    net = layer(64, 80, 0.4).eval()
+    with torch.no_grad():
+        net(sparse_input(kernels.JOINT_BATCH + 1, 80, 0.05))
+        assert net._ordered is None
+        net(sparse_input(kernels.JOINT_BATCH, 80, 0.05))
+        assert net._ordered is not None
+
+
+@pytest.mark.parametrize("batch", [0, 1, 5])
+def test_wrong_inputs_of_a_layer_in_evaluation_are_refused(batch: int) -> None:
+    net = layer(64, 80, 0.4).eval()
+    with torch.no_grad():
+        assert net(torch.zeros(batch, 80, dtype=torch.float64)).shape == (batch, 64)
+        with pytest.raises(gs.InputError, match=r"x must have shape \(batch, 80\)"):
+            net(torch.zeros(batch, 81, dtype=torch.float64))
+        with pytest.raises(gs.InputError, match="x must have the dtype of values"):
+            net(torch.zeros(batch, 80))
+
+
 def test_kept_weights_follow_an_update_and_a_rewiring() -> None:
     net, x = layer(64, 80, 0.4).eval(), sparse_input(1, 80, 0.05)
     with torch.no_grad():

@@ -41,9 +41,10 @@ def sparse_linear(
 
 
 def _may_read_less(x: Tensor, values: Tensor) -> bool:
-    """Whether live inputs alone could be read: on the CPU, outside compilers and autocast."""
+    """Whether live inputs alone could be read: of a few samples on the CPU, outside compilers and autocast."""
     return (
         x.dim() == 2
+        and x.shape[0] <= kernels.JOINT_BATCH
         and x.is_cpu
         and values.dtype in _COMPILED
         and not torch.compiler.is_compiling()
@@ -95,9 +96,8 @@ class SparseLinear(SparseLayer):
             ordered = self._column_values(values, structure) if reading else None
             return kernels.joint(values, structure, x, self.bias, self._relu, ordered)
         if reading and _may_read_less(x, values):
-            y = kernels.joint_if_sparse(self._column_values(values, structure), structure, x, self.bias, self._relu)
-            if y is not None:
-                return y
+            ordered = self._column_values(values, structure)
+            return kernels.joint_or_plain(values, structure, x, self.bias, self._relu, ordered)
         return sparse_linear(x, values, structure, self.bias, relu=self._relu)
 
     def _column_values(self, values: Tensor, structure: Structure) -> Tensor:

@@ -9,13 +9,14 @@ import torch
 from gossamer.kernels import _cpu
 from gossamer.kernels.code import Code
 from gossamer.kernels.convolution import Geometry, conv2d
-from gossamer.kernels.joint import ColumnOrder, column_order, joint, joint_if_sparse, still_ordered
+from gossamer.kernels.joint import JOINT_BATCH, ColumnOrder, column_order, joint, joint_or_plain, still_ordered
 from gossamer.kernels.ops import linear, sddmm, spmm, spmm_t
 from gossamer.kernels.srelu import srelu, srelu_backward
 from gossamer.kernels.structure import Structure, check_csr, positions, rows_of, transformed, transpose, trust, verify
 from gossamer.kernels.wiring import cells_of, csr_of, empty_at, follow, merge, split
 
 __all__ = [
+    "JOINT_BATCH",
     "Code",
     "ColumnOrder",
     "Geometry",
@@ -30,7 +31,7 @@ __all__ = [
     "follow",
     "info",
     "joint",
-    "joint_if_sparse",
+    "joint_or_plain",
     "linear",
     "merge",
     "positions",

@@ -20,7 +20,7 @@ from gossamer.kernels import _cpu, native, ops
 from gossamer.kernels.code import Code
 from gossamer.kernels.structure import Structure, positions, verify
 
-__all__ = ["ColumnOrder", "column_order", "joint", "joint_if_sparse", "still_ordered"]
+__all__ = ["JOINT_BATCH", "ColumnOrder", "column_order", "joint", "joint_or_plain", "still_ordered"]
 
 _INDEX = "Tensor indptr, Tensor indices, Tensor t_indptr, Tensor t_indices"
 _library = torch.library.Library("gossamer", "FRAGMENT")
@@ -219,39 +219,40 @@ def joint(
 # Nanoseconds per live connection, measured: a joint product pays for each one that a live unit of a sample reaches, the
 # plain product once for all samples and a little for each; for a single one it has a kernel of its own.
 _JOINT, _PLAIN, _PLAIN_SAMPLE, _PLAIN_ONE = 0.4, 0.55, 0.015, 0.2
-_LARGEST_BATCH = 32
+JOINT_BATCH = 32  # samples, above which the plain product wins at any useful activity
 
 
-def joint_if_sparse(
-    column_values: Tensor, s: Structure, x: Tensor, bias: Tensor | None = None, relu: bool = False
-) -> Tensor | None:
-    """The product of a dense x (batch, cols) by its non-zero entries alone, or None where the plain one is faster.
+def joint_or_plain(
+    values: Tensor, s: Structure, x: Tensor, bias: Tensor | None, relu: bool, column_values: Tensor
+) -> Tensor:
+    """X Wᵀ + bias for a dense x (batch, cols), by its non-zero entries alone where that is faster; no derivative.
 
-    No derivative; for a CPU, a dtype with C++ kernels, and ``column_values`` from `column_order`.
+    For a CPU, a dtype with C++ kernels and ``column_values`` from `column_order` of these values.
     """
     rows, cols = s.shape
-    x, batch = x.resolve_neg(), x.shape[0]
-    if not 0 < batch <= _LARGEST_BATCH or x.shape[1] != cols or x.dtype != column_values.dtype or s.nnz < 8 * cols:
-        return None
-    ops.check_bias(bias, s, x)
+    ops.check_matrix("x", x, cols, 1, values)
+    ops.check_bias(bias, s, values)
     bias = None if bias is None else bias.contiguous()
-    plain = _PLAIN_ONE if batch == 1 else _PLAIN + _PLAIN_SAMPLE * batch
-    y = x.new_empty(batch, rows)
-    done = _cpu.joint_if_sparse(
-        native.DTYPES[x.dtype],
-        torch.get_num_threads(),
-        s.t_indptr.data_ptr(),
-        s.t_indices.data_ptr(),
-        column_values.data_ptr(),
-        x.data_ptr(),
-        batch,
-        cols,
-        x.stride(0),
-        x.stride(1),
-        plain / (_JOINT * batch),
-        _pointer(bias),
-        relu,
-        y.data_ptr(),
-        rows,
-    )
-    return y if done else None
+    x, batch = x.resolve_neg(), x.shape[0]
+    if 0 < batch <= JOINT_BATCH and s.nnz >= 8 * cols:
+        plain = _PLAIN_ONE if batch == 1 else _PLAIN + _PLAIN_SAMPLE * batch
+        y: Tensor = x.new_empty(batch, rows)
+        if _cpu.joint_if_sparse(
+            native.DTYPES[x.dtype],
+            torch.get_num_threads(),
+            s.t_indptr.data_ptr(),
+            s.t_indices.data_ptr(),
+            column_values.data_ptr(),
+            x.data_ptr(),
+            batch,
+            cols,
+            x.stride(0),
+            x.stride(1),
+            plain / (_JOINT * batch),
+            _pointer(bias),
+            relu,
+            y.data_ptr(),
+            rows,
+        ):
+            return y
+    return native.linear(values.contiguous(), s, native.feature_major(x.t()), bias, relu)

@@ -27,7 +27,7 @@ from gossamer.errors import InputError
 from gossamer.kernels import native, reference
 from gossamer.kernels.structure import Structure, transformed, verify
 
-__all__ = ["check_bias", "linear", "sddmm", "spmm", "spmm_t"]
+__all__ = ["check_bias", "check_matrix", "linear", "sddmm", "spmm", "spmm_t"]
 
 _INDEX = "Tensor indptr, Tensor indices, Tensor t_indptr, Tensor t_indices"
 _library = torch.library.Library("gossamer", "DEF")
@@ -45,7 +45,8 @@ def _compiled(x: Tensor) -> bool:
     return x.is_cpu and x.dtype in native.DTYPES
 
 
-def _check_matrix(name: str, x: Tensor, features: int, dim: int, values: Tensor) -> None:
+def check_matrix(name: str, x: Tensor, features: int, dim: int, values: Tensor) -> None:
+    """Raise `InputError` unless ``x`` is a matrix with so many features along ``dim``, like ``values``."""
     if x.dim() != 2 or x.shape[dim] != features:
         wanted = f"({features}, batch)" if dim == 0 else f"(batch, {features})"
         raise InputError(f"{name} must have shape {wanted}, got {tuple(x.shape)}")
@@ -82,8 +83,8 @@ def check_bias(bias: Tensor | None, s: Structure, values: Tensor) -> None:
 
 def _check_inner(a: Tensor, b: Tensor, s: Structure) -> None:
     _check_structure(s, a)
-    _check_matrix("a", a, s.shape[0], 0, a)
-    _check_matrix("b", b, s.shape[1], 0, a)
+    check_matrix("a", a, s.shape[0], 0, a)
+    check_matrix("b", b, s.shape[1], 0, a)
     if a.shape[1] != b.shape[1]:
         raise InputError(f"a and b must have the same batch, got {a.shape[1]} and {b.shape[1]}")
 
@@ -92,7 +93,7 @@ def _spmm(values: Tensor, *rest: Tensor) -> Tensor:
     *index, x = rest
     s = Structure(*index)
     _check_values(values, s)
-    _check_matrix("x", x, s.shape[1], 0, values)
+    check_matrix("x", x, s.shape[1], 0, values)
     if not _compiled(x):
         return reference.spmm(values, s, x)
     return native.spmm(values.contiguous(), s, x)
@@ -102,7 +103,7 @@ def _spmm_t(values: Tensor, *rest: Tensor) -> Tensor:
     *index, y = rest
     s = Structure(*index)
     _check_values(values, s)
-    _check_matrix("y", y, s.shape[0], 0, values)
+    check_matrix("y", y, s.shape[0], 0, values)
     if not _compiled(y):
         return reference.spmm_t(values, s, y)
     return native.spmm_t(values.contiguous(), s, y)
@@ -116,7 +117,7 @@ def _sddmm(a: Tensor, b: Tensor, *index: Tensor) -> Tensor:
 
 def _check_linear(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None) -> None:
     _check_values(values, s)
-    _check_matrix("x", x, s.shape[1], 1, values)
+    check_matrix("x", x, s.shape[1], 1, values)
     check_bias(bias, s, values)
 
 
@@ -145,8 +146,8 @@ def _linear_backward(grad: Tensor, values: Tensor, *rest: Tensor) -> tuple[Tenso
     *index, x = rest
     s = Structure(*index)
     _check_values(values, s)
-    _check_matrix("x", x, s.shape[1], 1, values)
-    _check_matrix("grad", grad, s.shape[0], 1, values)
+    check_matrix("x", x, s.shape[1], 1, values)
+    check_matrix("grad", grad, s.shape[0], 1, values)
     if _compiled(x):
         grad_x, grad_values = native.fused_backward(values.contiguous(), s, x.t(), grad.t())
         return grad_x.t(), grad_values
@@ -220,7 +221,7 @@ def spmm(values: Tensor, s: Structure, x: Tensor) -> Tensor:
     if transformed():
         s = _bare(s)
         _check_values(values, s)
-        _check_matrix("x", x, s.shape[1], 0, values)
+        check_matrix("x", x, s.shape[1], 0, values)
         return reference.spmm(values, s, x)
     return torch.ops.gossamer.spmm(values, *s, x)  # type: ignore[no-any-return]
 
@@ -230,7 +231,7 @@ def spmm_t(values: Tensor, s: Structure, y: Tensor) -> Tensor:
     if transformed():
         s = _bare(s)
         _check_values(values, s)
-        _check_matrix("y", y, s.shape[0], 0, values)
+        check_matrix("y", y, s.shape[0], 0, values)
         return reference.spmm_t(values, s, y)
     return torch.ops.gossamer.spmm_t(values, *s, y)  # type: ignore[no-any-return]
 

@@ -141,16 +141,18 @@ void gather_one(const GatherProduct<S, Compute<S>>& job, std::int64_t begin, std
     std::int32_t j = job.pattern.indptr[row];
     const std::int32_t stop = job.pattern.indptr[row + 1];
     Vector sums[U] = {};
+    const auto add = [&](std::int32_t entry, Vector& sum) {
+      const std::int32_t* column = indices + entry;
+      const Vector taken{widen(x[column[0]]), widen(x[column[1]]), widen(x[column[2]]), widen(x[column[3]])};
+      sum += load<S, L>(values + entry) * taken;
+    };
     for (; j + U * L <= stop; j += U * L) {
       if (j < ahead) {
         for (int u = 0; u < U * L; ++u) __builtin_prefetch(x + indices[j + kValuesAhead + u]);
       }
-      for (int u = 0; u < U; ++u) {
-        const std::int32_t* column = indices + j + u * L;
-        const Vector taken{widen(x[column[0]]), widen(x[column[1]]), widen(x[column[2]]), widen(x[column[3]])};
-        sums[u] += load<S, L>(values + j + u * L) * taken;
-      }
+      for (int u = 0; u < U; ++u) add(j + u * L, sums[u]);
     }
+    for (int u = 0; j + L <= stop; j += L) add(j, sums[u++]);
     C rest = job.bias ? widen(job.bias[row]) : C(0);
     for (; j < stop; ++j) rest += widen(values[j]) * widen(x[indices[j]]);
     const Vector sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
