@@ -87,7 +87,7 @@ def main(width: int, batch: int, density: float) -> None:
     for name, seconds in medians({name: call for name, (call, _) in few.items()}).items():
         print(f"{name:>10}  {seconds * 1e6:9.1f} us  {seconds * 1e9 / few[name][1]:6.2f} ns a connection")
     steps = medians({"step": training_step(width, batch, density), "overhead": training_step(16, 4, 0.1)})
-    inside = 3 * (times["W X"] + times["both"])
+    inside = 3 * times["W X"] + 2 * times["both"] + times["<G, X>"]  # the data need no gradient
     print(f"a training step takes {steps['step'] * 1e6:.0f} us, its products alone {inside * 1e6:.0f} us;")
     print(f"the same step of 16 units and 4 samples, where nothing is computed, {steps['overhead'] * 1e6:.0f} us")
 
