@@ -49,8 +49,10 @@ def add_parser(commands: Any) -> None:
     )
     extent = parser.add_mutually_exclusive_group()
     extent.add_argument("--quick", action="store_true", help="width 1024, batches to 128 (the default)")
-    extent.add_argument("--full", action="store_true", help="widths 1024 and 4096, batches to 1024, more repeats")
-    parser.add_argument("--only", type=_words, metavar="TASK,TASK", help=", ".join(TASKS))
+    extent.add_argument(
+        "--full", action="store_true", help="widths 1024 and 4096, batches to 1024, more repeats, noisy ones again"
+    )
+    parser.add_argument("--only", type=_tasks, metavar="TASK,TASK", help=", ".join(TASKS))
     parser.add_argument("--widths", type=_list(int), metavar="N,N", help="units of the layers")
     parser.add_argument("--densities", type=_list(float), metavar="D,D", help="live fractions of the connections")
     parser.add_argument("--batches", type=_list(int), metavar="B,B", help="samples at a time, of the layer")
@@ -61,8 +63,12 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 
 
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(","))
+def _tasks(text: str) -> tuple[str, ...]:
+    words = tuple(word.strip() for word in text.split(","))
+    for word in words:
+        if word not in TASKS:
+            raise argparse.ArgumentTypeError(f"must be some of {', '.join(TASKS)}, got {word!r}")
+    return words
 
 
 def _list(kind: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
