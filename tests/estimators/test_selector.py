@@ -39,11 +39,12 @@ def small(method: Any = "CoDACoRSET", **arguments: Any) -> SparseFeatureSelector
     return SparseFeatureSelector(method, **(defaults | arguments))
 
 
+@pytest.mark.parametrize("method", ["SET", "CoDACoRSET"])
 @pytest.mark.parametrize("sparse", [False, True])
-def test_the_features_that_tell_the_class_come_first(sparse: bool) -> None:
+def test_the_features_that_tell_the_class_come_first(sparse: bool, method: str) -> None:
     x, y = problem()
     given = sp.csr_array(x) if sparse else x
-    selector = small(hidden=(40, 40), k=3, batch_size=20).fit(given, y)
+    selector = small(method, hidden=(40, 40), k=3, batch_size=20).fit(given, y)
     assert selector.get_support(indices=True).tolist() == [3, 11, 20]
     assert selector.transform(given).shape == (400, 3)
     assert_array_equal(np.sort(selector.ranking_), np.arange(1, 31))
@@ -61,9 +62,10 @@ def test_the_features_that_belong_together_come_first(sparse: bool) -> None:
     assert selector.get_support()[40:50].sum() >= 8
 
 
-def test_numbers_can_be_the_target() -> None:
+@pytest.mark.parametrize("method", ["SET", "CoDACoRSET"])
+def test_numbers_can_be_the_target(method: str) -> None:
     x, y = problem()
-    selector = small(k=3).fit(x, y + 0.1 * np.random.default_rng(0).normal(size=400))
+    selector = small(method, k=3, batch_size=20).fit(x, y + 0.1 * np.random.default_rng(0).normal(size=400))
     assert selector.get_support(indices=True).tolist() == [3, 11, 20]
 
 
@@ -98,7 +100,7 @@ def test_names_and_pandas_output() -> None:
     assert pipeline.score(x, y) > 0.95
 
 
-@pytest.mark.parametrize("method", ["CoDACoRSET", "QuickSelection"])
+@pytest.mark.parametrize("method", ["SET", "CoDACoRSET", "QuickSelection"])
 def test_chance_is_the_seeds_alone(method: str) -> None:
     x, y = problem()
     before = torch.get_rng_state()
@@ -111,7 +113,7 @@ def test_chance_is_the_seeds_alone(method: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"method": "SET"}, "method must be one of 'CoDACoRSET', 'QuickSelection'"),
+        ({"method": "CTRE"}, "method must be one of 'SET', 'CoDACoRSET', 'QuickSelection'"),
         ({"k": 0}, "k must be a whole number from 1 to 30"),
         ({"k": 31}, "k must be a whole number from 1 to 30"),
         ({"threshold": "most"}, "threshold must be one of 'mean', 'median'"),
@@ -128,7 +130,7 @@ def test_mistakes_are_named(change: dict[str, Any], message: str) -> None:
 
 def test_published_sizes() -> None:
     x, y = problem()
-    selector = SparseFeatureSelector(max_epochs=1, random_state=0).fit(x, y)
+    selector = SparseFeatureSelector("CoDACoRSET", max_epochs=1, random_state=0).fit(x, y)
     assert [m.out_features for m in selector.network_.children() if hasattr(m, "out_features")] == [300, 300, 300, 2]
     assert selector.scores_.sum() == pytest.approx(0.5 * 30 * 300, abs=1)
 
@@ -141,3 +143,9 @@ def test_madelon() -> None:
     chosen = SparseClassifier((300,), max_epochs=10, random_state=0).fit(selector.transform(x), y)
     valid = np.loadtxt(MADELON / "madelon_valid.data")
     assert chosen.score(selector.transform(valid), np.loadtxt(MADELON / "madelon_valid.labels")) > 0.7
+
+
+def test_the_usual_network_has_one_hidden_layer() -> None:
+    selector = SparseFeatureSelector(max_epochs=1, random_state=0).fit(*problem())
+    assert [m.out_features for m in selector.network_.children() if hasattr(m, "out_features")] == [300, 2]
+    assert selector.scores_.sum() == pytest.approx(1)  # shares of strength

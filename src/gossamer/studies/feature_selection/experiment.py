@@ -1,6 +1,7 @@
 """One selector on one division of the rows: which features it ranks first, and how far others get with them.
 
 ===================  =================================================================================================
+``SET``              `SparseFeatureSelector`: strengths of the inputs of a classifier that rewires itself by chance
 ``CoDACoRSET``       `SparseFeatureSelector`: links of the inputs of a classifier that rewires itself
 ``QuickSelection``   `SparseFeatureSelector`: strengths of the inputs of a denoising auto-encoder; doesn't look at y
 ``mutual info``      scikit-learn's ``mutual_info_classif``
@@ -31,7 +32,7 @@ from gossamer.studies.trials import Trial
 
 __all__ = ["JUDGES", "OURS", "PLANS", "SELECTORS", "USUAL", "Plan", "carry_out", "made", "plans", "trials_of"]
 
-OURS = ("CoDACoRSET", "QuickSelection")
+OURS = ("SET", "CoDACoRSET", "QuickSelection")
 USUAL = ("mutual info", "F test", "L1", "trees", "RFE")
 SELECTORS = (*OURS, *USUAL, "random")
 JUDGES = ("trees", "neighbours", "linear")
@@ -145,7 +146,7 @@ def _best_first(scores: NDArray[Any]) -> NDArray[np.int64]:
     return np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable")
 
 
-def _network(method: Literal["CoDACoRSET", "QuickSelection"]) -> Selector:
+def _network(method: Literal["SET", "CoDACoRSET", "QuickSelection"]) -> Selector:
     def select(x: Features, y: Classes, plan: Plan, seed: int) -> NDArray[np.int64]:
         from gossamer.estimators import SparseFeatureSelector
 
@@ -203,6 +204,7 @@ def _random(x: Features, y: Classes, plan: Plan, seed: int) -> NDArray[np.int64]
 
 
 _SELECTORS: Mapping[str, Selector] = {
+    "SET": _network("SET"),
     "CoDACoRSET": _network("CoDACoRSET"),
     "QuickSelection": _network("QuickSelection"),
     "mutual info": _mutual_information,

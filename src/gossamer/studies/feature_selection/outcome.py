@@ -232,20 +232,20 @@ def summary(plans: Mapping[str, Plan], records: Sequence[Record]) -> str:
     listed = "; ".join(f"{selector} on {', '.join(datasets)}" for selector, datasets in wins.items() if datasets)
     means = {s: float(np.mean([_mean(records, d, s) for d in plans])) for s in SELECTORS}
     place = f"Over all {len(plans)} data sets" if len(plans) > 1 else "There"
+    reached = ", ".join(f"{selector} {text.percent(means[selector])}" for selector in OURS)
     return (
-        f"Best by mean accuracy: {listed}. {place} CoDACoRSET reaches "
-        f"{text.percent(means['CoDACoRSET'])}, QuickSelection {text.percent(means['QuickSelection'])}, tree importance "
-        f"{text.percent(means['trees'])}, features drawn by chance {text.percent(means['random'])}."
+        f"Best by mean accuracy: {listed}. {place}: {reached}, tree importance {text.percent(means['trees'])}, "
+        f"features drawn by chance {text.percent(means['random'])}."
     )
 
 
 _QUESTIONS = (
     ("CoDACoRSET", "random", "The best connected inputs of CoDACoRSET are better features than those drawn by chance."),
     ("QuickSelection", "random", "So are the strongest inputs of QuickSelection, which doesn't look at the classes."),
+    ("SET", "random", "So are the strongest inputs of SET."),
+    ("SET", "CoDACoRSET", "The strongest inputs of SET are better features than the best connected of CoDACoRSET."),
     ("CoDACoRSET", "trees", "CoDACoRSET selects better than tree importance."),
-    ("CoDACoRSET", "mutual info", "CoDACoRSET selects better than mutual information."),
-    ("CoDACoRSET", "L1", "CoDACoRSET selects better than a linear model with the l1 norm."),
-    ("CoDACoRSET", "RFE", "CoDACoRSET selects better than recursive elimination."),
+    ("SET", "trees", "SET selects better than tree importance."),
 )
 
 
