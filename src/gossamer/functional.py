@@ -1,9 +1,15 @@
 """Every pure function of gossamer under one import, as in torch.nn.functional."""
 
+from gossamer.activity.divisive import divisive_norm
+from gossamer.activity.hebbian import hebbian_cost
+from gossamer.activity.sparseout import sparseout
+from gossamer.activity.threshold import mean_threshold, quantile_threshold
 from gossamer.activity.top_k import top_k
 from gossamer.activity.units import all_relu, srelu
+from gossamer.connectivity.bridgeout import bridgeout
 from gossamer.connectivity.conv import sparse_conv2d
 from gossamer.connectivity.linear import sparse_linear
+from gossamer.connectivity.normalized import unit_filters
 from gossamer.projections import (
     group_hoyer_projection,
     hoyer_projection,
@@ -18,7 +24,10 @@ from gossamer.projections import (
 
 __all__ = [
     "all_relu",
+    "bridgeout",
+    "divisive_norm",
     "group_hoyer_projection",
+    "hebbian_cost",
     "hoyer_projection",
     "l0_projection",
     "l1_ball_projection",
@@ -26,9 +35,13 @@ __all__ = [
     "l1_sphere_projection",
     "l2_ball_projection",
     "l2_sphere_projection",
+    "mean_threshold",
+    "quantile_threshold",
     "simplex_projection",
     "sparse_conv2d",
     "sparse_linear",
+    "sparseout",
     "srelu",
     "top_k",
+    "unit_filters",
 ]

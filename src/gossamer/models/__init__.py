@@ -9,14 +9,19 @@ from gossamer.models.dictionary import Dictionary
 from gossamer.models.mlp import MLP, activity_from
 from gossamer.models.patches import map_patches, sample_patches
 from gossamer.models.pursuit import orthogonal_matching_pursuit
+from gossamer.models.vgg import HEBBIAN_ALPHA, VGG, HaHBlock, StandardBlock, vgg16
 
 if TYPE_CHECKING:
     from gossamer.estimators.dictionary import DictionaryLearner
 
 __all__ = [
+    "HEBBIAN_ALPHA",
     "MLP",
+    "VGG",
     "Dictionary",
     "DictionaryLearner",
+    "HaHBlock",
+    "StandardBlock",
     "SupervisedAutoencoder",
     "activity_from",
     "correlation_cost",
@@ -24,6 +29,7 @@ __all__ = [
     "map_patches",
     "orthogonal_matching_pursuit",
     "sample_patches",
+    "vgg16",
 ]
 
 

@@ -5,17 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Dropout", "GaussianNoise", "Noise"]
+from gossamer.noise import Noise
 
-
-class Noise:
-    """A module that draws from ``generator``, of its input's device, while it has one, and from torch's otherwise.
-
-    Torch's own generator belongs to the whole process: several networks that train in it at once would draw from each
-    other's chance.
-    """
-
-    generator: torch.Generator | None = None
+__all__ = ["Dropout", "GaussianNoise"]
 
 
 class Dropout(Noise, nn.Dropout):

@@ -23,7 +23,7 @@ from gossamer.errors import InputError
 from gossamer.evaluate.importance import strength_out
 from gossamer.evaluate.units import fan_out, linear_layers
 from gossamer.models import MLP
-from gossamer.models.noise import Noise
+from gossamer.noise import Noise
 from gossamer.plasticity import Rewire, preset, schedule
 from gossamer.plasticity.presets import RuleArguments
 from gossamer.training.options import Recipe
@@ -103,7 +103,7 @@ def one_pass(
     device = samples.x.device
     order_seed, noise_seed = np.random.SeedSequence(seed).generate_state(2, np.uint64).tolist()
     order = torch.randperm(len(samples.y), generator=torch.Generator().manual_seed(order_seed)).to(device)
-    noisy = [module for module in model.modules() if isinstance(module, Noise)]
+    noisy = [module for module in model.modules() if isinstance(module, Noise) and module.generator is None]
     noise = torch.Generator(device).manual_seed(noise_seed) if noisy else None
     tally = Tally(task)
     model.train()
