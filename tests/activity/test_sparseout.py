@@ -5,9 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
-import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +21,6 @@ from gossamer.noise import Gradient
 
 F64 = torch.float64
 GRADIENTS: tuple[Gradient, ...] = ("frozen", "exact")
-PAGE = Path(__file__).parents[2] / "docs" / "sparseout.md"
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -337,17 +334,3 @@ def test_what_is_not_floating_point_is_refused(dtype: torch.dtype) -> None:
     for kind in (InputError, TypeError):
         with pytest.raises(kind, match=f"a must be floating point, got {dtype}"):
             sparseout(torch.ones(2, dtype=dtype))
-
-
-# ---- the documentation -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.skipif(not PAGE.is_file(), reason="the documentation isn't here")
-def test_the_examples_of_the_documentation_run() -> None:
-    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) >= 4
-    names: dict[str, Any] = {}
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        for block in blocks:
-            exec(compile(block, str(PAGE), "exec"), names)

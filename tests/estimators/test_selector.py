@@ -138,7 +138,7 @@ def test_published_sizes() -> None:
 @pytest.mark.skipif(not MADELON.is_dir(), reason="GOSSAMER_DATA names no folder with madelon")
 def test_madelon() -> None:
     x, y = np.loadtxt(MADELON / "madelon_train.data"), np.loadtxt(MADELON / "madelon_train.labels")
-    selector = SparseFeatureSelector(k=20, hidden=(1000, 1000), max_epochs=12, random_state=0).fit(x, y)
+    selector = SparseFeatureSelector("CoDACoRSET", k=20, hidden=(1000, 1000), max_epochs=12, random_state=0).fit(x, y)
     assert len(INFORMATIVE & set(selector.get_support(indices=True).tolist())) >= 18
     chosen = SparseClassifier((300,), max_epochs=10, random_state=0).fit(selector.transform(x), y)
     valid = np.loadtxt(MADELON / "madelon_valid.data")

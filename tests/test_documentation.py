@@ -1,0 +1,83 @@
+"""The examples of the documentation run, one after the other, and say what they promise."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import gossamer as gs
+
+ROOT = Path(__file__).parents[1]
+
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="the documentation isn't here"),
+]
+
+Run = Callable[..., tuple[dict[str, Any], list[tuple[Any, ...]]]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Carries out all examples of a page: their names, and what they print."""
+    monkeypatch.chdir(tmp_path)
+
+    def carry_out(page: str, **given: Any) -> tuple[dict[str, Any], list[tuple[Any, ...]]]:
+        blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL)
+        assert blocks
+        shown: list[tuple[Any, ...]] = []
+        names: dict[str, Any] = {"print": lambda *values: shown.append(values), **given}
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            for block in blocks:
+                exec(compile(block, page, "exec"), names)
+        return names, shown
+
+    return carry_out
+
+
+def test_readme(run: Run) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 30)), np.arange(60) % 2
+    names, _ = run("README.md", X=x, y=y)
+    names["rewire"].step()
+    assert names["net"](torch.rand(3, 784)).shape == (3, 10)
+    assert names["clf"].feature_importances_.shape == (30,)
+
+
+def test_estimators(run: Run) -> None:
+    _, shown = run("docs/estimators.md")
+    (accuracy,), (_, r2), (chosen, fitted) = shown
+    assert accuracy > 0.9
+    assert r2 > 0.3
+    assert len(set(chosen) & set(range(10))) >= 7
+    assert fitted > 0.9
+
+
+def test_projections(run: Run) -> None:
+    net = nn.Sequential(nn.Linear(30, 20), nn.ReLU(), nn.Linear(20, 12))
+    run("docs/projections.md", torch=torch, net=net, loader=[(None, None)] * 150)
+    assert [type(module) for module in net] == [gs.SparseLinear, nn.ReLU, gs.SparseLinear]
+    assert net[0].nnz == 20 * 8
+
+
+def test_sparseout(run: Run) -> None:
+    run("docs/sparseout.md")
+
+
+def test_hebbian(run: Run) -> None:
+    names, shown = run("docs/hebbian.md")
+    (clean, noisy), (active,), (sparseness,), (survived,) = shown
+    assert clean > 0.95
+    assert 0.6 < noisy < clean
+    assert names["cost"].costs.isfinite().all()
+    assert 0.05 < active <= 13 / 64
+    assert 0.3 < sparseness < 1
+    assert 0.2 < survived < clean
