@@ -98,15 +98,21 @@ void run(void (*kernel)(const Job&, std::int64_t, std::int64_t), const Job& job,
 }
 
 // The matrix from which rows are gathered is cut into blocks that stay in the second cache if it does not fit there as a
-// whole; a product alone, which is bound by the way from the second to the first, also into blocks for the first, where
-// the batch fills a tile or, of a line of the cache, at most one. Either pays only where a row of the pattern has some
-// entries in a block, since its sums are taken up again for each. The entries of the rows at work stay in the second.
+// whole. A product alone, which is bound by the way from the second to the first, is cut into blocks for the first too:
+// where of each row no more than a line of the cache is needed, and where the batch fills a tile. Any of it pays only
+// where a row of the pattern has some entries in a block, since its sums are taken up again for each; to have a dozen, a
+// block may be larger than the first cache if the matrix stays in the second. So do the entries of the rows at work.
 Blocks blocks_of(const Compressed& pattern, std::int64_t cols, std::int64_t row_bytes, bool fine) {
-  const std::int64_t wide = 8 * active().vector_bytes, tile = row_bytes <= kNarrowTile ? row_bytes : wide;
+  const bool narrow = row_bytes <= kNarrowTile;
+  const std::int64_t tile = narrow ? row_bytes : 8 * active().vector_bytes;
   const std::int64_t first = l1_bytes() * 3 / 4 / tile, second = l2_bytes() / 2 / tile;
   const double fan_in = double(pattern.indptr[pattern.rows]) / double(pattern.rows), density = fan_in / double(cols);
   const std::int64_t listed = std::int64_t(double(l2_bytes()) / 4 / (8 * fan_in + 1));
   const std::int64_t rows = std::max<std::int64_t>(std::min(second / 4, listed), 16);
+  if (fine && !narrow && cols < 2 * second && density * double(first) * 8 / 3 >= 6) {
+    const std::int64_t columns = std::max(first, std::min(first * 8 / 3, std::int64_t(12 / density)));
+    if (cols >= 2 * columns) return {columns, rows};
+  }
   if (fine && cols >= 2 * first && density * double(first) >= 20) return {first, rows};
   if (cols >= 2 * second && density * double(second) >= 16) return {second, rows};
   return {0, 0};
