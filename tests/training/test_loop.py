@@ -15,6 +15,7 @@ from gossamer import SparseConv2d, SparseLinear
 from gossamer.data import Dataset
 from gossamer.evaluate import cost
 from gossamer.training import DivergedError, Fit, Options, Samples, evaluate
+from gossamer.training.loop import one_pass
 from gossamer.training.options import REWIRINGS
 from gossamer.training.task import LABELS, NUMBERS, Task
 
@@ -341,3 +342,24 @@ def test_without_validation_growth_in_sequence_hears_of_the_training_loss(option
     losses = [epoch.train_loss for epoch in fit.run()]
     assert fit.rewire is not None
     assert fit.rewire.state_dict()["scores"] == [-loss for loss in losses[:-1]]
+
+
+def test_noise_follows_the_seed_of_a_pass_unless_a_layer_has_its_own_source() -> None:
+    chance = torch.Generator().manual_seed(0)
+    x, y = torch.randn(20, 6, generator=chance), torch.arange(20) % 3
+    own = torch.Generator().manual_seed(5)
+
+    def trained(seed: int, generator: torch.Generator | None = None) -> Tensor:
+        model = nn.Sequential(gs.Sparseout(0.5, 1.5, generator=generator), nn.Linear(6, 3))
+        nn.init.ones_(model[1].weight)
+        nn.init.zeros_(model[1].bias)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        one_pass(model, optimizer, Samples(x, y), LABELS, batch_size=20, seed=(seed, 0))
+        assert model[0].generator is generator
+        return model[1].weight.detach()
+
+    assert torch.equal(trained(1), trained(1))
+    assert not torch.allclose(trained(1), trained(2))
+    state = own.get_state()
+    trained(1, own)
+    assert not torch.equal(own.get_state(), state)
