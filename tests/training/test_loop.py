@@ -346,17 +346,16 @@ def test_without_validation_growth_in_sequence_hears_of_the_training_loss(option
 
 def test_noise_follows_the_seed_of_a_pass_unless_a_layer_has_its_own_source() -> None:
     chance = torch.Generator().manual_seed(0)
-    x, y = torch.randn(20, 6, generator=chance), torch.arange(20) % 3
+    x, y = torch.randn(20, 6, generator=chance), torch.randn(20, 3, generator=chance)
     own = torch.Generator().manual_seed(5)
 
     def trained(seed: int, generator: torch.Generator | None = None) -> Tensor:
-        model = nn.Sequential(gs.Sparseout(0.5, 1.5, generator=generator), nn.Linear(6, 3))
-        nn.init.ones_(model[1].weight)
-        nn.init.zeros_(model[1].bias)
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        one_pass(model, optimizer, Samples(x, y), LABELS, batch_size=20, seed=(seed, 0))
-        assert model[0].generator is generator
-        return model[1].weight.detach()
+        noise, linear = gs.Sparseout(0.5, 1.5, generator=generator), nn.Linear(6, 3, bias=False)
+        nn.init.ones_(linear.weight)
+        optimizer = torch.optim.SGD(linear.parameters(), lr=0.1)
+        one_pass(nn.Sequential(noise, linear), optimizer, Samples(x, y), NUMBERS, batch_size=20, seed=(seed, 0))
+        assert noise.generator is generator
+        return linear.weight.detach()
 
     assert torch.equal(trained(1), trained(1))
     assert not torch.allclose(trained(1), trained(2))
