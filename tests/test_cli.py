@@ -15,7 +15,7 @@ import gossamer
 from gossamer.cli import main
 from gossamer.training import loop
 
-SMALL = ["--hidden=12", "--epochs=2", "--batch-size=32", "--threads=1", "--density=0.4", "--activity=relu"]
+SMALL = ["--hidden=12", "--epochs=2", "--batch-size=32", "--threads=1", "--density=0.4", "--activation=relu"]
 
 
 def write_table(path: Path, rows: int = 120, *, labelled: bool = True, seed: int = 0) -> Path:
@@ -93,16 +93,16 @@ def test_json_prints_one_object_alone(table: Path, tmp_path: Path, capsys: pytes
 
 def test_every_option_reaches_the_config(table: Path, tmp_path: Path) -> None:
     words = (
-        "--hidden 9,8 --density 0.5 --output-density 0.6 --allocate uniform --activity topk:4 --dropout 0.1 "
+        "--hidden 9,8 --density 0.5 --output-density 0.6 --allocate uniform --activation topk:4 --dropout 0.1 "
         "--rewire none --fraction 0.2 --epochs 1 --batch-size 16 --optimizer sgd --learning-rate 0.05 "
-        "--schedule constant --momentum 0.5 --weight-decay 0.001 --clip 2 --patience 3 --seeds 1 --seed 7 "
+        "--schedule constant --momentum 0.5 --weight-decay 0.001 --max-grad-norm 2 --patience 3 --seeds 1 --seed 7 "
         "--no-twin --device cpu --amp --threads 1 --quiet"
     )
     assert main(["train", str(table), "--target", "kind", "--out", str(tmp_path / "run"), *words.split()]) == 0
     lines = (tmp_path / "run" / "config.toml").read_text().splitlines()
     for line in (
         'target = "kind"', "hidden = [9, 8]", "density = 0.5", "output_density = 0.6", 'allocate = "uniform"',
-        'activity = "topk:4"', "dropout = 0.1", 'rewire = "none"', "fraction = 0.2", "epochs = 1", "batch_size = 16",
+        'activation = "topk:4"', "dropout = 0.1", 'rewire = "none"', "fraction = 0.2", "epochs = 1", "batch_size = 16",
         'optimizer = "sgd"', "learning_rate = 0.05", 'schedule = "constant"', "momentum = 0.5", "weight_decay = 0.001",
         "clip = 2.0", "patience = 3", "seeds = 1", "seed = 7", "twin = false", 'device = "cpu"', "amp = true",
         "threads = 1",
@@ -190,7 +190,7 @@ def test_resume_writes_a_report_that_is_missing(run: Path) -> None:
         ),
         (["train", "digits", "--epsilon", "0"], "epsilon must be a finite number above 0, got 0.0"),
         (["train", "digits", "--epsilon", "20", "--allocate", "uniform"], "allocate must be 'er' or 'erk'"),
-        (["train", "digits", "--activity", "hoyer:3"], "hoyer:3"),
+        (["train", "digits", "--activation", "hoyer:3"], "hoyer:3"),
         (["train", "digits", "--rewire", "grow"], "rewire must be one of 'none', 'SET'"),
         (["train", "digits", "--epochs", "0"], "epochs must be"),
         (["train", "digits", "--optimizer", "lion"], "optimizer must be one of"),
@@ -256,7 +256,7 @@ def test_a_failure_of_the_disk_tells_how_to_go_on(
     def full(self: object, *_: object) -> None:
         raise gossamer.InputError("the disk is full")
 
-    monkeypatch.setattr("gossamer.training.folder.RunFolder.save", full)
+    monkeypatch.setattr("gossamer.runs.folder.RunFolder.save", full)
     error = mistake(capsys, "train", table, "--target=kind", f"--out={tmp_path / 'run'}", "--quiet", *SMALL)
     assert f"the disk is full. When that is mended, go on with: gossamer train --resume {tmp_path / 'run'}" in error
 

@@ -11,8 +11,9 @@ from rich.console import Console
 
 from gossamer import data
 from gossamer.cli import terminal
-from gossamer.training import Epoch, Options, RunFolder
-from gossamer.training.folder import Job
+from gossamer.runs import Options, RunFolder
+from gossamer.runs.folder import Job
+from gossamer.training import Epoch
 
 JOBS = [Job("sparse", 0), Job("dense", 0)]
 OPTIONS = Options(data="wine", hidden=(30,), epochs=4, batch_size=10, threads=1)

@@ -34,17 +34,17 @@ def medians(calls: dict[str, Callable[[], object]]) -> dict[str, float]:
 def single_sample(width: int, density: float) -> dict[str, tuple[Callable[[], object], float]]:
     """The products of one sample, and how many live connections each of them reads."""
     layer = gs.SparseLinear(width, width, density).eval()
-    structure, values = layer.pattern.structure, layer.values.detach()
+    structure, values = layer.pattern.structure, layer.weight_values.detach()
     x, live = torch.randn(width, 1), max(1, round(density * width))
     units = torch.randperm(width)[:live].sort().values.to(torch.int32)[None]
-    code, ordered = gs.Code(torch.randn(1, live), units, width), gs.kernels.column_order(values, structure).values
+    code, ordered = gs.Code(torch.randn(1, live), units, width), gs.kernels.to_csc(values, structure).values
     read = float(layer.pattern.fan_out[units[0].long()].sum())
 
-    def joint() -> object:
+    def spspmm() -> object:
         with torch.no_grad():
-            return gs.kernels.joint(values, structure, code, column_values=ordered)
+            return gs.kernels.spspmm(values, structure, code, csc_values=ordered)
 
-    return {"one sample": (lambda: native.spmm(values, structure, x), layer.nnz), "one code": (joint, read)}
+    return {"one sample": (lambda: native.spmm(values, structure, x), layer.nnz), "one code": (spspmm, read)}
 
 
 def training_step(width: int, batch: int, density: float) -> Callable[[], None]:
@@ -65,14 +65,14 @@ def training_step(width: int, batch: int, density: float) -> Callable[[], None]:
 def main(width: int, batch: int, density: float) -> None:
     torch.manual_seed(0)
     layer = gs.SparseLinear(width, width, density)
-    structure, values = layer.pattern.structure, layer.values.detach()
+    structure, values = layer.pattern.structure, layer.weight_values.detach()
     x, g = torch.randn(width, batch), torch.randn(width, batch)
     weight = torch.randn(width, width)
     products: dict[str, Callable[[], object]] = {
         "W X": lambda: native.spmm(values, structure, x),
         "W' G": lambda: native.spmm_t(values, structure, g),
         "<G, X>": lambda: native.sddmm(g, x, structure),
-        "both": lambda: native.fused_backward(values, structure, x, g),
+        "both": lambda: native.spmm_t_sddmm(values, structure, x, g),
         "dense W X": lambda: weight @ x,
     }
     print(f"{gs.kernels.info()}, width {width}, batch {batch}, density {density:g}")

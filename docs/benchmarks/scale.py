@@ -34,8 +34,8 @@ def main(units: int, epochs: int) -> None:
         density = min(1.0, EPSILON * (n_in + n_out) / (n_in * n_out))
         layers += [gs.SparseLinear(n_in, n_out, density), nn.ReLU()]
     net = nn.Sequential(*layers, gs.SparseLinear(units, 2, density=1.0))
-    links = sum(layer.nnz for layer in net if isinstance(layer, gs.SparseLinear))
-    print(f"{links:,} connections built in {time.perf_counter() - start:.1f} s")
+    connections = sum(layer.nnz for layer in net if isinstance(layer, gs.SparseLinear))
+    print(f"{connections:,} connections built in {time.perf_counter() - start:.1f} s")
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, fused=True)
     rewire = gs.Rewire(net, optimizer)
     for epoch in range(1, epochs + 1):

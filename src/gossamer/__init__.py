@@ -1,11 +1,11 @@
-"""gossamer: neural networks in which little fires and little is wired."""
+"""gossamer: neural networks in which little fires and little is connected."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gossamer import activity, connectivity, data, evaluate, functional, kernels, models, plasticity, projections
-from gossamer.activity import (
+from gossamer import activation, connectivity, data, evaluate, functional, kernels, models, plasticity, projections
+from gossamer.activation import (
     AllReLU,
     DivisiveNorm,
     HebbianLoss,
@@ -91,7 +91,7 @@ __all__ = [
     "Sparseout",
     "TopK",
     "__version__",
-    "activity",
+    "activation",
     "allocate_densities",
     "compact_",
     "connectivity",

@@ -1,11 +1,11 @@
 """Every pure function of gossamer under one import, as in torch.nn.functional."""
 
-from gossamer.activity.divisive import divisive_norm
-from gossamer.activity.hebbian import hebbian_cost
-from gossamer.activity.sparseout import sparseout
-from gossamer.activity.threshold import mean_threshold, quantile_threshold
-from gossamer.activity.top_k import top_k
-from gossamer.activity.units import all_relu, srelu
+from gossamer.activation.divisive import divisive_norm
+from gossamer.activation.hebbian import hebbian_cost
+from gossamer.activation.sparseout import sparseout
+from gossamer.activation.threshold import mean_threshold, quantile_threshold
+from gossamer.activation.top_k import top_k
+from gossamer.activation.units import all_relu, srelu
 from gossamer.connectivity.bridgeout import bridgeout
 from gossamer.connectivity.conv import sparse_conv2d
 from gossamer.connectivity.linear import sparse_linear

@@ -68,7 +68,7 @@ def gini(x: Tensor, dim: int = -1) -> Tensor:
 
 
 def treves_rolls(x: Tensor, dim: int = -1) -> Tensor:
-    """Treves and Rolls' activity sparseness ⟨|x|⟩² / ⟨x²⟩ in [1/n, 1]: for binary x, the share of active units.
+    """Treves and Rolls' activation sparseness ⟨|x|⟩² / ⟨x²⟩ in [1/n, 1]: for binary x, the share of active units.
 
     Source: Treves, Rolls, "What determines the capacity of autoassociative memories in the brain?", Network 2 (1991).
     """

@@ -80,7 +80,7 @@ def test_json_holds_everything(bench: Bench) -> None:
     assert list(content) == ["date", "command", "stopped", "machine", "plan", "cells", "break_even"]
     assert content["machine"]["instruction_set"]
     assert content["machine"]["torch"]
-    assert len(content["cells"]) == len(bench.cells)
+    assert len(content["cells"]) == len(bench.flat_indices)
     first, last = content["cells"][0], content["cells"][-1]
     assert first["ratio"] == pytest.approx(0.5)
     assert first["unit"] == "seconds"
@@ -101,7 +101,7 @@ def test_the_full_plan_has_all_of_the_quick_one() -> None:
         "widths",
         "densities",
         "batches",
-        "joint_densities",
+        "spspmm_densities",
         "channels",
         "projections",
         "sparsenesses",
@@ -120,7 +120,7 @@ def test_the_full_plan_has_all_of_the_quick_one() -> None:
         {"densities": (1.0,)},
         {"densities": (float("nan"),)},
         {"sparsenesses": (1.0,)},
-        {"joint_densities": ((0.1, 2.0),)},
+        {"spspmm_densities": ((0.1, 2.0),)},
         {"dtype": "int8"},
         {"rounds": 0},
         {"seconds": -1.0},

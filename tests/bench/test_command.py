@@ -28,14 +28,14 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_tables_and_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "new" / "folder"
-    command.bench(parsed(*SMALL, "--only", "layer,joint", "--out", str(folder)))
+    command.bench(parsed(*SMALL, "--only", "layer,spspmm", "--out", str(folder)))
     shown = capsys.readouterr().out
     assert "Layer, 32 → 32, forward" in shown
     assert "Sparse input into a sparse layer, 32 → 32" in shown
     assert "Break-even density" in shown
     content = json.loads((folder / "bench.json").read_text())
-    assert {cell["task"] for cell in content["cells"]} == {"layer", "joint"}
-    assert content["command"].startswith("gossamer bench --only layer,joint --widths 32 --densities 0.5,0.1")
+    assert {cell["task"] for cell in content["cells"]} == {"layer", "spspmm"}
+    assert content["command"].startswith("gossamer bench --only layer,spspmm --widths 32 --densities 0.5,0.1")
     assert content["date"]
     assert (folder / "bench.md").read_text().startswith("# Break-even map")
     written = {"bench.json", "bench.md"} | ({"bench.svg"} if importlib.util.find_spec("matplotlib") else set())
@@ -78,7 +78,7 @@ def test_quick_and_full(monkeypatch: pytest.MonkeyPatch, bench: Bench) -> None:
     for words in ([], ["--quick"], ["--full"], ["--full", "--widths", "64"]):
         command.bench(parsed(*words, "--quiet"))
     assert [plan.widths for plan in plans] == [(1024,), (1024,), (1024, 4096), (64,)]
-    assert plans[3].joint_widths == (64,)
+    assert plans[3].spspmm_widths == (64,)
 
 
 def test_ctrl_c_shows_and_writes_what_there_is(

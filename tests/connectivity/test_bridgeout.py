@@ -257,7 +257,7 @@ def test_noise_falls_on_live_connections_alone() -> None:
     layer, x = sparse(), numbers(7, 6)
     twin = copy.deepcopy(layer)
     y = layer(x)
-    values = bridgeout(twin.values, 0.3, 1.5, generator=twin.noise.generator)
+    values = bridgeout(twin.weight_values, 0.3, 1.5, generator=twin.noise.generator)
     expected = sparse_linear(x, values, twin.pattern, twin.bias)
     assert torch.equal(y, expected)
     for mine, right in zip(
@@ -286,7 +286,7 @@ def test_its_state_is_that_of_a_sparse_layer() -> None:
     assert torch.equal(plain.eval()(x), layer.eval()(x))
     other = sparse(seed=5)
     other.load_state_dict(plain.state_dict())
-    assert torch.equal(other.pattern.cells, plain.pattern.cells)
+    assert torch.equal(other.pattern.flat_indices, plain.pattern.flat_indices)
     assert torch.equal(other.eval()(x), plain(x))
     file = io.BytesIO()
     torch.save(layer.train(), file)
@@ -301,39 +301,41 @@ def test_it_comes_from_a_dense_layer_and_becomes_one() -> None:
     layer = BridgeoutSparseLinear.from_dense(dense.eval(), pattern, p=0.2, q=1.0, noise_generator=seeded())
     assert (layer.noise.p, layer.noise.q) == (0.2, 1.0)
     assert not layer.noise.training
-    assert torch.equal(layer.pattern.cells, pattern.cells)
+    assert torch.equal(layer.pattern.flat_indices, pattern.flat_indices)
     torch.testing.assert_close(layer.to_dense()(x), layer(x))
     with pytest.raises(InputError, match="needs either density or pattern"):
         BridgeoutSparseLinear(6, 5)
 
 
-def test_rewiring_moves_the_plain_weights_and_newborn_links_learn_as_usual() -> None:
+def test_rewiring_moves_the_plain_weights_and_new_links_learn_as_usual() -> None:
     net = nn.Sequential(sparse(), nn.ReLU(), nn.Linear(5, 2))
     layer = net[0]
     assert isinstance(layer, BridgeoutSparseLinear)
     optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
-    rewire = gs.Rewire(net, optimizer, record="cells", seed=1)
-    x, parameter = numbers(20, 6), layer.values
+    rewire = gs.Rewire(net, optimizer, record="indices", seed=1)
+    x, parameter = numbers(20, 6), layer.weight_values
     for _ in range(3):
         for _ in range(4):
             optimizer.zero_grad()
             net(x).square().mean().backward()
             optimizer.step()
-        before = dict(zip(layer.pattern.cells.tolist(), layer.values.tolist(), strict=True))
+        before = dict(zip(layer.pattern.flat_indices.tolist(), layer.weight_values.tolist(), strict=True))
         (change,) = rewire.step()
-        after = dict(zip(layer.pattern.cells.tolist(), layer.values.tolist(), strict=True))
-        born = set(change.born.tolist())
-        assert born
-        assert layer.values is parameter
+        after = dict(zip(layer.pattern.flat_indices.tolist(), layer.weight_values.tolist(), strict=True))
+        grown = set(change.grown.tolist())
+        assert grown
+        assert layer.weight_values is parameter
         assert layer.nnz == len(before)
-        assert all(after[cell] == (0 if cell in born else before[cell]) for cell in after)
+        assert all(after[position] == (0 if position in grown else before[position]) for position in after)
     noisy, clean = net(x).square().mean(), net.eval()(x).square().mean()
     assert not torch.equal(noisy, clean)
     net.train()
     optimizer.zero_grad()
     net(x).square().mean().backward()
-    assert layer.values.grad is not None
-    assert bool((layer.values.grad[layer.values == 0].abs() < 1).all())  # by 5 · 10² and more if differentiated near 0
+    assert layer.weight_values.grad is not None
+    assert bool(
+        (layer.weight_values.grad[layer.weight_values == 0].abs() < 1).all()
+    )  # by 5 · 10² and more if differentiated near 0
 
 
 def test_a_pattern_of_another_length_is_noisy_too() -> None:

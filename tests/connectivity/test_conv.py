@@ -41,18 +41,18 @@ def numbers(*shape: int, seed: int = 1) -> Tensor:
 @given(st.integers(1, 6), st.integers(1, 6), st.integers(1, 4), st.integers(1, 3), st.floats(1e-6, 1.0))
 def test_the_count_of_connections_is_exact(into: int, out: int, kernel: int, groups: int, density: float) -> None:
     layer = make(into * groups, out * groups, kernel, density, groups=groups)
-    cells = out * groups * into * kernel * kernel
-    assert layer.nnz == layer.values.numel() == layer.pattern.nnz == max(1, round(density * cells))
+    positions = out * groups * into * kernel * kernel
+    assert layer.nnz == layer.weight_values.numel() == layer.pattern.nnz == max(1, round(density * positions))
     assert layer.pattern.shape == (layer.out_features, layer.in_features) == (out * groups, into * kernel * kernel)
-    assert layer.density == layer.nnz / cells
+    assert layer.density == layer.nnz / positions
 
 
 def test_parameters_and_buffers_are_of_the_size_of_what_is_live() -> None:
     layer = make(100, 100, 3, 0.01)
-    assert {name: p.shape for name, p in layer.named_parameters()} == {"values": (900,), "bias": (100,)}
+    assert {name: p.shape for name, p in layer.named_parameters()} == {"weight_values": (900,), "bias": (100,)}
     sizes = {name: b.numel() for name, b in layer.named_buffers()}
     assert sizes == {"indptr": 101, "indices": 900, "t_indptr": 901, "t_indices": 900}
-    assert set(layer.state_dict()) == {"values", "bias", "indptr", "indices"}
+    assert set(layer.state_dict()) == {"weight_values", "bias", "indptr", "indices"}
 
 
 def test_outputs_start_with_the_variance_of_a_dense_convolution() -> None:
@@ -67,7 +67,7 @@ def test_drawing_leaves_the_global_generator_alone() -> None:
     layer.reset_parameters(seeded(1))
     SparseConv2d.from_dense(layer.to_dense())
     assert torch.equal(torch.get_rng_state(), before)
-    assert torch.equal(make().values, make().values)
+    assert torch.equal(make().weight_values, make().weight_values)
 
 
 def test_wrong_arguments_are_refused() -> None:
@@ -155,7 +155,9 @@ def test_it_is_the_dense_convolution_and_so_are_its_gradients(
     wanted.backward(grad)
     assert dense.weight.grad is not None
     torch.testing.assert_close(mine.grad, right.grad, rtol=0, atol=1e-10)
-    torch.testing.assert_close(layer.values.grad, dense.weight.grad.flatten()[layer.pattern.cells], rtol=0, atol=1e-10)
+    torch.testing.assert_close(
+        layer.weight_values.grad, dense.weight.grad.flatten()[layer.pattern.flat_indices], rtol=0, atol=1e-10
+    )
     if layer.bias is not None and dense.bias is not None:
         torch.testing.assert_close(layer.bias.grad, dense.bias.grad, rtol=0, atol=1e-10)
     with torch.no_grad():
@@ -166,7 +168,7 @@ def test_the_function_is_the_layer() -> None:
     layer = make(stride=2, padding=1, groups=2)
     x = numbers(3, 4, 7, 7)
     for p in (layer.pattern, layer.pattern.structure):
-        y = sparse_conv2d(x, layer.values, p, layer.bias, kernel_size=3, stride=2, padding=1, groups=2)
+        y = sparse_conv2d(x, layer.weight_values, p, layer.bias, kernel_size=3, stride=2, padding=1, groups=2)
         assert torch.equal(y, layer(x))
 
 
@@ -183,8 +185,8 @@ def test_no_image_at_all() -> None:
     assert y.shape == (0, 6, 5, 5)
     y.sum().backward()
     assert x.grad is not None
-    assert layer.values.grad is not None
-    assert not layer.values.grad.any()
+    assert layer.weight_values.grad is not None
+    assert not layer.weight_values.grad.any()
 
 
 def test_no_connection_gives_the_bias() -> None:
@@ -237,7 +239,7 @@ def test_derivatives_of_the_layer(options: dict[str, Any], shape: tuple[int, ...
 @pytest.mark.parametrize("frozen", ["values", "bias", "x"])
 def test_what_is_frozen_gets_no_gradient(frozen: str) -> None:
     layer, x = make(padding=1), numbers(2, 4, 5, 5).requires_grad_()
-    tensors = {"values": layer.values, "bias": layer.bias, "x": x}
+    tensors = {"values": layer.weight_values, "bias": layer.bias, "x": x}
     expected = torch.autograd.grad(layer(x).square().sum(), [t for t in tensors.values() if t is not None])
     chosen = tensors[frozen]
     assert chosen is not None
@@ -264,24 +266,24 @@ def test_half_precision(dtype: torch.dtype) -> None:
     expected.square().sum().backward()
     assert mine.grad is not None
     assert right.grad is not None
-    assert layer.values.grad is not None
+    assert layer.weight_values.grad is not None
     assert dense.weight.grad is not None
-    assert mine.grad.dtype == layer.values.grad.dtype == dtype
+    assert mine.grad.dtype == layer.weight_values.grad.dtype == dtype
     torch.testing.assert_close(mine.grad.float(), right.grad, rtol=5e-2, atol=5e-2)
-    live = dense.weight.grad.flatten()[layer.pattern.cells]
-    torch.testing.assert_close(layer.values.grad.float(), live, rtol=5e-2, atol=0.3)
+    live = dense.weight.grad.flatten()[layer.pattern.flat_indices]
+    torch.testing.assert_close(layer.weight_values.grad.float(), live, rtol=5e-2, atol=0.3)
 
 
 def test_a_layer_changes_its_dtype_and_keeps_its_pattern() -> None:
     layer, x = make(), numbers(2, 4, 6, 6)
-    y, cells = layer(x), layer.pattern.cells
+    y, positions = layer(x), layer.pattern.flat_indices
     torch.testing.assert_close(layer.double()(x.double()).float(), y)
-    assert torch.equal(layer.pattern.cells, cells)
-    assert layer.indices.dtype == layer.indptr.dtype == cells.to(torch.int32).dtype
-    assert layer.values.dtype == layer.to_dense().weight.dtype == torch.float64
+    assert torch.equal(layer.pattern.flat_indices, positions)
+    assert layer.indices.dtype == layer.indptr.dtype == positions.to(torch.int32).dtype
+    assert layer.weight_values.dtype == layer.to_dense().weight.dtype == torch.float64
     single = make()
     single.load_state_dict(layer.state_dict())
-    assert single.values.dtype == torch.float32
+    assert single.weight_values.dtype == torch.float32
     with pytest.raises(InputError, match=r"x must be torch\.float64"):
         layer(x.int())
 
@@ -289,7 +291,7 @@ def test_a_layer_changes_its_dtype_and_keeps_its_pattern() -> None:
 def test_the_default_dtype_and_device_are_obeyed() -> None:
     torch.set_default_dtype(torch.float64)
     try:
-        assert make().values.dtype == torch.float64
+        assert make().weight_values.dtype == torch.float64
     finally:
         torch.set_default_dtype(torch.float32)
     with torch.device("meta"):
@@ -325,10 +327,10 @@ def test_on_a_cuda_device() -> None:
     torch.testing.assert_close(y.cpu(), expected, rtol=1e-3, atol=1e-3)
     y.square().sum().backward()
     expected.square().sum().backward()
-    assert moved.values.grad is not None
-    torch.testing.assert_close(moved.values.grad.cpu(), layer.values.grad, rtol=1e-3, atol=1e-3)
+    assert moved.weight_values.grad is not None
+    torch.testing.assert_close(moved.weight_values.grad.cpu(), layer.weight_values.grad, rtol=1e-3, atol=1e-3)
     moved.set_pattern(Pattern.erdos_renyi(6, 18, 0.5, seeded(1)), torch.ones(54))
-    assert moved.pattern.cells.is_cuda
+    assert moved.pattern.flat_indices.is_cuda
     assert moved(x.cuda()).shape == (5, 6, 6, 7)
 
 
@@ -338,14 +340,14 @@ def test_on_a_cuda_device() -> None:
 @pytest.mark.parametrize("density", [0.1, 0.25, 0.9])
 def test_set_pattern_keeps_the_parameter(density: float) -> None:
     layer = make()
-    parameter = layer.values
+    parameter = layer.weight_values
     layer(numbers(2, 4, 5, 5)).sum().backward()
     pattern = Pattern.erdos_renyi(6, 36, density, seeded(7))
     values = numbers(pattern.nnz)
     layer.set_pattern(pattern, values)
-    assert layer.values is parameter
+    assert layer.weight_values is parameter
     assert parameter.grad is None
-    assert torch.equal(layer.to_dense().weight.flatten()[pattern.cells], values)
+    assert torch.equal(layer.to_dense().weight.flatten()[pattern.flat_indices], values)
     with pytest.raises(InputError, match="pattern must have shape"):
         layer.set_pattern(Pattern.erdos_renyi(6, 35, 0.5, seeded(0)), torch.zeros(105))
 
@@ -355,17 +357,20 @@ def test_links_can_be_moved_with_their_momentum() -> None:
     optimizer = torch.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9)
     layer(numbers(2, 4, 5, 5)).square().sum().backward()
     optimizer.step()
-    weights, momentum = layer.values.detach().clone(), optimizer.state[layer.values]["momentum_buffer"].clone()
+    weights, momentum = (
+        layer.weight_values.detach().clone(),
+        optimizer.state[layer.weight_values]["momentum_buffer"].clone(),
+    )
     before = layer.pattern.to_mask().flatten()
     survives = torch.arange(layer.nnz) % 3 > 0
-    kept = layer.pattern.cells[survives]
-    born = (~before).nonzero().flatten()[: layer.nnz - kept.numel()]
-    carry_(layer, kept, survives, born, torch.zeros(born.numel()), optimizer)
-    old = torch.isin(layer.pattern.cells, kept)
-    assert torch.equal(layer.pattern.cells, torch.cat([kept, born]).sort().values)
-    assert torch.equal(layer.values.detach()[old], weights[survives])
-    assert torch.equal(optimizer.state[layer.values]["momentum_buffer"][old], momentum[survives])
-    assert not layer.values.detach()[~old].any()
+    kept = layer.pattern.flat_indices[survives]
+    grown = (~before).nonzero().flatten()[: layer.nnz - kept.numel()]
+    carry_(layer, kept, survives, grown, torch.zeros(grown.numel()), optimizer)
+    old = torch.isin(layer.pattern.flat_indices, kept)
+    assert torch.equal(layer.pattern.flat_indices, torch.cat([kept, grown]).sort().values)
+    assert torch.equal(layer.weight_values.detach()[old], weights[survives])
+    assert torch.equal(optimizer.state[layer.weight_values]["momentum_buffer"][old], momentum[survives])
+    assert not layer.weight_values.detach()[~old].any()
     torch.testing.assert_close(layer(numbers(2, 4, 5, 5)), layer.to_dense()(numbers(2, 4, 5, 5)))
 
 
@@ -382,8 +387,8 @@ def test_dense_and_back_is_the_same_function(options: dict[str, Any]) -> None:
     torch.testing.assert_close(dense(x), layer(x))
     assert int((dense.weight != 0).sum()) == layer.nnz
     back = SparseConv2d.from_dense(dense)
-    assert torch.equal(back.pattern.cells, layer.pattern.cells)
-    assert torch.equal(back.values, layer.values)
+    assert torch.equal(back.pattern.flat_indices, layer.pattern.flat_indices)
+    assert torch.equal(back.weight_values, layer.weight_values)
     assert repr(back) == repr(layer)
     assert not dense.training
     assert not back.training
@@ -394,8 +399,8 @@ def test_from_dense_keeps_the_weights_of_a_pattern() -> None:
     pattern = Pattern.erdos_renyi(6, 36, 0.5, seeded(0))
     layer = SparseConv2d.from_dense(dense, pattern)
     assert torch.equal(layer.to_dense().weight.flatten(1), dense.weight.flatten(1) * pattern.to_mask())
-    assert layer.values.dtype == torch.float64
-    assert not layer.values.requires_grad
+    assert layer.weight_values.dtype == torch.float64
+    assert not layer.weight_values.requires_grad
     with pytest.raises(InputError, match="padding_mode"):
         SparseConv2d.from_dense(nn.Conv2d(4, 6, 3, padding=1, padding_mode="circular"))
 
@@ -421,7 +426,7 @@ def test_a_state_brings_its_pattern(density: float) -> None:
     file.seek(0)
     assert str(layer.load_state_dict(torch.load(file))) == "<All keys matched successfully>"
     assert torch.equal(layer(x), other(x))
-    assert torch.equal(layer.pattern.cells, other.pattern.cells)
+    assert torch.equal(layer.pattern.flat_indices, other.pattern.flat_indices)
     with pytest.raises(InputError):
         make(into=8).load_state_dict({**other.state_dict(), "indices": other.indices + 99})
 
@@ -457,8 +462,8 @@ def test_autocast() -> None:
     assert y.dtype == expected.dtype == torch.bfloat16
     torch.testing.assert_close(y, expected, rtol=2e-2, atol=2e-2)
     y.float().sum().backward()
-    assert layer.values.grad is not None
-    assert layer.values.grad.dtype == torch.float32
+    assert layer.weight_values.grad is not None
+    assert layer.weight_values.grad.dtype == torch.float32
 
 
 def test_layers_without_data() -> None:
@@ -479,7 +484,7 @@ def test_torch_func() -> None:
 
     gradients = torch.func.vmap(torch.func.grad(loss), (None, None, 0))(parameters, buffers, x)
     layer(x[2]).square().sum().backward()
-    torch.testing.assert_close(gradients["values"][2], layer.values.grad)
+    torch.testing.assert_close(gradients["weight_values"][2], layer.weight_values.grad)
 
 
 def test_inference_mode() -> None:
@@ -554,11 +559,11 @@ def test_erk_knows_the_kernel() -> None:
     shapes = [(16, 3, 3, 3), (32, 8, 3, 1), (10, 384)]
     model = sparsify_(classifier(), 0.2, "erk")
     shares = allocate_densities(shapes, 0.2, "erk")
-    cells = [432, 768, 3840]
+    positions = [432, 768, 3840]
     assert [layer.nnz for layer in sparse_layers(model).values()] == [
-        round(share * count) for share, count in zip(shares, cells, strict=True)
+        round(share * count) for share, count in zip(shares, positions, strict=True)
     ]
-    assert abs(sum(share * count for share, count in zip(shares, cells, strict=True)) - 0.2 * sum(cells)) < 1e-9
+    assert abs(sum(share * count for share, count in zip(shares, positions, strict=True)) - 0.2 * sum(positions)) < 1e-9
     assert shares[1] / shares[2] == pytest.approx((44 / 768) / (394 / 3840))
 
 

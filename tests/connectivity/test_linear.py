@@ -33,7 +33,7 @@ def make(into: int = 6, out: int = 5, density: float = 0.4, seed: int = 0, **opt
 def weight(layer: SparseLinear) -> Tensor:
     """W, dense, differentiable in the values."""
     mask = layer.pattern.to_mask()
-    return torch.zeros(mask.shape, dtype=layer.values.dtype).masked_scatter(mask, layer.values)
+    return torch.zeros(mask.shape, dtype=layer.weight_values.dtype).masked_scatter(mask, layer.weight_values)
 
 
 def numbers(*shape: int, seed: int = 1) -> Tensor:
@@ -46,29 +46,29 @@ def numbers(*shape: int, seed: int = 1) -> Tensor:
 @given(st.integers(1, 40), st.integers(1, 40), st.floats(1e-6, 1.0))
 def test_the_count_of_connections_is_exact(into: int, out: int, density: float) -> None:
     layer = make(into, out, density)
-    assert layer.nnz == layer.values.numel() == layer.pattern.nnz == max(1, round(density * into * out))
+    assert layer.nnz == layer.weight_values.numel() == layer.pattern.nnz == max(1, round(density * into * out))
     assert layer.density == layer.nnz / (into * out)
     assert layer.pattern.shape == (out, into)
 
 
 def test_parameters_and_buffers_are_of_the_size_of_what_is_live() -> None:
     layer = make(1000, 1000, 0.001)
-    assert {name: p.shape for name, p in layer.named_parameters()} == {"values": (1000,), "bias": (1000,)}
+    assert {name: p.shape for name, p in layer.named_parameters()} == {"weight_values": (1000,), "bias": (1000,)}
     sizes = {name: b.numel() for name, b in layer.named_buffers()}
     assert sizes == {"indptr": 1001, "indices": 1000, "t_indptr": 1001, "t_indices": 1000}
     assert all(b.dtype == torch.int32 for b in layer.buffers())
-    assert set(layer.state_dict()) == {"values", "bias", "indptr", "indices"}
+    assert set(layer.state_dict()) == {"weight_values", "bias", "indptr", "indices"}
 
 
 def test_equal_seeds_give_equal_layers() -> None:
     first, again, other = make(seed=1), make(seed=1), make(seed=2)
-    assert torch.equal(first.values, again.values)
-    assert torch.equal(first.pattern.cells, again.pattern.cells)
-    assert not torch.equal(first.pattern.cells, other.pattern.cells)
+    assert torch.equal(first.weight_values, again.weight_values)
+    assert torch.equal(first.pattern.flat_indices, again.pattern.flat_indices)
+    assert not torch.equal(first.pattern.flat_indices, other.pattern.flat_indices)
     torch.manual_seed(3)
     default = SparseLinear(6, 5, 0.4)
     torch.manual_seed(3)
-    assert torch.equal(SparseLinear(6, 5, 0.4).values, default.values)
+    assert torch.equal(SparseLinear(6, 5, 0.4).weight_values, default.weight_values)
 
 
 def test_a_generator_leaves_the_global_one_alone() -> None:
@@ -88,7 +88,7 @@ def test_initial_weights_have_the_variance_of_a_dense_layer_with_the_live_fan_in
     layer = SparseLinear(100, 6000, pattern=Pattern.from_mask(mask), generator=seeded(0))
     rows = layer.pattern.row_indices
     for i, fan_in in enumerate(fan_ins):
-        drawn = layer.values[(rows >= 2000 * i) & (rows < 2000 * (i + 1))].detach()
+        drawn = layer.weight_values[(rows >= 2000 * i) & (rows < 2000 * (i + 1))].detach()
         assert float(drawn.abs().max()) <= 1 / math.sqrt(fan_in)
         assert float(drawn.abs().max()) > 0.99 / math.sqrt(fan_in)
         assert float(drawn.var()) == pytest.approx(1 / (3 * fan_in), rel=0.1)
@@ -165,9 +165,11 @@ def test_it_is_the_masked_dense_layer(shape: tuple[int, ...], bias: bool, mode: 
         y = layer(x)
     assert y.shape == expected.shape == (*shape[:-1], 5)
     torch.testing.assert_close(y, expected, rtol=0, atol=1e-12)
-    torch.testing.assert_close(sparse_linear(x, layer.values, layer.pattern, layer.bias), expected, rtol=0, atol=1e-12)
     torch.testing.assert_close(
-        sparse_linear(x, layer.values, layer.pattern.structure, layer.bias, relu=True),
+        sparse_linear(x, layer.weight_values, layer.pattern, layer.bias), expected, rtol=0, atol=1e-12
+    )
+    torch.testing.assert_close(
+        sparse_linear(x, layer.weight_values, layer.pattern.structure, layer.bias, relu=True),
         expected.relu(),
         rtol=0,
         atol=1e-12,
@@ -179,7 +181,7 @@ def test_its_gradients_are_those_of_the_masked_dense_layer(shape: tuple[int, ...
     layer = make().double()
     assert layer.bias is not None
     x = numbers(*shape).double().requires_grad_()
-    inputs = (x, layer.values, layer.bias)
+    inputs = (x, layer.weight_values, layer.bias)
     got = torch.autograd.grad(layer(x).sin().sum(), inputs)
     expected = torch.autograd.grad(nn.functional.linear(x, weight(layer), layer.bias).sin().sum(), inputs)
     for a, b in zip(got, expected, strict=True):
@@ -208,10 +210,10 @@ def test_evaluation_follows_every_change_of_the_weights() -> None:
     x = torch.zeros(1, 40)
     x[0, 3] = 1.0
     changes: list[Callable[[], object]] = [
-        lambda: layer.values.mul_(2),
-        lambda: layer.values.copy_(numbers(layer.nnz)),
-        lambda: setattr(layer.values, "data", numbers(layer.nnz, seed=2)),
-        lambda: setattr(layer, "values", nn.Parameter(numbers(layer.nnz, seed=3))),
+        lambda: layer.weight_values.mul_(2),
+        lambda: layer.weight_values.copy_(numbers(layer.nnz)),
+        lambda: setattr(layer.weight_values, "data", numbers(layer.nnz, seed=2)),
+        lambda: setattr(layer, "weight_values", nn.Parameter(numbers(layer.nnz, seed=3))),
         lambda: layer.set_pattern(Pattern.erdos_renyi(30, 40, 0.3, seeded(1)), numbers(360, seed=4)),
         lambda: layer.set_pattern(Pattern.erdos_renyi(30, 40, 0.6, seeded(2)), numbers(720, seed=5)),
         lambda: layer.set_pattern(Pattern.erdos_renyi(30, 40, 0.2, seeded(3)), numbers(240, seed=6)),
@@ -279,19 +281,19 @@ def test_two_layers_pass_activations_on_without_a_copy() -> None:
     torch.testing.assert_close(second(hidden), second(hidden.contiguous()), rtol=0, atol=0)
 
 
-# ---- wiring anew ---------------------------------------------------------------------------------------------------
+# ---- connectivity anew -----------------------------------------------------------------------------------------------
 
 
 def test_set_pattern_keeps_the_parameter() -> None:
     layer = make()
-    parameter = layer.values
+    parameter = layer.weight_values
     layer(numbers(3, 6)).sum().backward()
     pattern = Pattern.erdos_renyi(5, 6, 0.4, seeded(7))
     values = numbers(pattern.nnz)
     layer.set_pattern(pattern, values)
-    assert layer.values is parameter
+    assert layer.weight_values is parameter
     assert parameter.grad is None
-    assert torch.equal(layer.pattern.cells, pattern.cells)
+    assert torch.equal(layer.pattern.flat_indices, pattern.flat_indices)
     assert torch.equal(weight(layer)[pattern.to_mask()], values)
 
 
@@ -302,9 +304,9 @@ def test_set_pattern_copies_the_values(density: float) -> None:
     values = numbers(pattern.nnz)
     layer.set_pattern(pattern, values)
     with torch.no_grad():
-        layer.values.zero_()
+        layer.weight_values.zero_()
     assert values.any()
-    assert layer.values.requires_grad
+    assert layer.weight_values.requires_grad
     assert layer.nnz == pattern.nnz
 
 
@@ -329,8 +331,8 @@ def test_dense_and_back_is_the_same_function(bias: bool) -> None:
     torch.testing.assert_close(dense(x), layer(x))
     assert int((dense.weight != 0).sum()) == layer.nnz
     back = SparseLinear.from_dense(dense)
-    assert torch.equal(back.pattern.cells, layer.pattern.cells)
-    assert torch.equal(back.values, layer.values)
+    assert torch.equal(back.pattern.flat_indices, layer.pattern.flat_indices)
+    assert torch.equal(back.weight_values, layer.weight_values)
     assert (back.bias is None) == (dense.bias is None) == (not bias)
     assert not dense.training
     assert not back.training
@@ -342,8 +344,8 @@ def test_from_dense_keeps_the_weights_of_a_pattern() -> None:
     layer = SparseLinear.from_dense(dense, pattern)
     assert torch.equal(weight(layer), dense.weight * pattern.to_mask())
     assert torch.equal(layer.bias, dense.bias)  # type: ignore[arg-type]
-    assert layer.values.dtype == torch.float64
-    assert not layer.values.requires_grad
+    assert layer.weight_values.dtype == torch.float64
+    assert not layer.weight_values.requires_grad
     assert not layer.to_dense().weight.requires_grad
     with pytest.raises(InputError, match="pattern must have shape"):
         SparseLinear.from_dense(dense, Pattern.erdos_renyi(6, 5, 0.5))
@@ -391,9 +393,9 @@ def test_a_state_brings_its_pattern(density: float) -> None:
     assert str(layer.load_state_dict(torch.load(file))) == "<All keys matched successfully>"
     x = numbers(7, 6)
     assert torch.equal(layer(x), other(x))
-    assert torch.equal(layer.pattern.cells, other.pattern.cells)
-    assert optimizer.param_groups[0]["params"][0] is layer.values
-    assert layer.values.grad is None or layer.values.grad.shape == layer.values.shape
+    assert torch.equal(layer.pattern.flat_indices, other.pattern.flat_indices)
+    assert optimizer.param_groups[0]["params"][0] is layer.weight_values
+    assert layer.weight_values.grad is None or layer.weight_values.grad.shape == layer.weight_values.shape
     layer.zero_grad()
     layer(x).sum().backward()
     optimizer.step()
@@ -403,18 +405,18 @@ def test_a_state_is_copied() -> None:
     layer, other = make(), make(density=0.2, seed=9)
     layer.load_state_dict(other.state_dict())
     with torch.no_grad():
-        layer.values.zero_()
-    assert other.values.any()
+        layer.weight_values.zero_()
+    assert other.weight_values.any()
 
 
 def test_a_state_of_values_alone_leaves_the_pattern() -> None:
     layer = make()
-    cells = layer.pattern.cells
-    layer.load_state_dict({"values": torch.ones(12)}, strict=False)
-    assert torch.equal(layer.pattern.cells, cells)
-    assert layer.values.tolist() == [1.0] * 12
+    positions = layer.pattern.flat_indices
+    layer.load_state_dict({"weight_values": torch.ones(12)}, strict=False)
+    assert torch.equal(layer.pattern.flat_indices, positions)
+    assert layer.weight_values.tolist() == [1.0] * 12
     with pytest.raises(RuntimeError, match="indptr"):
-        layer.load_state_dict({"values": torch.ones(12), "bias": torch.ones(5)})
+        layer.load_state_dict({"weight_values": torch.ones(12), "bias": torch.ones(5)})
 
 
 def damage(**changes: object) -> Callable[[dict[str, Tensor]], None]:
@@ -454,9 +456,9 @@ def put(position: int, value: int) -> Callable[[Tensor], Tensor]:
         damage(indptr=lambda t: t[:-1]),
         damage(indptr=lambda t: t[:0]),
         damage(indptr=lambda t: torch.cat([t, t[-1:]])),
-        damage(values=lambda t: t[:-1]),
-        damage(values=lambda t: t[None]),
-        damage(values=None),
+        damage(weight_values=lambda t: t[:-1]),
+        damage(weight_values=lambda t: t[None]),
+        damage(weight_values=None),
         damage(indices=None),
         damage(indptr=None),
     ],
@@ -479,7 +481,7 @@ def test_a_damaged_state_is_refused_and_changes_nothing(
 def test_a_state_of_another_size_is_refused_and_changes_nothing(size: tuple[int, int]) -> None:
     layer = make(6, 6, 1 / 3)
     out, into = size
-    other = SparseLinear(into, out, pattern=Pattern.from_cells(torch.arange(12), out, into))
+    other = SparseLinear(into, out, pattern=Pattern.from_flat_indices(torch.arange(12), out, into))
     x = numbers(3, 6)
     expected = layer(x)
     if size == (6, 6):
@@ -498,8 +500,8 @@ def test_inside_a_model_states_have_prefixes() -> None:
     model.load_state_dict(other.state_dict())
     assert torch.equal(model(numbers(3, 6)), other(numbers(3, 6)))
     state = other.state_dict()
-    del state["2.values"]
-    with pytest.raises(InputError, match="the state of layer '2' must have values with indptr and indices"):
+    del state["2.weight_values"]
+    with pytest.raises(InputError, match="the state of layer '2' must have weight_values with indptr and indices"):
         model.load_state_dict(state)
 
 
@@ -509,12 +511,12 @@ def test_dtypes_move_the_numbers_and_not_the_indices() -> None:
     expected = layer(x)
     for dtype in (torch.float64, torch.bfloat16, torch.float16, torch.float32):
         layer.to(dtype)
-        assert layer.values.dtype == dtype
+        assert layer.weight_values.dtype == dtype
         assert layer.indices.dtype == torch.int32
         y = layer(x.to(dtype))
         assert y.dtype == dtype
         torch.testing.assert_close(y.float(), expected, rtol=3e-2, atol=3e-2)
-    assert make(dtype=torch.float64).values.dtype == torch.float64
+    assert make(dtype=torch.float64).weight_values.dtype == torch.float64
 
 
 def test_layers_without_data() -> None:
@@ -522,7 +524,7 @@ def test_layers_without_data() -> None:
         inside = SparseLinear(6, 5, 0.4)
     outside = make().to("meta")
     for layer in (inside, outside, make(device="meta")):
-        assert layer.values.device.type == layer.indices.device.type == "meta"
+        assert layer.weight_values.device.type == layer.indices.device.type == "meta"
         assert layer(torch.empty(3, 6, device="meta")).shape == (3, 5)
         layer.reset_parameters()
     state = make(density=0.7).state_dict()
@@ -596,8 +598,8 @@ def test_autocast() -> None:
         assert y.dtype == expected.dtype == torch.bfloat16
         torch.testing.assert_close(y, expected, rtol=2e-2, atol=2e-2)
         y.float().sum().backward()
-    assert layer.values.grad is not None
-    assert layer.values.grad.dtype == torch.float32
+    assert layer.weight_values.grad is not None
+    assert layer.weight_values.grad.dtype == torch.float32
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         assert layer.eval()(numbers(1, 6)).dtype == torch.bfloat16
 
@@ -616,7 +618,7 @@ def test_torch_func() -> None:
 
     gradients = torch.func.vmap(torch.func.grad(loss), (None, None, 0))(parameters, buffers, x)
     layer(x[2]).square().sum().backward()
-    torch.testing.assert_close(gradients["values"][2], layer.values.grad)
+    torch.testing.assert_close(gradients["weight_values"][2], layer.weight_values.grad)
 
 
 def test_inference_mode() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gossamer.activity.hebbian import hebbian_cost
+from gossamer.activation.hebbian import hebbian_cost
 from gossamer.connectivity.normalized import NormalizedConv2d, NormalizedLinear, unit_filters
 from gossamer.errors import InputError
 

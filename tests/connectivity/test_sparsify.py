@@ -53,11 +53,11 @@ def test_the_total_is_the_budget(density: float, allocate: str) -> None:
 
 def test_seeds_are_reproducible() -> None:
     models = [sparsify_(network(), 0.2, generator=seeded(seed)) for seed in (1, 1, 2)]
-    states = [torch.cat([layer.values.detach() for layer in sparse_layers(m).values()]) for m in models]
-    cells = [torch.cat([layer.pattern.cells for layer in sparse_layers(m).values()]) for m in models]
+    states = [torch.cat([layer.weight_values.detach() for layer in sparse_layers(m).values()]) for m in models]
+    positions = [torch.cat([layer.pattern.flat_indices for layer in sparse_layers(m).values()]) for m in models]
     assert torch.equal(states[0], states[1])
-    assert torch.equal(cells[0], cells[1])
-    assert not torch.equal(cells[0], cells[2])
+    assert torch.equal(positions[0], positions[1])
+    assert not torch.equal(positions[0], positions[2])
 
 
 def test_where_chooses_by_name_and_layer() -> None:
@@ -88,7 +88,7 @@ def test_keeping_the_largest_weights() -> None:
 def test_drawn_weights_start_for_the_live_fan_in() -> None:
     torch.manual_seed(0)
     model = sparsify_(nn.Sequential(nn.Linear(400, 300)), 0.04, generator=seeded(0))
-    values = sparse_layers(model)["0"].values.detach()
+    values = sparse_layers(model)["0"].weight_values.detach()
     assert float(values.var()) == pytest.approx(1 / (3 * 16), rel=0.15)
 
 
@@ -99,8 +99,8 @@ def test_a_model_keeps_its_dtype_mode_and_frozen_layers() -> None:
     assert all(p.dtype == torch.float64 for p in model.parameters())
     assert not any(module.training for module in model.modules())
     layers = sparse_layers(model)
-    assert not layers["0"].values.requires_grad
-    assert layers["3"].values.requires_grad
+    assert not layers["0"].weight_values.requires_grad
+    assert layers["3"].weight_values.requires_grad
     model(torch.randn(5, 20, generator=seeded(0), dtype=torch.float64))
 
 

@@ -101,7 +101,7 @@ def test_it_works_in_pipelines_and_searches(digits: list[NDArray[Any]]) -> None:
     pipeline = make_pipeline(MinMaxScaler(), SupervisedAutoencoderClassifier(**SMALL))
     name = "supervisedautoencoderclassifier__"
     grid = {
-        f"{name}activity": ["hoyer:0.6", "topk:8"],
+        f"{name}activation": ["hoyer:0.6", "topk:8"],
         f"{name}connectivity": [None, constraints.L0(10)],
         f"{name}alpha": [exponential_schedule(10)],
     }
@@ -142,12 +142,12 @@ def test_fit_after_partial_fit_starts_anew(digits: list[NDArray[Any]]) -> None:
     assert_array_equal(used.components_, fresh.components_)
 
 
-def test_a_module_may_be_the_activity_and_stays_as_it_was(digits: list[NDArray[Any]]) -> None:
+def test_a_module_may_be_the_activation_and_stays_as_it_was(digits: list[NDArray[Any]]) -> None:
     x, _, y, _ = digits
-    activity = torch.nn.Tanh()
-    learner = SupervisedAutoencoderClassifier(**SMALL | {"activity": activity, "bias": True, "init": "random"})
+    activation = torch.nn.Tanh()
+    learner = SupervisedAutoencoderClassifier(**SMALL | {"activation": activation, "bias": True, "init": "random"})
     assert learner.fit(x / 16, y).score(x / 16, y) > 0.9
-    assert learner.model_.activity is not activity
+    assert learner.model_.activation is not activation
 
 
 def test_progress_is_shown_on_demand(digits: list[NDArray[Any]], capsys: pytest.CaptureFixture[str]) -> None:
@@ -162,7 +162,7 @@ def test_progress_is_shown_on_demand(digits: list[NDArray[Any]], capsys: pytest.
     ("change", "message"),
     [
         ({"hidden": 1}, "hidden"),
-        ({"activity": "loud"}, "activity"),
+        ({"activation": "loud"}, "activation"),
         ({"connectivity": 2.0}, "connectivity"),
         ({"alpha": 1.5}, "alpha"),
         ({"init": "zeros"}, "init"),

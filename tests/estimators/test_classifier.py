@@ -39,7 +39,7 @@ def blobs(rows: int = 120, classes: int = 3, seed: int = 0) -> tuple[Numbers, ND
 
 
 def small(**arguments: Any) -> SparseClassifier:
-    defaults: dict[str, Any] = {"hidden": (30, 20), "density": 0.3, "activity": "relu", "max_epochs": 12}
+    defaults: dict[str, Any] = {"hidden": (30, 20), "density": 0.3, "activation": "relu", "max_epochs": 12}
     return SparseClassifier(**({"random_state": 0, "learning_rate": 0.01} | defaults | arguments))
 
 
@@ -121,8 +121,8 @@ def test_importance_finds_the_features_that_matter() -> None:
 def test_degrees_are_those_before_growth() -> None:
     x, y = blobs()
     classifier = small(schedule="constant", fraction=0.5).fit(x, y)
-    links = first(classifier).nnz
-    assert 0.4 * links < classifier.input_degrees_.sum() < 0.6 * links
+    connections = first(classifier).nnz
+    assert 0.4 * connections < classifier.input_degrees_.sum() < 0.6 * connections
     stopped = small(schedule="constant", fraction=0.5, early_stopping=True).fit(x, y)
     assert_array_equal(stopped.input_degrees_, first(stopped).pattern.fan_out)
 
@@ -223,7 +223,7 @@ def test_chance_is_the_seeds_alone_and_the_process_keeps_its_own() -> None:
     x, y = blobs()
     before = torch.get_rng_state(), np.random.get_state()[1].copy(), torch.get_num_threads()  # type: ignore[index]  # noqa: NPY002
     first, same, another, new, newer = (
-        small(dropout=0.3, random_state=state, rewire="CoPACoRSET", activity="srelu").fit(x, y).predict_proba(x)
+        small(dropout=0.3, random_state=state, rewire="CoPACoRSET", activation="srelu").fit(x, y).predict_proba(x)
         for state in (3, 3, np.random.RandomState(3), None, None)
     )
     assert torch.equal(before[0], torch.get_rng_state())
@@ -352,11 +352,11 @@ def test_warm_start_goes_on() -> None:
 def test_partial_fit_learns_and_rewires_every_hundred_updates(rewire: str) -> None:
     x, y = blobs(200)
     classifier = small(rewire=rewire, batch_size=20)
-    wirings = []
+    patterns = []
     for call in range(30):
         classifier.partial_fit(x, y, classes=[0, 1, 2] if call == 0 else None)
-        wirings.append(first(classifier).pattern.cells)
-    changed = [not torch.equal(before, after) for before, after in pairwise(wirings)]
+        patterns.append(first(classifier).pattern.flat_indices)
+    changed = [not torch.equal(before, after) for before, after in pairwise(patterns)]
     assert [call for call, change in enumerate(changed, start=1) if change] == [10, 20]
     assert classifier.n_iter_ == len(classifier.loss_curve_) == 30
     assert classifier.score(x, y) > 0.9
@@ -450,7 +450,7 @@ else:
         ({"density": 0.1, "epsilon": 2.0}, "give one of them, got density = 0.1 and epsilon = 2.0"),
         ({"density": None, "epsilon": 2.0, "allocate": "uniform"}, "allocate must be 'er' or 'erk' where epsilon"),
         ({"density": None, "epsilon": -1}, "epsilon must be a finite number above 0"),
-        ({"activity": "tanh"}, "activity must be"),
+        ({"activation": "tanh"}, "activation must be"),
         ({"dropout": 1}, "dropout"),
         ({"rewire": "SETT"}, "rewire must be one of 'none', 'SET'"),
         ({"rewire": (1, 2)}, "or a pair of rules"),

@@ -23,7 +23,7 @@ def problem(targets: int = 1) -> tuple[Numbers, Numbers]:
 
 
 def small(**arguments: Any) -> SparseRegressor:
-    defaults: dict[str, Any] = {"hidden": (60,), "density": 0.5, "activity": "relu", "max_epochs": 40}
+    defaults: dict[str, Any] = {"hidden": (60,), "density": 0.5, "activation": "relu", "max_epochs": 40}
     return SparseRegressor(**({"random_state": 0, "learning_rate": 0.01} | defaults | arguments))
 
 

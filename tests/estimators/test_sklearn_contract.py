@@ -20,7 +20,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import gossamer as gs
 from gossamer.estimators import SparseClassifier, SparseFeatureSelector, SparseRegressor
 
-SMALL: dict[str, Any] = {"hidden": (20,), "density": 0.5, "activity": "relu", "learning_rate": 0.02, "max_epochs": 30}
+SMALL: dict[str, Any] = {"hidden": (20,), "density": 0.5, "activation": "relu", "learning_rate": 0.02, "max_epochs": 30}
 
 X, Y = load_iris(return_X_y=True)
 

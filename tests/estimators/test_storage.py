@@ -50,7 +50,7 @@ def opened(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
 def test_a_classifier_comes_back_and_says_the_same(tmp_path: Path, classes: NDArray[Any], sparse: bool) -> None:
     x = csr_array(X) if sparse else X
     weights = {classes[0].item() if hasattr(classes[0], "item") else classes[0]: 2.0}
-    classifier = small(class_weight=weights, activity="srelu", rewire="CoDACoRSET").fit(x, classes[Y])
+    classifier = small(class_weight=weights, activation="srelu", rewire="CoDACoRSET").fit(x, classes[Y])
     classifier.save(tmp_path / "c.safetensors")
     before = torch.get_rng_state()
     back = SparseClassifier.load(str(tmp_path / "c.safetensors"))

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from gossamer import InputError, SparseConv2d, SparseLinear
-from gossamer.evaluate import LayerCost, cost, measure_activity
+from gossamer.evaluate import LayerCost, cost, measure_activations
 
 
 def network(density: float = 0.25) -> nn.Sequential:
@@ -105,25 +105,25 @@ def test_nested_state_is_counted() -> None:
     assert total >= 2 * 320
 
 
-def test_multiply_adds_at_a_given_activity() -> None:
+def test_multiply_adds_at_a_given_activation() -> None:
     model = network()
-    found = cost(model, activity={"0": 0.5, "3": 0.1})
+    found = cost(model, activation={"0": 0.5, "3": 0.1})
     assert found.layers[0].active_macs_per_sample == 10
     assert found.layers[1].active_macs_per_sample == pytest.approx(3)
     assert found.total.active_macs_per_sample == pytest.approx(13)
-    partly = cost(model, activity={"3": 1.0})
+    partly = cost(model, activation={"3": 1.0})
     assert partly.layers[0].active_macs_per_sample is None
     assert partly.total.active_macs_per_sample is None
 
 
-def test_multiply_adds_at_a_measured_activity_weigh_inputs_by_their_connections() -> None:
+def test_multiply_adds_at_a_measured_activation_weigh_inputs_by_their_connections() -> None:
     model = network()
     layer = model[0]
     assert isinstance(layer, SparseLinear)
     x = torch.zeros(4, 8)
     x[0, 2] = 1.0
     x[:, 5] = -1.0
-    found = cost(model, activity=measure_activity(model, x))
+    found = cost(model, activation=measure_activations(model, x))
     fan_out = layer.pattern.fan_out
     assert found.layers[0].active_macs_per_sample == float(fan_out[2]) / 4 + float(fan_out[5])
 
@@ -150,14 +150,14 @@ def test_a_model_may_be_a_layer_or_have_none() -> None:
 
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.1, math.nan])
-def test_activities_outside_are_refused(fraction: float) -> None:
-    with pytest.raises(InputError, match=r"activity\['0'\] must be in \[0, 1\], got"):
-        cost(network(), activity={"0": fraction})
+def test_activations_outside_are_refused(fraction: float) -> None:
+    with pytest.raises(InputError, match=r"activation\['0'\] must be in \[0, 1\], got"):
+        cost(network(), activation={"0": fraction})
 
 
 def test_unknown_layers_are_refused() -> None:
-    with pytest.raises(InputError, match=r"activity must name linear layers of the model, \['0', '3'\], got '1'"):
-        cost(network(), activity={"1": 0.5})
+    with pytest.raises(InputError, match=r"activation must name linear layers of the model, \['0', '3'\], got '1'"):
+        cost(network(), activation={"1": 0.5})
 
 
 # ---- convolutions --------------------------------------------------------------------------------------------------
@@ -202,11 +202,11 @@ def test_multiply_adds_of_a_convolution_are_counted_at_each_position() -> None:
     assert [layer.macs_per_sample for layer in found.layers] == [72 * 4 * 4, 12 * 3 * 4, 36]
     assert found.total.macs_per_sample == 72 * 16 + 12 * 12 + 36
     assert found.layers[0].active_macs_per_sample == 4 * 2 * (2 + 3 + 3 + 3) * (2 + 3 + 3 + 2)  # but for the padding
-    shares = cost(pictures(), activity={"2": 0.25}, x=x)
+    shares = cost(pictures(), activation={"2": 0.25}, x=x)
     assert shares.layers[1].active_macs_per_sample == 0.25 * 12 * 12
     assert shares.layers[0].active_macs_per_sample == found.layers[0].active_macs_per_sample
-    assert cost(pictures(), activity={"2": 0.25}).layers[1].active_macs_per_sample is None
-    assert cost(pictures(), activity=measure_activity(pictures(), x)).total.macs_per_sample == (
+    assert cost(pictures(), activation={"2": 0.25}).layers[1].active_macs_per_sample is None
+    assert cost(pictures(), activation=measure_activations(pictures(), x)).total.macs_per_sample == (
         found.total.macs_per_sample
     )
 

@@ -12,7 +12,7 @@ def network() -> nn.Sequential:
     first = SparseLinear(3, 4, pattern=Pattern.from_mask(mask), generator=torch.Generator().manual_seed(0))
     second = nn.Linear(4, 2)
     with torch.no_grad():
-        first.values.fill_(1.0)
+        first.weight_values.fill_(1.0)
         assert first.bias is not None
         first.bias.copy_(torch.tensor([0.0, 0.0, -1.0, 0.0]))
     return nn.Sequential(first, nn.ReLU(), nn.PReLU(), second)
@@ -30,8 +30,8 @@ def test_a_literal_table() -> None:
         "active in",
         "active out",
         "dead out",
-        "unwired in",
-        "unwired out",
+        "isolated in",
+        "isolated out",
     ]
     first = ["0", "SparseLinear", "3", "4", "0.3333", "4", "32 B", "68 B", "4"]
     assert rows[2] == [*first, "3", "83.3%", "62.5%", "1", "1", "1"]
@@ -39,8 +39,8 @@ def test_a_literal_table() -> None:
     assert rows[4] == ["other", "4 B"]
     assert rows[6] == ["total", "12", "76 B", "68 B", "12", "8"]
     assert len(rows) == 7
-    assert found.unwired == {"0": (1, 1), "3": (0, 0)}
-    assert found.activity["0"].dead_units == 1
+    assert found.isolated == {"0": (1, 1), "3": (0, 0)}
+    assert found.activation["0"].dead_units == 1
     assert found.cost.total.connections == 12
 
 
@@ -55,20 +55,20 @@ def test_columns_are_aligned_and_lines_have_no_trailing_blanks() -> None:
         assert line[end : end + 1] in ("", " ")
 
 
-def test_without_data_nothing_is_said_about_activity() -> None:
+def test_without_data_nothing_is_said_about_activation() -> None:
     found = summary(network())
-    assert found.activity == {}
+    assert found.activation == {}
     assert "active" not in str(found)
     assert "dead" not in str(found)
-    assert "unwired in" in str(found)
+    assert "isolated in" in str(found)
 
 
-def test_a_layer_that_does_not_run_is_listed_without_activity() -> None:
+def test_a_layer_that_does_not_run_is_listed_without_activation() -> None:
     model = network()
     model.add_module("spare", nn.Linear(2, 2))
     model.forward = lambda x: model[3](model[2](model[1](model[0](x))))  # type: ignore[method-assign]
     found = summary(model, torch.ones(2, 3))
-    assert "spare" not in found.activity
+    assert "spare" not in found.activation
     assert any(line.startswith("spare") for line in str(found).splitlines())
     assert found.cost.total.active_macs_per_sample is None
 
@@ -91,7 +91,7 @@ def test_a_literal_table_of_convolutions() -> None:
     mask = torch.tensor([[1, 0, 0, 1, 0, 0, 0, 0], [0] * 8])
     sparse = SparseConv2d(2, 2, 2, pattern=Pattern.from_mask(mask), bias=False)
     with torch.no_grad():
-        sparse.values.fill_(1.0)
+        sparse.weight_values.fill_(1.0)
     model = nn.Sequential(sparse, nn.ReLU(), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2 * 2 * 3, 1, bias=False))
     x = torch.ones(2, 2, 3, 4)
     x[:, 0, :, 0] = 0

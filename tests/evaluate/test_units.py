@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from gossamer import InputError, Pattern, SparseConv2d, SparseLinear
-from gossamer.evaluate import measure_activity
-from gossamer.evaluate.units import fan_out, unwired
+from gossamer.evaluate import measure_activations
+from gossamer.evaluate.units import fan_out, isolated
 from gossamer.kernels import Code
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -21,15 +21,15 @@ def literal() -> nn.Sequential:
     first = SparseLinear(2, 3, pattern=Pattern.from_mask(torch.tensor([[1, 0], [1, 1], [0, 0]])))
     second = nn.Linear(3, 1)
     with torch.no_grad():
-        first.values.copy_(torch.tensor([1.0, 0.0, 0.0]))
+        first.weight_values.copy_(torch.tensor([1.0, 0.0, 0.0]))
         assert first.bias is not None
         first.bias.copy_(torch.tensor([0.0, -1.0, 1.0]))
     return nn.Sequential(first, nn.ReLU(), second)
 
 
-def test_literal_activity() -> None:
+def test_literal_activation() -> None:
     x = torch.tensor([[1.0, 0.0], [2.0, 0.0], [-1.0, 5.0], [0.0, 0.0]])
-    found = measure_activity(literal(), x)
+    found = measure_activations(literal(), x)
     assert list(found) == ["0", "2"]
     first, second = found["0"], found["2"]
     assert first.samples == second.samples == 4
@@ -54,7 +54,7 @@ def test_literal_activity() -> None:
 @given(st.integers(1, 20), st.integers(1, 25))
 def test_batches_do_not_matter(samples: int, batch_size: int) -> None:
     x = torch.randn(samples, 2, generator=torch.Generator().manual_seed(samples)).relu()
-    whole, cut = measure_activity(literal(), x), measure_activity(literal(), x, batch_size)
+    whole, cut = measure_activations(literal(), x), measure_activations(literal(), x, batch_size)
     for name in whole:
         assert torch.equal(whole[name].input_active, cut[name].input_active)
         assert whole[name].samples == cut[name].samples == samples
@@ -66,13 +66,13 @@ def test_a_model_is_left_as_it_was() -> None:
     modes = [module.training for module in model.modules()]
     with torch.no_grad():
         state = {name: t.clone() for name, t in model.state_dict().items()}
-    measure_activity(model, torch.ones(3, 2))
+    measure_activations(model, torch.ones(3, 2))
     assert [module.training for module in model.modules()] == modes
     assert all(p.grad is None for p in model.parameters())
     assert all(torch.equal(t, state[name]) for name, t in model.state_dict().items())
     assert not any(module._forward_pre_hooks for module in model.modules())
     with pytest.raises(InputError):
-        measure_activity(model, torch.ones(3, 5))
+        measure_activations(model, torch.ones(3, 5))
     assert [module.training for module in model.modules()] == modes
     assert not any(module._forward_pre_hooks for module in model.modules())
 
@@ -85,7 +85,7 @@ def test_it_is_measured_in_evaluation_mode() -> None:
             seen.append((self.training, torch.is_grad_enabled()))
             return x
 
-    measure_activity(nn.Sequential(Watch(), nn.Dropout(0.9), nn.Linear(2, 2)), torch.ones(3, 2))
+    measure_activations(nn.Sequential(Watch(), nn.Dropout(0.9), nn.Linear(2, 2)), torch.ones(3, 2))
     assert seen == [(False, False)]
 
 
@@ -104,7 +104,7 @@ class Branches(nn.Module):
 
 
 def test_layers_are_reported_as_they_ran() -> None:
-    found = measure_activity(Branches(), torch.ones(5, 4))
+    found = measure_activations(Branches(), torch.ones(5, 4))
     assert list(found) == ["first", "again", "narrow", "last"]
     assert found["again"].samples == 10
     assert found["first"].output_active is not None
@@ -115,13 +115,13 @@ def test_layers_are_reported_as_they_ran() -> None:
 def test_time_steps_count_as_samples() -> None:
     x = torch.zeros(2, 3, 2)
     x[0, 0, 0] = 1
-    found = measure_activity(nn.Linear(2, 4), x)
+    found = measure_activations(nn.Linear(2, 4), x)
     assert found[""].samples == 6
     assert found[""].input_active.tolist() == pytest.approx([1 / 6, 0])
 
 
 def test_what_is_not_a_number_is_not_zero() -> None:
-    found = measure_activity(nn.Linear(3, 1), torch.tensor([[torch.nan, -0.0, -torch.inf]]))
+    found = measure_activations(nn.Linear(3, 1), torch.tensor([[torch.nan, -0.0, -torch.inf]]))
     assert found[""].input_active.tolist() == [1, 0, 1]
 
 
@@ -135,17 +135,17 @@ def test_sparse_codes_count_as_what_they_stand_for() -> None:
             return self.layer(Code.pack(x))  # type: ignore[no-any-return]
 
     x = torch.tensor([[0.0, 2.0, 0.0, 0.0, -1.0, 0.0], [0.0, 1.0, 0.0, 0.0, 0.0, 0.0]])
-    found = measure_activity(Packed(), x)
+    found = measure_activations(Packed(), x)
     assert found["layer"].input_active.tolist() == [0, 1, 0, 0, 0.5, 0]
 
 
 def test_nothing_to_measure() -> None:
-    assert measure_activity(nn.ReLU(), torch.ones(3)) == {}
+    assert measure_activations(nn.ReLU(), torch.ones(3)) == {}
     for x in (torch.ones(0, 2), torch.tensor(1.0)):
         with pytest.raises(InputError, match="x must hold at least one sample"):
-            measure_activity(literal(), x)
+            measure_activations(literal(), x)
     with pytest.raises(InputError, match="batch_size must be a whole number of at least 1, got 0"):
-        measure_activity(literal(), torch.ones(3, 2), 0)
+        measure_activations(literal(), torch.ones(3, 2), 0)
 
 
 # ---- convolutions --------------------------------------------------------------------------------------------------
@@ -157,10 +157,10 @@ def two_channels() -> SparseConv2d:
     return SparseConv2d(2, 3, 2, pattern=Pattern.from_mask(mask))
 
 
-def test_literal_activity_of_a_convolution() -> None:
+def test_literal_activation_of_a_convolution() -> None:
     x = torch.zeros(1, 2, 2, 3)
     x[0, 0] = torch.tensor([[1.0, 0.0, 2.0], [0.0, 3.0, 0.0]])
-    found = measure_activity(two_channels(), x)[""]
+    found = measure_activations(two_channels(), x)[""]
     assert (found.samples, found.positions) == (1, 2)
     assert found.input_active.tolist() == [0.5, 0]
     assert found.dead_inputs == 1
@@ -168,7 +168,7 @@ def test_literal_activity_of_a_convolution() -> None:
     # at the left position the two outer cells of channel 0 are active, which three connections read; at the right none
     assert found.active_connections == 1.5
     assert found.output_active is None
-    assert unwired(two_channels()) == (0, 1)
+    assert isolated(two_channels()) == (0, 1)
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
@@ -194,7 +194,7 @@ def test_active_connections_are_those_that_read_something(
         cells = Pattern.erdos_renyi(2 * groups, channels * kernel[0] * kernel[1], 0.4, generator)
         layers.append(SparseConv2d.from_dense(dense, cells))
     for layer in layers:
-        found, live = measure_activity(layer, x)[""], layer(x.sign())
+        found, live = measure_activations(layer, x)[""], layer(x.sign())
         assert found.samples == 3
         assert found.positions == live[0, 0].numel()
         assert found.active_connections == pytest.approx(float(live.sum()) / live[:, 0].numel())
@@ -212,7 +212,7 @@ class Pictures(nn.Module):
         with torch.no_grad():
             self.first.weight.copy_(torch.tensor([0.0, 0.0, 1.0]).view(3, 1, 1, 1))
             self.first.bias.copy_(torch.tensor([1.0, -1.0, 0.0]))  # type: ignore[union-attr]
-            self.second.values.copy_(torch.tensor([1.0, -1.0]).repeat_interleave(12))
+            self.second.weight_values.copy_(torch.tensor([1.0, -1.0]).repeat_interleave(12))
             self.second.bias.zero_()  # type: ignore[union-attr]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -224,7 +224,7 @@ class Pictures(nn.Module):
 def test_live_and_dead_channels() -> None:
     x = torch.ones(2, 1, 5, 5)
     x[:, :, :, 3:] = -1
-    found = measure_activity(Pictures(), x)
+    found = measure_activations(Pictures(), x)
     assert [found[name].positions for name in ("first", "second", "head")] == [25, 16, 1]
     assert found["first"].output_active is not None
     assert found["first"].output_active.tolist() == [1, 0, 0.6]
@@ -246,7 +246,7 @@ def test_one_image_needs_no_batch() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return torch.stack([self.layer(image) for image in x])
 
-    mine, right = measure_activity(Each(), x)["layer"], measure_activity(two_channels(), x)[""]
+    mine, right = measure_activations(Each(), x)["layer"], measure_activations(two_channels(), x)[""]
     assert (mine.samples, mine.positions, mine.active_connections) == (2, 9, right.active_connections)
     assert torch.equal(mine.input_active, right.input_active)
 
@@ -255,6 +255,6 @@ def test_one_image_needs_no_batch() -> None:
 def test_wrong_images_are_refused_and_nothing_is_left_behind(layer: nn.Module) -> None:
     for x in (torch.ones(1, 3, 4, 4), torch.ones(2, 4), torch.ones(1, 2, 1, 4)):
         with pytest.raises((InputError, RuntimeError)):
-            measure_activity(layer, x)
+            measure_activations(layer, x)
     assert layer.training
     assert not layer._forward_pre_hooks

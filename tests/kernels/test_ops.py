@@ -95,11 +95,11 @@ def check_all_products(s: Structure, batch: int, dtype: torch.dtype, seed: int =
     values, bias = numbers(nnz, dtype=dtype, seed=seed), numbers(rows, dtype=dtype, seed=seed + 1)
     x, grad = numbers(batch, cols, dtype=dtype, seed=seed + 2), numbers(batch, rows, dtype=dtype, seed=seed + 3)
     W, X, G, b = dense(values.double(), s), x.double(), grad.double(), bias.double()
-    cells = mask_of(s)
+    positions = mask_of(s)
     Y, Y_size = X @ W.T, X.abs() @ W.abs().T
     assert_close(kernels.spmm(values, s, x.t()), Y.T, Y_size.T, dtype)
     assert_close(kernels.spmm_t(values, s, grad.t()), (G @ W).T, (G.abs() @ W.abs()).T, dtype)
-    inner, inner_size = (G.T @ X)[cells], (G.T.abs() @ X.abs())[cells]
+    inner, inner_size = (G.T @ X)[positions], (G.T.abs() @ X.abs())[positions]
     assert_close(kernels.sddmm(grad.t(), x.t(), s), inner, inner_size, dtype)
     assert_close(kernels.linear(values, s, x), Y, Y_size, dtype)
     assert_close(kernels.linear(values, s, x, bias), Y + b, Y_size + b.abs(), dtype)
@@ -558,7 +558,7 @@ def every_call(s: Structure) -> Iterator[Callable[[], object]]:
     yield lambda: torch.func.vmap(lambda a: kernels.linear(values, s, a))(x[None])
 
 
-def ten_cells() -> Structure:
+def ten_positions() -> Structure:
     return structure_of(
         torch.tensor([[1, 1, 0, 1], [0, 1, 1, 0], [1, 0, 0, 0], [0, 0, 1, 1], [1, 1, 0, 0]], dtype=torch.bool)
     )
@@ -568,12 +568,12 @@ def ten_cells() -> Structure:
     ("field", "spoil"), [c[1:] for c in corruptions()], ids=[f"{c[1]} {c[0]}" for c in corruptions()]
 )
 def test_a_corrupt_pattern_is_refused_before_a_kernel_reads_it(field: str, spoil: Callable[[Tensor], Tensor]) -> None:
-    sound = ten_cells()
+    sound = ten_positions()
     fresh = sound._replace(**{field: spoil(getattr(sound, field).clone())})
     for call in every_call(fresh):
         with pytest.raises(InputError):
             call()
-    used = ten_cells()
+    used = ten_positions()
     for call in every_call(used):
         call()
     spoil(getattr(used, field))
@@ -584,7 +584,7 @@ def test_a_corrupt_pattern_is_refused_before_a_kernel_reads_it(field: str, spoil
 
 @pytest.mark.parametrize("field", Structure._fields)
 def test_views_and_replacements_of_a_trusted_pattern_are_not_trusted(field: str) -> None:
-    s = ten_cells()
+    s = ten_positions()
     kernels.linear(numbers(10), s, numbers(3, 4))
     tensor = getattr(s, field)
     wider = torch.zeros(2 * tensor.numel(), dtype=torch.int32)
@@ -604,7 +604,7 @@ def test_views_and_replacements_of_a_trusted_pattern_are_not_trusted(field: str)
 
 
 def test_a_gradient_with_a_pattern_that_was_spoilt_after_the_forward_pass_is_refused() -> None:
-    s = ten_cells()
+    s = ten_positions()
     values = numbers(10).requires_grad_()
     y = kernels.linear(values, s, numbers(3, 4).requires_grad_())
     s.t_indices[0] = 10**6
@@ -613,7 +613,7 @@ def test_a_gradient_with_a_pattern_that_was_spoilt_after_the_forward_pass_is_ref
 
 
 def test_a_gradient_with_other_weights_than_those_of_the_forward_pass_is_refused() -> None:
-    s = ten_cells()
+    s = ten_positions()
     values = numbers(10).requires_grad_()
     y = kernels.linear(values, s, numbers(3, 4).requires_grad_())
     values.data = numbers(4)
@@ -623,14 +623,14 @@ def test_a_gradient_with_other_weights_than_those_of_the_forward_pass_is_refused
 
 def test_a_pattern_is_verified_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    original = kernels.structure._verify_now
+    original = kernels.structure._validate_now
 
     def count(s: Structure) -> None:
         calls.append(s)
         original(s)
 
-    monkeypatch.setattr(kernels.structure, "_verify_now", count)
-    s = ten_cells()
+    monkeypatch.setattr(kernels.structure, "_validate_now", count)
+    s = ten_positions()
     values, x = numbers(10).requires_grad_(), numbers(3, 4).requires_grad_()
     for _ in range(3):
         kernels.linear(values, s, x, None, True).sum().backward()
@@ -789,7 +789,7 @@ def test_gradients_made_apart_are_those_made_together(batch: int, monkeypatch: p
     g = torch.Generator().manual_seed(batch)
     s = random_structure(40, 30, 0.3, batch)
     values, x, grad = (torch.randn(shape, generator=g) for shape in ((s.nnz,), (30, batch), (batch, 40)))
-    together = native.fused_backward(values, s, x, grad.t())
+    together = native.spmm_t_sddmm(values, s, x, grad.t())
     monkeypatch.setattr(native, "_APART", 0)  # as if there were millions of values
-    for mine, theirs in zip(native.fused_backward(values, s, x, grad.t()), together, strict=True):
+    for mine, theirs in zip(native.spmm_t_sddmm(values, s, x, grad.t()), together, strict=True):
         torch.testing.assert_close(mine, theirs)

@@ -11,7 +11,7 @@ import pytest
 
 CPU = Path(__file__).parents[2] / "src" / "gossamer" / "kernels" / "cpu"
 TEST = Path(__file__).parent / "cpp" / "kernels_test.cpp"
-SOURCES = [TEST, *(CPU / f"{name}.cpp" for name in ("products", "joint", "layout", "pattern", "srelu"))]
+SOURCES = [TEST, *(CPU / f"{name}.cpp" for name in ("products", "spspmm", "layout", "pattern", "srelu"))]
 
 
 def _can_link(compiler: str, flags: list[str], folder: Path) -> bool:

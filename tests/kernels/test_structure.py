@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from gossamer.errors import InputError
-from gossamer.kernels import Structure, check_csr, positions, rows_of, structure, transpose, trust, verify
+from gossamer.kernels import (
+    Structure,
+    check_csr,
+    csc_permutation,
+    mark_validated,
+    rows_of,
+    structure,
+    transpose,
+    validate,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -31,8 +40,8 @@ def csr_of(mask: Tensor) -> tuple[Tensor, Tensor]:
 @st.composite
 def masks(draw: st.DrawFn) -> Tensor:
     rows, cols = draw(st.integers(0, 9)), draw(st.integers(0, 9))
-    cells = draw(st.lists(st.booleans(), min_size=rows * cols, max_size=rows * cols))
-    return torch.tensor(cells, dtype=torch.bool).view(rows, cols)
+    positions = draw(st.lists(st.booleans(), min_size=rows * cols, max_size=rows * cols))
+    return torch.tensor(positions, dtype=torch.bool).view(rows, cols)
 
 
 # ---- transpose -----------------------------------------------------------------------------------------------------
@@ -48,7 +57,7 @@ def test_a_literal_pattern() -> None:
     assert s.nnz == 4
     assert s.t_indptr.tolist() == [0, 2, 3, 4]
     assert s.t_indices.tolist() == [0, 2, 2, 0]
-    assert positions(s).tolist() == [0, 2, 3, 1]
+    assert csc_permutation(s).tolist() == [0, 2, 3, 1]
     assert rows_of(s.indptr).tolist() == [0, 0, 2, 2]
     assert all(t.dtype == torch.int32 for t in s)
 
@@ -59,12 +68,12 @@ def test_the_transposed_half_is_the_pattern_read_by_columns(mask: Tensor) -> Non
     indptr, rows = csr_of(mask.t())
     assert torch.equal(s.t_indptr, indptr)
     assert torch.equal(s.t_indices, rows)
-    place = positions(s)
+    place = csc_permutation(s)
     assert place.dtype == torch.int32
     assert torch.equal(rows_of(s.indptr)[place.long()], s.t_indices.long())
     assert torch.equal(s.indices[place.long()].long(), rows_of(s.t_indptr))
     assert torch.equal(place.sort().values, torch.arange(s.nnz, dtype=torch.int32))
-    verify(s)
+    validate(s)
 
 
 @given(masks())
@@ -73,7 +82,7 @@ def test_transposing_twice_gives_the_pattern_back(mask: Tensor) -> None:
     t = transpose(s.t_indptr, s.t_indices, s.shape[0])
     assert torch.equal(t.t_indptr, s.indptr)
     assert torch.equal(t.t_indices, s.indices)
-    assert torch.equal(positions(s)[positions(t).long()], torch.arange(s.nnz, dtype=torch.int32))
+    assert torch.equal(csc_permutation(s)[csc_permutation(t).long()], torch.arange(s.nnz, dtype=torch.int32))
 
 
 def test_inputs_may_be_laid_out_anyhow() -> None:
@@ -83,7 +92,7 @@ def test_inputs_may_be_laid_out_anyhow() -> None:
     check_csr(*spread, 3)
     s = transpose(*spread, 3)
     assert all(t.is_contiguous() for t in s)
-    assert torch.equal(positions(s), positions(transpose(indptr, indices, 3)))
+    assert torch.equal(csc_permutation(s), csc_permutation(transpose(indptr, indices, 3)))
 
 
 # ---- check_csr -----------------------------------------------------------------------------------------------------
@@ -137,7 +146,7 @@ def test_what_passes_is_a_pattern(indptr: list[int], indices: list[int], cols: i
             check_csr(ints(*indptr), ints(*indices), cols)
 
 
-# ---- verify and trust ----------------------------------------------------------------------------------------------
+# ---- validate and mark_validated -------------------------------------------------------------------------------------
 
 
 def literal() -> Structure:
@@ -146,68 +155,68 @@ def literal() -> Structure:
 
 def test_a_structure_is_read_again_only_when_it_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     times = []
-    original = structure._verify_now
+    original = structure._validate_now
 
     def count(s: Structure) -> None:
         times.append(s)
         original(s)
 
-    monkeypatch.setattr(structure, "_verify_now", count)
+    monkeypatch.setattr(structure, "_validate_now", count)
     s = literal()
     for _ in range(3):
-        verify(s)
-        verify(Structure(*s))
+        validate(s)
+        validate(Structure(*s))
     assert len(times) == 1
     s.indices.add_(0)  # in place, though nothing changes
-    verify(s)
-    verify(s)
+    validate(s)
+    validate(s)
     assert len(times) == 2
     other = literal()
-    trust(other)
-    verify(other)
+    mark_validated(other)
+    validate(other)
     assert len(times) == 2
 
 
 def test_a_change_through_a_view_is_noticed() -> None:
     s = literal()
-    verify(s)
+    validate(s)
     s.t_indices[1:2].fill_(99)
     with pytest.raises(InputError, match="t_indices is not that of the transpose of this 3 × 3 pattern"):
-        verify(s)
+        validate(s)
 
 
 def test_replaced_memory_is_noticed() -> None:
     s = literal()
-    verify(s)
+    validate(s)
     s.t_indices.data = ints(0, 2)
     with pytest.raises(InputError, match="t_indices is not that of the transpose"):
-        verify(s)
+        validate(s)
     s.t_indices.data = s.t_indices.data[:1]
     with pytest.raises(InputError, match="t_indices is not that of the transpose"):
-        verify(s)
+        validate(s)
 
 
 def test_a_tensor_that_takes_the_place_of_another_in_memory_is_not_trusted() -> None:
     s = literal()
-    verify(s)
+    validate(s)
     address = s.t_indices.data_ptr()
     s = s._replace(t_indices=ints(7, 7, 7, 7))
     for _ in range(50):  # the allocator would soon hand the old place out again
         with pytest.raises(InputError):
-            verify(s._replace(t_indices=ints(7, 7, 7, 7)))
+            validate(s._replace(t_indices=ints(7, 7, 7, 7)))
     assert s.t_indices.data_ptr() != address
 
 
-def test_trust_keeps_no_structure_alive() -> None:
+def test_validation_keeps_no_structure_alive() -> None:
     gc.collect()
-    before = len(structure._sound)
+    before = len(structure._validated)
     s = literal()
-    verify(s)
-    assert len(structure._sound) == before + 1
+    validate(s)
+    assert len(structure._validated) == before + 1
     gone = weakref.ref(s.indptr)
     del s
     gc.collect()
-    assert len(structure._sound) == before
+    assert len(structure._validated) == before
     assert gone() is None
 
 
@@ -216,16 +225,16 @@ def test_the_transposed_half_must_have_its_type_and_length(field: str) -> None:
     tensor = getattr(literal(), field)
     for wrong in (tensor.long(), tensor.float(), tensor[:-1], tensor[None], torch.cat([tensor, tensor[-1:] + 1])):
         with pytest.raises(InputError, match="not a valid pattern"):
-            verify(literal()._replace(**{field: wrong}))
+            validate(literal()._replace(**{field: wrong}))
 
 
 def test_index_tensors_must_be_contiguous_and_on_one_device() -> None:
     s = literal()
     spread = torch.stack([s.indices, s.indices], 1)[:, 0]
     with pytest.raises(InputError, match="not a valid pattern: indices must be contiguous on cpu"):
-        verify(s._replace(indices=spread))
+        validate(s._replace(indices=spread))
     with pytest.raises(InputError, match="not a valid pattern: t_indptr must be contiguous on cpu"):
-        verify(s._replace(t_indptr=s.t_indptr.to("meta")))
+        validate(s._replace(t_indptr=s.t_indptr.to("meta")))
 
 
 def test_rows_of_skips_empty_rows() -> None:

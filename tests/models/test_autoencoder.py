@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from gossamer import InputError, SReLU, constraints, measures
-from gossamer.activity import Hoyer, TopK
+from gossamer.activation import Hoyer, TopK
 from gossamer.models import autoencoder
 from gossamer.models.autoencoder import SupervisedAutoencoder, correlation_cost, exponential_schedule
 
@@ -34,10 +34,10 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def network(activity: str | nn.Module = "hoyer:0.6", *, bias: bool = False, seed: int = 0) -> SupervisedAutoencoder:
+def network(activation: str | nn.Module = "hoyer:0.6", *, bias: bool = False, seed: int = 0) -> SupervisedAutoencoder:
     """20 inputs, 15 units, 4 classes in float64, with a classification part that matters."""
     net = SupervisedAutoencoder(
-        20, 15, 4, activity=activity, connectivity=0.5, bias=bias, generator=seeded(seed)
+        20, 15, 4, activation=activation, connectivity=0.5, bias=bias, generator=seeded(seed)
     ).double()
     with torch.no_grad():
         for parameter in (net.output.weight, net.output.bias, *([net.bias] if net.bias is not None else [])):
@@ -76,9 +76,11 @@ def differences(function: Callable[[], Tensor], parameter: Tensor, step: float =
 # ---- the gradient ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("activity", "alpha"), [*((name, 0.3) for name in ACTIVITIES), ("hoyer", 0.0), ("hoyer", 1.0)])
-def test_the_gradient_is_that_of_differences(activity: str, alpha: float, path: None) -> None:
-    net, (x, y) = network(ACTIVITIES[activity](), bias=True), batch()
+@pytest.mark.parametrize(
+    ("activation", "alpha"), [*((name, 0.3) for name in ACTIVITIES), ("hoyer", 0.0), ("hoyer", 1.0)]
+)
+def test_the_gradient_is_that_of_differences(activation: str, alpha: float, path: None) -> None:
+    net, (x, y) = network(ACTIVITIES[activation](), bias=True), batch()
     x.requires_grad_()
     net.loss(x, y, alpha).backward()
     for name, parameter in [*net.named_parameters(), ("x", x)]:
@@ -155,12 +157,12 @@ def test_it_can_be_differentiated_twice_in_a_row_but_not_again() -> None:
         second.sum().backward()
 
 
-def test_parameters_of_the_activity_learn_too() -> None:
+def test_parameters_of_the_activation_learn_too() -> None:
     x, y = batch()
-    for activity in (SReLU(15).double(), Hoyer(nn.Parameter(torch.tensor(0.6, dtype=torch.float64)))):
-        network(activity).loss(x, y, 0.5).backward()
-        assert all(p.grad is not None for p in activity.parameters())
-        assert any(p.grad.any() for p in activity.parameters() if p.grad is not None)
+    for activation in (SReLU(15).double(), Hoyer(nn.Parameter(torch.tensor(0.6, dtype=torch.float64)))):
+        network(activation).loss(x, y, 0.5).backward()
+        assert all(p.grad is not None for p in activation.parameters())
+        assert any(p.grad.any() for p in activation.parameters() if p.grad is not None)
 
 
 def test_functional_transforms_see_the_same_gradient() -> None:
@@ -319,8 +321,8 @@ def test_it_can_be_copied_saved_and_loaded() -> None:
         ({"in_features": 1}, "in_features"),
         ({"hidden": 1}, "hidden"),
         ({"classes": 1}, "classes"),
-        ({"activity": "loud"}, "activity"),
-        ({"activity": Hoyer(0.5, packed=True)}, "packed"),
+        ({"activation": "loud"}, "activation"),
+        ({"activation": Hoyer(0.5, packed=True)}, "packed"),
         ({"connectivity": 1.0}, "connectivity"),
         ({"connectivity": math.nan}, "connectivity"),
         ({"samples": torch.zeros(3, 5)}, "samples"),

@@ -7,24 +7,24 @@ import torch
 from torch import nn
 
 from gossamer import InputError, SparseLinear
-from gossamer.activity import AllReLU, Hoyer, SReLU, TopK
-from gossamer.models import MLP, activity_from
+from gossamer.activation import AllReLU, Hoyer, SReLU, TopK
+from gossamer.models import MLP, activation_from
 
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_activity_from_reads_each_kind() -> None:
-    assert isinstance(activity_from("relu"), nn.ReLU)
-    assert isinstance(activity_from("none"), nn.Identity)
-    assert isinstance(activity_from("hoyer:0.8"), Hoyer)
-    assert isinstance(activity_from("sigmoid"), nn.Sigmoid)
-    assert isinstance(activity_from("srelu"), SReLU)
-    alternating = activity_from("allrelu:0.75", position=2)
+def test_activation_from_reads_each_kind() -> None:
+    assert isinstance(activation_from("relu"), nn.ReLU)
+    assert isinstance(activation_from("none"), nn.Identity)
+    assert isinstance(activation_from("hoyer:0.8"), Hoyer)
+    assert isinstance(activation_from("sigmoid"), nn.Sigmoid)
+    assert isinstance(activation_from("srelu"), SReLU)
+    alternating = activation_from("allrelu:0.75", position=2)
     assert isinstance(alternating, AllReLU)
     assert (alternating.alpha, alternating.position) == (0.75, 2)
-    top = activity_from(" TopK:3 ")
+    top = activation_from(" TopK:3 ")
     assert isinstance(top, TopK)
     assert top.k == 3
 
@@ -50,14 +50,14 @@ def test_activity_from_reads_each_kind() -> None:
         "allrelu:inf",
     ],
 )
-def test_activity_from_refuses_what_is_none(spec: str) -> None:
-    with pytest.raises(InputError, match="activity"):
-        activity_from(spec)
+def test_activation_from_refuses_what_is_none(spec: str) -> None:
+    with pytest.raises(InputError, match="activation"):
+        activation_from(spec)
 
 
 def test_layers_are_sparse_but_for_the_output() -> None:
     net = MLP(20, (30, 40), 5, density=0.1, generator=seeded())
-    assert [name for name, _ in net.named_children()] == ["linear1", "activity1", "linear2", "activity2", "output"]
+    assert [name for name, _ in net.named_children()] == ["linear1", "activation1", "linear2", "activation2", "output"]
     assert isinstance(net.linear1, SparseLinear)
     assert isinstance(net.linear2, SparseLinear)
     assert (net.linear1.nnz, net.linear2.nnz) == (60, 120)
@@ -95,16 +95,16 @@ def test_hidden_may_be_empty() -> None:
 
 
 def test_slopes_alternate_from_layer_to_layer() -> None:
-    net = MLP(6, (8, 8, 8), 3, density=0.5, activity="allrelu:0.6", generator=seeded())
+    net = MLP(6, (8, 8, 8), 3, density=0.5, activation="allrelu:0.6", generator=seeded())
     assert [layer.position for layer in net.children() if isinstance(layer, AllReLU)] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("density", [0.3, None])
-@pytest.mark.parametrize("activity", ["relu", "srelu"])
-def test_the_generator_decides_and_torch_keeps_its_own(density: float | None, activity: str) -> None:
+@pytest.mark.parametrize("activation", ["relu", "srelu"])
+def test_the_generator_decides_and_torch_keeps_its_own(density: float | None, activation: str) -> None:
     before = torch.get_rng_state()
     first, same, other = (
-        MLP(6, (8,), 3, density=density, activity=activity, generator=seeded(seed)) for seed in (1, 1, 2)
+        MLP(6, (8,), 3, density=density, activation=activation, generator=seeded(seed)) for seed in (1, 1, 2)
     )
     assert torch.equal(before, torch.get_rng_state())
     x = torch.randn(4, 6, generator=seeded())
@@ -112,15 +112,15 @@ def test_the_generator_decides_and_torch_keeps_its_own(density: float | None, ac
     assert not torch.equal(first(x), other(x))
 
 
-@pytest.mark.parametrize("activity", ["relu", "hoyer:0.6", "topk:3", "srelu", "allrelu:0.6", "sigmoid", "none"])
-def test_every_parameter_receives_a_gradient(activity: str) -> None:
-    net = MLP(6, (8, 8), 3, density=0.5, activity=activity, generator=seeded())
+@pytest.mark.parametrize("activation", ["relu", "hoyer:0.6", "topk:3", "srelu", "allrelu:0.6", "sigmoid", "none"])
+def test_every_parameter_receives_a_gradient(activation: str) -> None:
+    net = MLP(6, (8, 8), 3, density=0.5, activation=activation, generator=seeded())
     net(torch.randn(16, 6, generator=seeded())).square().sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
 
 
 def test_topk_leaves_k_units_live() -> None:
-    net = MLP(6, (10,), 3, density=0.9, activity="topk:4", generator=seeded())
+    net = MLP(6, (10,), 3, density=0.9, activation="topk:4", generator=seeded())
     hidden = nn.Sequential(*list(net.children())[:2])(torch.randn(5, 6, generator=seeded()))
     assert ((hidden != 0).sum(1) <= 4).all()
 
@@ -145,8 +145,8 @@ def test_it_can_be_copied_saved_and_loaded() -> None:
         ({"density": None, "output_density": 0.5}, "output_density"),
         ({"allocate": "evenly"}, "allocate"),
         ({"dropout": 1.0}, "dropout"),
-        ({"activity": "topk:9"}, "from 1 to 8, got 9"),
-        ({"activity": "hoyer:0.5", "hidden": (1,)}, "at least 2 units"),
+        ({"activation": "topk:9"}, "from 1 to 8, got 9"),
+        ({"activation": "hoyer:0.5", "hidden": (1,)}, "at least 2 units"),
     ],
 )
 def test_mistakes_are_named(change: dict[str, object], message: str) -> None:

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 import gossamer as gs
 from gossamer import measures
-from gossamer.activity.hebbian import HebbianLoss
-from gossamer.activity.threshold import straight_through
+from gossamer.activation.hebbian import HebbianLoss
+from gossamer.activation.threshold import straight_through
 from gossamer.connectivity.normalized import NormalizedConv2d
 from gossamer.errors import InputError
 from gossamer.models.vgg import HEBBIAN_ALPHA, VGG, HaHBlock, Layers, StandardBlock, vgg16
@@ -50,7 +50,7 @@ def test_a_block_has_its_kernel_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(("side", "most"), [(32, 205 / 1024), (16, 52 / 256), (8, 13 / 64), (4, 4 / 16), (2, 1 / 4)])
-def test_its_activity_is_bounded(side: int, most: float) -> None:
+def test_its_activation_is_bounded(side: int, most: float) -> None:
     z = HaHBlock(3, 16, generator=seeded())(images(4, 3, side, side) - 0.5)
     active = measures.active_fraction(z.flatten(2))
     assert active.max().item() == pytest.approx(most)

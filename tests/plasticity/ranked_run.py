@@ -49,7 +49,11 @@ def train(name: str, rank: int, ranks: int, group: dist.ProcessGroup) -> list[Te
             nn.functional.cross_entropy(model(batch[rank::ranks]), label[rank::ranks]).backward()
             optimizer.step()
         rewire.step()
-    return [tensor for layer in rewire.layers.values() for tensor in (layer.pattern.cells, layer.values.detach())]
+    return [
+        tensor
+        for layer in rewire.layers.values()
+        for tensor in (layer.pattern.flat_indices, layer.weight_values.detach())
+    ]
 
 
 def disagree(rank: int, group: dist.ProcessGroup) -> str:

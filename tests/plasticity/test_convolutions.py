@@ -82,7 +82,7 @@ def whole(pairs: PairScores) -> Tensor:
     return torch.cat([scores for _, scores in pairs.blocks()]).view(pairs.shape)
 
 
-# ---- the count, the survivors and the newborn ----------------------------------------------------------------------
+# ---- the count, the survivors and the new ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_every_published_rule_moves_links_of_convolutions_and_linear_layers(name
         weights = {name: layer.to_dense().weight.detach().flatten() for name, layer in rewire.layers.items()}
         momenta = {
             name: torch.zeros_like(weights[name]).index_put(
-                (layer.pattern.cells,), optimizer.state[layer.values]["momentum_buffer"]
+                (layer.pattern.flat_indices,), optimizer.state[layer.weight_values]["momentum_buffer"]
             )
             for name, layer in rewire.layers.items()
         }
@@ -107,17 +107,17 @@ def test_every_published_rule_moves_links_of_convolutions_and_linear_layers(name
         assert [change.layer for change in changes] == list(counts)
         for change in changes:
             layer = rewire.layers[change.layer]
-            assert layer.nnz == layer.values.numel() == counts[change.layer]
-            assert change.died.numel() == change.born.numel()
-            survived = ~torch.isin(layer.pattern.cells, change.born)
-            cells = layer.pattern.cells[survived]
-            assert torch.equal(layer.values.detach()[survived], weights[change.layer][cells])
-            momentum = optimizer.state[layer.values]["momentum_buffer"]
-            assert torch.equal(momentum[survived], momenta[change.layer][cells])
+            assert layer.nnz == layer.weight_values.numel() == counts[change.layer]
+            assert change.dropped.numel() == change.grown.numel()
+            survived = ~torch.isin(layer.pattern.flat_indices, change.grown)
+            flat_indices = layer.pattern.flat_indices[survived]
+            assert torch.equal(layer.weight_values.detach()[survived], weights[change.layer][flat_indices])
+            momentum = optimizer.state[layer.weight_values]["momentum_buffer"]
+            assert torch.equal(momentum[survived], momenta[change.layer][flat_indices])
             assert not momentum[~survived].any()
             assert rewire.core_degrees(change.layer).shape == (step + 1, layer.in_features)
     assert [(entry["layer"], entry["nnz"]) for entry in rewire.log[:3]] == list(counts.items())
-    assert all(entry["born"] for entry in rewire.log[:3])
+    assert all(entry["grown"] for entry in rewire.log[:3])
 
 
 def test_training_with_rewiring_equals_a_masked_dense_convolution() -> None:
@@ -133,7 +133,7 @@ def test_training_with_rewiring_equals_a_masked_dense_convolution() -> None:
         for model, optimizer, samples in zip((net, oracle), optimizers, data, strict=True):
             train(model, optimizer, samples, 3)
         for change in rewire.step():
-            fresh, weight = torch.cat([change.died, change.born]), weight_of(oracle, change.layer)
+            fresh, weight = torch.cat([change.dropped, change.grown]), weight_of(oracle, change.layer)
             with torch.no_grad():
                 weight.view(-1)[fresh] = 0
                 for tensor in optimizers[1].state[weight].values():
@@ -150,8 +150,8 @@ def test_training_with_rewiring_equals_a_masked_dense_convolution() -> None:
 def test_a_resumed_run_is_the_same_run(name: str) -> None:
     def rewiring(net: nn.Module, optimizer: torch.optim.Optimizer) -> Rewire:
         if name == "momentum":
-            return Rewire(net, optimizer, drop.magnitude(0.3), grow.momentum(0.9, 4), record="cells", seed=3)
-        return Rewire(net, optimizer, **preset(name), record="cells", seed=3)
+            return Rewire(net, optimizer, drop.magnitude(0.3), grow.momentum(0.9, 4), record="indices", seed=3)
+        return Rewire(net, optimizer, **preset(name), record="indices", seed=3)
 
     net, data = small_net(), batches()
     optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
@@ -179,7 +179,7 @@ def test_a_resumed_run_is_the_same_run(name: str) -> None:
         its_rewire.step()
     for key, tensor in net.state_dict().items():
         assert torch.equal(tensor, net_2.state_dict()[key]), key
-    assert [e["born_cells"].tolist() for e in rewire.log] == [e["born_cells"].tolist() for e in rewire_2.log]
+    assert [e["grown_indices"].tolist() for e in rewire.log] == [e["grown_indices"].tolist() for e in rewire_2.log]
 
 
 @pytest.mark.filterwarnings("ignore")  # the compiler warns of its own doings
@@ -209,24 +209,24 @@ def test_where_chooses_among_both_kinds_of_layer() -> None:
     assert [change.layer for change in Rewire(net).step()] == ["0", "6"]
 
 
-@pytest.mark.parametrize(("new_links", "bound"), [("he", (6 / 18) ** 0.5), ("xavier", (6 / (18 + 54)) ** 0.5)])
-def test_new_links_start_as_torch_counts_the_fans_of_a_convolution(new_links: Any, bound: float) -> None:
+@pytest.mark.parametrize(("new_weights", "bound"), [("he", (6 / 18) ** 0.5), ("xavier", (6 / (18 + 54)) ** 0.5)])
+def test_new_links_start_as_torch_counts_the_fans_of_a_convolution(new_weights: Any, bound: float) -> None:
     layer = conv(2, 6, 3)
-    nn.init.zeros_(layer.values)
-    Rewire(layer, new_links=new_links).step()
-    assert 0.8 * bound < float(layer.values.detach().abs().max()) <= bound
+    nn.init.zeros_(layer.weight_values)
+    Rewire(layer, new_weights=new_weights).step()
+    assert 0.8 * bound < float(layer.weight_values.detach().abs().max()) <= bound
     dense, gain = layer.to_dense().weight, {"he": nn.init.kaiming_uniform_, "xavier": nn.init.xavier_uniform_}
-    most = float(gain[new_links](dense).detach().abs().max())  # type: ignore[operator]
+    most = float(gain[new_weights](dense).detach().abs().max())  # type: ignore[operator]
     assert 0.8 * bound < most <= bound
 
 
 def test_weak_links_of_a_convolution_go() -> None:
     layer = conv(2, 6, 3)
     with torch.no_grad():
-        layer.values.copy_(torch.linspace(-1, 1, layer.nnz))
+        layer.weight_values.copy_(torch.linspace(-1, 1, layer.nnz))
     change = Rewire(layer, drop=drop.gap(0.25)).step()[0]
-    assert change.died.numel() == int((torch.linspace(-1, 1, layer.nnz).abs() < 0.25).sum())
-    assert int((layer.values != 0).sum()) == layer.nnz - change.born.numel()
+    assert change.dropped.numel() == int((torch.linspace(-1, 1, layer.nnz).abs() < 0.25).sum())
+    assert int((layer.weight_values != 0).sum()) == layer.nnz - change.grown.numel()
 
 
 # ---- the gradient of every weight that could exist -----------------------------------------------------------------
@@ -262,7 +262,7 @@ def gradients(net: nn.Module, x: Tensor) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("net", [small_net(), Shared()])
-def test_gradient_of_every_cell(net: nn.Module) -> None:
+def test_gradient_of_every_index(net: nn.Module) -> None:
     x = (
         next(batches())[0]
         if isinstance(net, nn.Sequential)
@@ -281,9 +281,9 @@ def test_rigl_grows_where_the_dense_gradient_is_largest() -> None:
     loss(net(x)).backward()
     dense = {name: grad.flatten() for name, grad in gradients(net, x).items()}
     for change in rewire.step():
-        kept = set(rewire.layers[change.layer].pattern.cells.tolist()) - set(change.born.tolist())
-        ranked = dense[change.layer].index_fill(0, torch.tensor(sorted(kept)), -1).topk(change.born.numel()).indices
-        assert change.born.tolist() == ranked.sort().values.tolist()
+        kept = set(rewire.layers[change.layer].pattern.flat_indices.tolist()) - set(change.grown.tolist())
+        ranked = dense[change.layer].index_fill(0, torch.tensor(sorted(kept)), -1).topk(change.grown.numel()).indices
+        assert change.grown.tolist() == ranked.sort().values.tolist()
 
 
 def test_momentum_over_images_of_several_sizes() -> None:
@@ -308,7 +308,7 @@ def test_gradients_under_autocast() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         y = net(x)
     loss(y.float()).backward()
-    assert all(change.born.numel() for change in rewire.step())
+    assert all(change.grown.numel() for change in rewire.step())
 
 
 def test_gradients_must_be_finite() -> None:
@@ -321,7 +321,7 @@ def test_gradients_must_be_finite() -> None:
         rewire.step()
 
 
-# ---- how alike a channel and a cell of its kernel respond ----------------------------------------------------------
+# ---- how alike a channel and a position of its kernel respond --------------------------------------------------------
 
 
 def cosines(z: Tensor, u: Tensor, layer: SparseConv2d) -> Tensor:
@@ -424,12 +424,16 @@ def test_magnitude_pruning(scope: Any) -> None:
     train(net, optimizer, batches(), 1)
     magnitude_prune_(net, 0.1, optimizer, scope=scope)
     counts = [layer.nnz for layer in sparse_layers(net).values()]
-    cells = [layer.in_features * layer.out_features for layer in sparse_layers(net).values()]
-    assert counts == [round(0.1 * n) for n in cells] if scope == "layer" else sum(counts) == round(0.1 * sum(cells))
+    positions = [layer.in_features * layer.out_features for layer in sparse_layers(net).values()]
+    assert (
+        counts == [round(0.1 * n) for n in positions]
+        if scope == "layer"
+        else sum(counts) == round(0.1 * sum(positions))
+    )
     train(net, optimizer, batches(1), 1)
 
 
-def test_unimportant_channels_lose_their_links() -> None:
+def test_unimportant_channels_lose_their_connections() -> None:
     net = small_net()
     first = net[0]
     assert isinstance(first, SparseConv2d)
@@ -485,7 +489,7 @@ def test_a_residual_network_trains_while_it_is_rewired(name: str) -> None:
     optimizer = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
     rewire = Rewire(net, optimizer, **preset(name, 0.2))
     counts = {name: layer.nnz for name, layer in rewire.layers.items()}
-    before = {name: layer.pattern.cells for name, layer in rewire.layers.items()}
+    before = {name: layer.pattern.flat_indices for name, layer in rewire.layers.items()}
     assert len(counts) == 7
     x, y = stripes(320, 0)
     for epoch in range(6):
@@ -496,7 +500,9 @@ def test_a_residual_network_trains_while_it_is_rewired(name: str) -> None:
         if epoch < 5:
             rewire.step()
         assert {name: layer.nnz for name, layer in rewire.layers.items()} == counts
-    moved = [int((~torch.isin(layer.pattern.cells, before[name])).sum()) for name, layer in rewire.layers.items()]
+    moved = [
+        int((~torch.isin(layer.pattern.flat_indices, before[name])).sum()) for name, layer in rewire.layers.items()
+    ]
     assert all(moved[i] > 0 for i, layer in enumerate(rewire.layers.values()) if layer.density < 1)
     x, y = stripes(200, 1)
     assert float((net.eval()(x).argmax(1) == y).double().mean()) > 0.9

@@ -21,10 +21,10 @@ COSINES = [0.1, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 0.2]  # products .03 −.1 0 .1 0 
 
 
 def evidence(cosines: list[float], weights: list[float] = WEIGHTS) -> Evidence:
-    layer = SparseLinear(4, 3, pattern=Pattern.from_cells(torch.arange(8), 3, 4))
+    layer = SparseLinear(4, 3, pattern=Pattern.from_flat_indices(torch.arange(8), 3, 4))
     with torch.no_grad():
-        layer.values.copy_(torch.tensor(weights))
-    layer.values.grad = torch.tensor([0.1, 4.0, 9.0, 1.0, 0.1, 1.0, 1.0, 0.0])
+        layer.weight_values.copy_(torch.tensor(weights))
+    layer.weight_values.grad = torch.tensor([0.1, 4.0, 9.0, 1.0, 0.1, 1.0, 1.0, 0.0])
     matrix = torch.tensor([*cosines, 0, 0, 0, 0]).view(3, 4)
     return Evidence("layer", layer, torch.Generator().manual_seed(0), {Cosine(): Summed(matrix)})
 
@@ -35,10 +35,10 @@ def dropped(rule: Drop, cosines: list[float] = COSINES) -> list[int]:
 
 def test_every_rule_on_literal_weights() -> None:
     assert dropped(drop.signed_magnitude(0.5)) == [1, 2, 3, 6]
-    assert dropped(drop.magnitude(0.5)) == [1, 2, 3, 5]  # of 0.2 and −0.2 the lower cell
+    assert dropped(drop.magnitude(0.5)) == [1, 2, 3, 5]  # of 0.2 and −0.2 the lower position
     assert dropped(drop.magnitude_cosine(0.5)) == [0, 2, 4, 7]  # of +.03 .1 .2 one, of −.1 −.2 −.06 one, all zeros
     assert dropped(drop.sensitivity(0.5)) == [0, 2, 4, 7]  # .03 .4 0 .1 .04 .2 .2 0
-    assert dropped(drop.largest(0.25)) == [0, 4]  # of 0.3 and −0.3 the lower cell
+    assert dropped(drop.largest(0.25)) == [0, 4]  # of 0.3 and −0.3 the lower position
     assert dropped(drop.gap(0.2)) == [1, 2, 3]
     assert len(dropped(drop.random(0.5))) == 4
 
@@ -77,7 +77,7 @@ def test_fraction_may_follow_a_schedule() -> None:
 
 def test_mistakes_are_named() -> None:
     e = evidence(COSINES)
-    e.layer.values.grad = None
+    e.layer.weight_values.grad = None
     with pytest.raises(InputError, match=r"'layer' has no gradient: step after backward\(\)"):
         drop.sensitivity(0.3)(e, 0)
     for bad in (-0.1, 1.01, math.nan):

@@ -69,7 +69,7 @@ def twice(net: nn.Sequential, x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("shape", [(5,), (2, 3)])
-def test_gradient_of_every_cell(shape: tuple[int, ...]) -> None:
+def test_gradient_of_every_index(shape: tuple[int, ...]) -> None:
     net, x = small_net(), batch(0, *shape)
     memory = GradientMemory(net, sparse_layers(net), 1)
     loss(net(x)).backward()
@@ -127,11 +127,11 @@ def test_rigl_grows_where_the_dense_gradient_is_largest() -> None:
     for change in changes:
         after = net.get_submodule(change.layer)
         assert isinstance(after, SparseLinear)
-        kept = sorted(set(after.pattern.cells.tolist()) - set(change.born.tolist()))
+        kept = sorted(set(after.pattern.flat_indices.tolist()) - set(change.grown.tolist()))
         empty = torch.ones(dense[change.layer].shape, dtype=torch.bool)
         empty[kept] = False
-        ranked = dense[change.layer].masked_fill(~empty, -1).topk(change.born.numel()).indices.sort().values
-        assert change.born.tolist() == ranked.tolist()
+        ranked = dense[change.layer].masked_fill(~empty, -1).topk(change.grown.numel()).indices.sort().values
+        assert change.grown.tolist() == ranked.tolist()
 
 
 def test_every_step_wants_a_new_gradient() -> None:
@@ -167,8 +167,8 @@ def test_a_saved_momentum_goes_on() -> None:
     for net, rewire in zip(nets, rewires, strict=True):
         loss(net(batch(3))).backward()
         rewire.step()
-    assert [c.pattern.cells.tolist() for c in rewires[0].layers.values()] == [
-        c.pattern.cells.tolist() for c in rewires[1].layers.values()
+    assert [c.pattern.flat_indices.tolist() for c in rewires[0].layers.values()] == [
+        c.pattern.flat_indices.tolist() for c in rewires[1].layers.values()
     ]
 
 

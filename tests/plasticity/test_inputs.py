@@ -40,10 +40,10 @@ def rewired(inputs: Any, **options: Any) -> list[list[int]]:
     net = net_of_two()
     rewire = Rewire(net, drop=drop.magnitude_cosine(0.4), grow=grow.cosine(), inputs=inputs, **options)
     rewire.step()
-    return [layer.pattern.cells.tolist() for layer in rewire.layers.values()]
+    return [layer.pattern.flat_indices.tolist() for layer in rewire.layers.values()]
 
 
-def test_every_form_of_inputs_gives_the_same_wiring() -> None:
+def test_every_form_of_inputs_gives_the_same_connectivity() -> None:
     x = data()
     expected = rewired(x)
     assert rewired(list(x.split(7))) == expected
@@ -87,7 +87,7 @@ def test_without_inputs_the_last_training_batches_are_used() -> None:
     net(data(33))
     net.train()
     rewire.step()
-    assert [layer.pattern.cells.tolist() for layer in rewire.layers.values()] == rewired(x[20:])
+    assert [layer.pattern.flat_indices.tolist() for layer in rewire.layers.values()] == rewired(x[20:])
     with pytest.raises(InputError, match="at least one sample"):
         Rewire(net_of_two(), grow=grow.cosine()).step()
 
@@ -134,7 +134,7 @@ def test_a_run_resumed_in_the_middle_of_an_epoch_is_the_same_run() -> None:
         for batch in batches[2:3]:
             net(batch)
         rewire.step()
-    patterns = [[layer.pattern.cells.tolist() for layer in rewire.layers.values()] for rewire in rewires]
+    patterns = [[layer.pattern.flat_indices.tolist() for layer in rewire.layers.values()] for rewire in rewires]
     assert patterns[0] == patterns[1]
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from gossamer import SparseLinear
-from gossamer.activity.units import SReLU
+from gossamer.activation.units import SReLU
 from gossamer.plasticity import Rewire, preset
 
 INFORMATIVE = {28, 48, 64, 105, 128, 153, 241, 281, 318, 336, 338, 378, 433, 442, 451, 453, 455, 472, 475, 493}

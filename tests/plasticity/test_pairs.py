@@ -28,12 +28,12 @@ def test_both_forms_equal_the_matrix(rows: int, cols: int, samples: int, block: 
     full = (a @ b.t()).abs() if absolute else (a @ b.t()).clamp(min=0)
     score = Score(absolute)
     pattern = Pattern.erdos_renyi(rows, cols, 0.5, torch.Generator().manual_seed(1))
-    cells = torch.arange(rows * cols - 1, -1, -2)
+    flat_indices = torch.arange(rows * cols - 1, -1, -2)
     forms: list[PairScores] = [Factored(a, b, score, block=block), Summed(a @ b.t(), score, block)]
     for pairs in forms:
         assert pairs.shape == (rows, cols)
-        torch.testing.assert_close(pairs.links(pattern.structure), full.flatten()[pattern.cells])
-        torch.testing.assert_close(pairs.at(cells), full.flatten()[cells])
+        torch.testing.assert_close(pairs.connections(pattern.structure), full.flatten()[pattern.flat_indices])
+        torch.testing.assert_close(pairs.at(flat_indices), full.flatten()[flat_indices])
         starts, blocks = zip(*pairs.blocks(), strict=True)
         assert list(starts) == [sum(len(b) for b in blocks[:i]) for i in range(len(blocks))]
         torch.testing.assert_close(torch.cat(blocks), full.flatten())

@@ -57,10 +57,12 @@ def test_scores_are_the_dense_weight_gradient(options: dict[str, Any], block: in
     a = numbers(*layer(x).shape, seed=1)
     scores, expected = Convolved(layer, ((1.0, a, x),), Score(), block=block), weight_gradient(layer, a, x).abs()
     torch.testing.assert_close(whole(scores), expected)
-    torch.testing.assert_close(scores.links(layer.pattern.structure), expected.flatten()[layer.pattern.cells])
-    cells = torch.tensor([5, 3, 3, 0, expected.numel() - 1])
-    torch.testing.assert_close(scores.at(cells), expected.flatten()[cells])
-    assert scores.at(cells[:0]).shape == (0,)
+    torch.testing.assert_close(
+        scores.connections(layer.pattern.structure), expected.flatten()[layer.pattern.flat_indices]
+    )
+    flat_indices = torch.tensor([5, 3, 3, 0, expected.numel() - 1])
+    torch.testing.assert_close(scores.at(flat_indices), expected.flatten()[flat_indices])
+    assert scores.at(flat_indices[:0]).shape == (0,)
 
 
 @pytest.mark.parametrize("options", OPTIONS)
@@ -86,7 +88,7 @@ def test_patches_are_what_unfold_gives(block: int) -> None:
     layer, x = make(stride=2, padding=1), numbers(3, 4, 9, 7)
     y = layer(x).detach()
     z, u = (torch.cat(parts, 1) for parts in zip(*patches(y, x, layer, block), strict=True))
-    expected = nn.functional.unfold(x, (3, 2), padding=1, stride=2)  # (N, cells, positions)
+    expected = nn.functional.unfold(x, (3, 2), padding=1, stride=2)  # (N, positions, positions)
     assert torch.equal(u, expected.transpose(0, 1).flatten(1))
     assert torch.equal(z, y.flatten(2).transpose(0, 1).flatten(1))
 
@@ -98,7 +100,9 @@ def test_terms_are_added_by_their_weights_and_may_be_of_other_sizes() -> None:
     first, second = (weight_gradient(layer, a, x) for a, x in pairs)
     expected = (first - 0.5 * second).clamp(min=0)
     torch.testing.assert_close(whole(scores), expected)
-    torch.testing.assert_close(scores.links(layer.pattern.structure), expected.flatten()[layer.pattern.cells])
+    torch.testing.assert_close(
+        scores.connections(layer.pattern.structure), expected.flatten()[layer.pattern.flat_indices]
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -110,7 +114,10 @@ def test_half_precision_is_summed_in_single(dtype: torch.dtype) -> None:
     expected = weight_gradient(layer, a.double(), x.double()).abs().float()
     torch.testing.assert_close(whole(scores), expected, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(
-        scores.links(layer.pattern.structure), expected.flatten()[layer.pattern.cells], rtol=1e-4, atol=1e-4
+        scores.connections(layer.pattern.structure),
+        expected.flatten()[layer.pattern.flat_indices],
+        rtol=1e-4,
+        atol=1e-4,
     )
 
 

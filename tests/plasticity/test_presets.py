@@ -27,9 +27,9 @@ def test_every_preset_trains_a_network(name: str) -> None:
         optimizer.step()
         changes = rewire.step(score=float(epoch))
         assert [layer.nnz for layer in rewire.layers.values()] == counts
-        assert all(change.died.numel() == change.born.numel() for change in changes)
-        assert all(bool(layer.values.isfinite().all()) for layer in rewire.layers.values())
-    assert any(entry["born"] for entry in rewire.log)
+        assert all(change.dropped.numel() == change.grown.numel() for change in changes)
+        assert all(bool(layer.weight_values.isfinite().all()) for layer in rewire.layers.values())
+    assert any(entry["grown"] for entry in rewire.log)
 
 
 def test_cosine_algorithms_differ_from_set_in_drop_and_grow_alone() -> None:

@@ -12,9 +12,9 @@ from gossamer.plasticity import GradualMagnitudePruning, Rewire, importance_prun
 
 def full(weights: list[list[float]]) -> SparseLinear:
     rows, cols = len(weights), len(weights[0])
-    layer = SparseLinear(cols, rows, pattern=Pattern.from_cells(torch.arange(rows * cols), rows, cols))
+    layer = SparseLinear(cols, rows, pattern=Pattern.from_flat_indices(torch.arange(rows * cols), rows, cols))
     with torch.no_grad():
-        layer.values.copy_(torch.tensor(weights).flatten())
+        layer.weight_values.copy_(torch.tensor(weights).flatten())
     return layer
 
 
@@ -28,19 +28,19 @@ def test_magnitude_pruning_of_each_layer() -> None:
     first, second = net[0], net[1]
     assert isinstance(first, SparseLinear)
     assert isinstance(second, SparseLinear)
-    optimizer.state[first.values]["momentum_buffer"] = torch.arange(6.0)
+    optimizer.state[first.weight_values]["momentum_buffer"] = torch.arange(6.0)
     changes = magnitude_prune_(net, 0.5, optimizer)
-    assert first.values.tolist() == [-2.0, 3.0, -4.0]
-    assert second.pattern.cells.tolist() == [3, 4, 5]
-    assert optimizer.state[first.values]["momentum_buffer"].tolist() == [1.0, 2.0, 3.0]
-    assert [(c.layer, c.nnz, c.died.tolist(), c.born.tolist()) for c in changes] == [
+    assert first.weight_values.tolist() == [-2.0, 3.0, -4.0]
+    assert second.pattern.flat_indices.tolist() == [3, 4, 5]
+    assert optimizer.state[first.weight_values]["momentum_buffer"].tolist() == [1.0, 2.0, 3.0]
+    assert [(c.layer, c.nnz, c.dropped.tolist(), c.grown.tolist()) for c in changes] == [
         ("0", 3, [0, 4, 5], []),
         ("1", 3, [0, 1, 2], []),
     ]
     assert changes[0].core_degrees.tolist() == [1, 2]
     net(torch.ones(1, 2)).sum().backward()
     optimizer.step()
-    assert [c.died.numel() for c in magnitude_prune_(net, 0.9, optimizer)] == [0, 0]
+    assert [c.dropped.numel() for c in magnitude_prune_(net, 0.9, optimizer)] == [0, 0]
 
 
 def test_magnitude_pruning_with_one_threshold_for_all() -> None:
@@ -49,11 +49,11 @@ def test_magnitude_pruning_with_one_threshold_for_all() -> None:
     first, second = net[0], net[1]
     assert isinstance(first, SparseLinear)
     assert isinstance(second, SparseLinear)
-    assert first.values.tolist() == [1.0, -2.0, 3.0, -4.0]
-    assert second.values.tolist() == [5.0, 6.0]
+    assert first.weight_values.tolist() == [1.0, -2.0, 3.0, -4.0]
+    assert second.weight_values.tolist() == [5.0, 6.0]
 
 
-def test_unimportant_units_lose_their_links() -> None:
+def test_unimportant_units_lose_their_connections() -> None:
     layer = full([[1.0, 1.0], [3.0, -3.0], [0.5, 0.0], [2.0, 2.0], [-5.0, 5.0]])  # importances 2 6 .5 4 10
     net = nn.Sequential(layer, full([[1.0] * 5]))
     importance_prune_(net, 0.25)  # the quantile is 2

@@ -1,4 +1,4 @@
-"""Several processes that train together are wired alike, and as one process with all the samples."""
+"""Several processes that train together are connected alike, and as one process with all the samples."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def everyone(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 @needs_gloo
 @pytest.mark.parametrize("ranks", [2, 4])
-def test_ranks_are_wired_as_one_process_with_all_samples(ranks: int, everyone: list[dict[str, Any]]) -> None:
+def test_ranks_are_connected_as_one_process_with_all_samples(ranks: int, everyone: list[dict[str, Any]]) -> None:
     for name, expected in everyone[0]["patterns"][1].items():
         first = everyone[0]["patterns"][ranks][name]
         for rank in range(ranks):
@@ -71,7 +71,7 @@ def test_ranks_that_differ_are_told(ranks: int, everyone: list[dict[str, Any]]) 
         if ranks == 1:
             assert complaint == "no error"
         else:
-            assert f"ranks {list(range(1, ranks))} are wired differently from rank 0" in complaint
+            assert f"ranks {list(range(1, ranks))} have another pattern than rank 0" in complaint
 
 
 def test_digest_tells_patterns_apart() -> None:

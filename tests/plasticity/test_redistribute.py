@@ -1,4 +1,4 @@
-"""Links that died in one layer may be born in another: their sum stays what it is."""
+"""Connections that dropped in one layer may be grown in another: their sum stays what it is."""
 
 from __future__ import annotations
 
@@ -80,10 +80,12 @@ def test_only_the_sum_of_links_is_kept(by: str, rule: grow.Grow) -> None:
     for _ in range(5):
         step(model, optimizer)
         changes = rewire.step()
-        assert sum(change.died.numel() for change in changes) == sum(change.born.numel() for change in changes)
+        assert sum(change.dropped.numel() for change in changes) == sum(change.grown.numel() for change in changes)
         assert [change.nnz for change in changes] == [layer.nnz for layer in layers]
         assert sum(layer.nnz for layer in layers) == sum(counts)
-        assert all(optimizer.state[layer.values]["exp_avg"].shape == layer.values.shape for layer in layers)
+        assert all(
+            optimizer.state[layer.weight_values]["exp_avg"].shape == layer.weight_values.shape for layer in layers
+        )
     assert [layer.nnz for layer in layers] != counts
 
 
@@ -93,33 +95,33 @@ def test_new_links_go_where_weights_are_large() -> None:
     assert isinstance(first, SparseLinear)
     assert isinstance(second, SparseLinear)
     with torch.no_grad():
-        first.values.copy_(torch.linspace(1, 2, 36))
-        second.values.copy_(torch.linspace(10, 20, 40))
+        first.weight_values.copy_(torch.linspace(1, 2, 36))
+        second.weight_values.copy_(torch.linspace(10, 20, 40))
     rewire = Rewire(model, drop=drop.magnitude(0.25), redistribute="magnitude")
-    changes = rewire.step()  # 9 and 10 die; survivors have means 1.63 and 16.3: 19 are shared as 1 to 10
-    assert [change.died.numel() for change in changes] == [9, 10]
-    assert [change.born.numel() for change in changes] == [2, 17]
-    assert [change.died.numel() for change in rewire.final_prune()] == [int(0.25 * 29), int(0.25 * 47)]
+    changes = rewire.step()  # 9 and 10 are dropped; survivors have means 1.63 and 16.3: 19 are shared as 1 to 10
+    assert [change.dropped.numel() for change in changes] == [9, 10]
+    assert [change.grown.numel() for change in changes] == [2, 17]
+    assert [change.dropped.numel() for change in rewire.final_prune()] == [int(0.25 * 29), int(0.25 * 47)]
 
 
 def test_a_full_layer_takes_part_and_an_empty_one_keeps_a_link() -> None:
     full, weak = SparseLinear(4, 3, pattern=Pattern.from_mask(torch.ones(3, 4))), SparseLinear(3, 3, density=0.3)
     model = nn.Sequential(full, weak)
     with torch.no_grad():
-        full.values.copy_(torch.arange(1.0, 13.0))
-        weak.values.zero_()  # all of its three links die
+        full.weight_values.copy_(torch.arange(1.0, 13.0))
+        weak.weight_values.zero_()  # all of its three connections die
     rewire = Rewire(model, drop=drop.signed_magnitude(0.25), redistribute="magnitude")
     rewire.step()
     assert (full.nnz, weak.nnz) == (12, 3)  # what the full one can't take, the other gets
     with torch.no_grad():
-        full.values.copy_(torch.arange(1.0, 13.0))
-        weak.values.copy_(torch.tensor([1.0, 2.0, 3.0]))
+        full.weight_values.copy_(torch.arange(1.0, 13.0))
+        weak.weight_values.copy_(torch.tensor([1.0, 2.0, 3.0]))
     rewire = Rewire(model, drop=drop.magnitude(0.5), redistribute="gradient")
     with pytest.raises(InputError, match="has no gradient"):
         rewire.step()
-    full.values.grad, weak.values.grad = torch.zeros(12), torch.ones(3)
+    full.weight_values.grad, weak.weight_values.grad = torch.zeros(12), torch.ones(3)
     rewire.step()
-    assert (full.nnz, weak.nnz) == (6, 9)  # six and one die, and all seven go where the gradient is
+    assert (full.nnz, weak.nnz) == (6, 9)  # six and one are dropped, and all seven go where the gradient is
 
 
 def test_it_is_resumed_exactly() -> None:

@@ -65,7 +65,7 @@ def test_equal_to_the_definition_however_it_is_kept(rows: int, outputs: int, inp
     assert isinstance(c, Summed if rows * (outputs + inputs) > outputs * inputs else Factored)
     torch.testing.assert_close(whole(c), cosines(z, u))
     pattern = Pattern.erdos_renyi(outputs, inputs, 0.5, seeded(seed))
-    torch.testing.assert_close(c.links(pattern.structure), cosines(z, u).flatten()[pattern.cells])
+    torch.testing.assert_close(c.connections(pattern.structure), cosines(z, u).flatten()[pattern.flat_indices])
     assert 0 <= float(whole(c).min()) <= float(whole(c).max()) <= 1
 
 
@@ -260,7 +260,7 @@ def test_mistakes_are_named() -> None:
         measured(net, Cosine())
     with pytest.raises(InputError, match="at least one sample"):
         measured(net, Cosine(), samples(40, 6)[:0])
-    with pytest.raises(InputError, match="activity must be one of"):
+    with pytest.raises(InputError, match="activation must be one of"):
         Cosine("during")  # type: ignore[arg-type]
     layers = {"used": sparse(3, 2), "idle": sparse(3, 2)}
     with pytest.raises(InputError, match="did not use 'idle'"):
@@ -284,7 +284,7 @@ def test_a_net_that_changes_its_order_is_refused() -> None:
 
 def test_as_many_samples_as_half_a_gibibyte_holds() -> None:
     def layer(n_out: int, n_in: int) -> SparseLinear:
-        return SparseLinear(n_in, n_out, pattern=Pattern.from_cells(torch.arange(3), n_out, n_in))
+        return SparseLinear(n_in, n_out, pattern=Pattern.from_flat_indices(torch.arange(3), n_out, n_in))
 
     assert affordable_samples([layer(1000, 784), layer(1000, 1000)]) == 10_000
     assert affordable_samples([layer(100_000, 100_000)]) == 2**27 // 200_000 == 671

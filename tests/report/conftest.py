@@ -34,7 +34,7 @@ def _layers(shape: Sequence[int], density: float, rng: np.random.Generator) -> l
                 "connections": int(fan_in.sum()),
                 "active_fraction": None if last else float(0.15 + 0.5 * density**0.5 + 0.05 * i),
                 "dead_units": 0 if last else int(rng.integers(0, 4)),
-                "unwired_units": int((fan_in == 0).sum()),
+                "isolated_units": int((fan_in == 0).sum()),
                 "fan_in": _histogram(fan_in),
                 "fan_out": _histogram(rng.binomial(outputs, share, inputs)),
             }
@@ -62,7 +62,7 @@ def _network(name: str, seed: int, test: int, shape: Sequence[int], density: flo
         "optimizer_bytes": 8 * parameters,
         "index_bytes": 12 * connections if name == "sparse" else 0,
         "macs_per_sample": float(connections),
-        "macs_per_sample_at_activity": connections * (0.31 if name == "sparse" else 0.65),
+        "macs_per_sample_active": connections * (0.31 if name == "sparse" else 0.65),
         "training_seconds": (14.2 if name == "sparse" else 11.1) + float(rng.uniform(0, 0.6)),
         "epochs": epochs,
         "latency_ms": {"1": 0.061 if name == "sparse" else 0.038, "128": 0.44 if name == "sparse" else 0.97},
@@ -83,8 +83,8 @@ def _metrics(network: dict[str, Any], rng: np.random.Generator) -> list[dict[str
         validation = train - gap * (1 - np.exp(-rate * epoch)) + rng.normal(0, 0.008)
         moved = int(0.3 * network["connections"] * (1 - epoch / (1.3 * network["epochs"])))
         rewired = moved if network["network"] == "sparse" and epoch < network["epochs"] else 0
-        links = {layer["name"]: layer["connections"] for layer in network["layers"][:-1]}
-        apart = {name: round(rewired * count / sum(links.values())) for name, count in links.items()}
+        connections = {layer["name"]: layer["connections"] for layer in network["layers"][:-1]}
+        apart = {name: round(rewired * count / sum(connections.values())) for name, count in connections.items()}
         rewired = sum(apart.values())
         lines.append(
             {
@@ -97,16 +97,16 @@ def _metrics(network: dict[str, Any], rng: np.random.Generator) -> list[dict[str
                 "validation_accuracy": float(min(1, validation)),
                 "connections": network["connections"],
                 "seconds": network["training_seconds"] / network["epochs"],
-                "born": rewired,
-                "died": rewired,
+                "grown": rewired,
+                "dropped": rewired,
                 "moved": {name: [count, count] for name, count in apart.items()} if rewired else {},
             }
         )
     return lines
 
 
-def _wiring(path: Path, features: int, image: Sequence[int] | None, epochs: int) -> None:
-    """Links that start anywhere and gather where the data are: in the middle of an image, at every fifth column."""
+def _connectivity(path: Path, features: int, image: Sequence[int] | None, epochs: int) -> None:
+    """Connections that start anywhere and move to the data: the middle of an image, or every fifth column."""
     rng = np.random.default_rng(7)
     if image:
         height, width, channels = image
@@ -134,7 +134,7 @@ def make_run() -> MakeRun:
         seeds: int = 3,
         image: bool = True,
         dense: bool = True,
-        wiring: bool = True,
+        connectivity: bool = True,
         density: float = 0.1,
         epochs: int = 20,
         test: int = 360,
@@ -154,7 +154,7 @@ def make_run() -> MakeRun:
             for line in _metrics(net, np.random.default_rng([net["seed"], net["network"] == "dense"]))
         ]
         if not rewire:
-            lines = [line | {"born": 0, "died": 0, "moved": {}} for line in lines]
+            lines = [line | {"grown": 0, "dropped": 0, "moved": {}} for line in lines]
         data: dict[str, Any] = {
             "name": name or ("digits" if image else "breast_cancer"),
             "train": 1150,
@@ -171,12 +171,12 @@ def make_run() -> MakeRun:
         (folder / "results.json").write_text(json.dumps(results | {"networks": networks}))
         (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         (folder / "config.toml").write_text(
-            f'data = "{data["name"]}"\nhidden = {list(shape[1:-1])}\ndensity = {density}\nactivity = "hoyer:0.8"\n'
+            f'data = "{data["name"]}"\nhidden = {list(shape[1:-1])}\ndensity = {density}\nactivation = "hoyer:0.8"\n'
             f'rewire = "CoDACoRSET"\nepochs = {epochs}\nbatch_size = 100\noptimizer = "adam"\nlearning_rate = 0.001\n'
             f"augment = false\nseeds = {list(range(seeds))}\n"
         )
-        if wiring:
-            _wiring(folder / "wiring.npz", features, pictured, epochs)
+        if connectivity:
+            _connectivity(folder / "connectivity.npz", features, pictured, epochs)
         return folder
 
     return make

@@ -129,7 +129,7 @@ def pages(make_run: MakeRun, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     bare = make_run(root / "bare", dense=False, rewire=False)
     (bare / "metrics.jsonl").write_text("")
     np.savez(
-        bare / "wiring.npz",
+        bare / "connectivity.npz",
         strength=np.zeros((1, 784), dtype=np.float32),
         degree=np.zeros((1, 784), dtype=np.int32),
         epochs=np.zeros(1, dtype=np.int64),
@@ -204,13 +204,13 @@ RANKED = "return [...document.querySelectorAll('#ranked li')].map(l => l.getAttr
 def test_slider_moves_the_map_by_keyboard(browser: Browser, pages: dict[str, Path], name: str, state: str) -> None:
     browser.open(pages[name])
     last = browser.run(state)
-    text = browser.run("return document.getElementById('wiring-text').textContent")
+    text = browser.run("return document.getElementById('connectivity-text').textContent")
     browser.press("#epoch", "\ue011")  # Home
     assert browser.run("return document.getElementById('epoch').value") == "0"
     assert browser.run("return document.getElementById('epoch').getAttribute('aria-valuetext')") == "epoch 0"
     first = browser.run(state)
     assert first != last
-    assert browser.run("return document.getElementById('wiring-text').textContent") != text
+    assert browser.run("return document.getElementById('connectivity-text').textContent") != text
     browser.press("#epoch", "\ue014")  # right arrow
     assert browser.run(state) not in (first, last)
     browser.press("#epoch", "\ue010")  # End
@@ -221,23 +221,25 @@ def test_slider_moves_the_map_by_keyboard(browser: Browser, pages: dict[str, Pat
 def test_numbers_are_shown_in_full(browser: Browser, pages: dict[str, Path]) -> None:
     browser.open(pages["image"])
     browser.press("[data-chart=rewired]", "\ue011")  # Home
-    born = json.loads(browser.run("return document.getElementById('data').textContent"))["rewired"]["born"][0]
-    shown = f"{round(born):,}".replace(",", "\u202f")
-    assert f"born {shown}, died {shown}" in browser.run("return document.getElementById('tip').textContent")
+    grown = json.loads(browser.run("return document.getElementById('data').textContent"))["rewired"]["grown"][0]
+    shown = f"{round(grown):,}".replace(",", "\u202f")
+    assert f"grown {shown}, dropped {shown}" in browser.run("return document.getElementById('tip').textContent")
     browser.click('input[name="quantity"][value="loss"]')
     browser.press("[data-chart=curves]", "\ue010")  # End
     tip = browser.run("return document.getElementById('tip').textContent")
     assert re.search(r"^sparse 0\.\d+ ", tip, re.MULTILINE)
 
 
-def test_births_and_deaths_of_a_layer_are_shares_of_its_links(browser: Browser, pages: dict[str, Path]) -> None:
+def test_grown_and_dropped_connections_of_a_layer_are_shares_of_its_connections(
+    browser: Browser, pages: dict[str, Path]
+) -> None:
     browser.open(pages["image"])
     browser.press('[data-chart="moved:1"]', "\ue011")  # Home
     data = json.loads(browser.run("return document.getElementById('data').textContent"))["rewired"]
     layer = data["layers"][1]
     tip = browser.run("return document.getElementById('tip').textContent")
     assert tip.startswith("epoch 1\nborn ")
-    assert f"{100 * layer['born'][0] / layer['links']:.1f}\u00a0% of the layer's links" in tip
+    assert f"{100 * layer['grown'][0] / layer['connections']:.1f}\u00a0% of the layer's connections" in tip
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -255,7 +257,9 @@ def test_page_of_a_study_shows_its_pictures_and_fits(browser: Browser, tmp_path:
 
 
 @pytest.mark.parametrize(("name", "state"), [("image", CANVAS), ("table", RANKED)])
-def test_measure_of_the_wiring_can_be_changed(browser: Browser, pages: dict[str, Path], name: str, state: str) -> None:
+def test_measure_of_the_connectivity_can_be_changed(
+    browser: Browser, pages: dict[str, Path], name: str, state: str
+) -> None:
     browser.open(pages[name])
     degree = browser.run(state)
     browser.click('input[name="metric"][value="strength"]')

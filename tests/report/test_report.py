@@ -68,8 +68,8 @@ def test_reads_every_seed_of_both_networks_in_order(run: Path) -> None:
     assert len(found.epochs) == 2 * 3 * 20
     assert found.config["seeds"] == "0, 1, 2"
     assert found.config["augment"] == "no"
-    assert found.wiring is not None
-    assert found.wiring.strength.shape == (21, 784)
+    assert found.connectivity is not None
+    assert found.connectivity.strength.shape == (21, 784)
 
 
 def test_nested_options_become_dotted(run: Path) -> None:
@@ -178,16 +178,16 @@ def test_damaged_config_is_refused(run: Path) -> None:
         report.read(run)
 
 
-def test_damaged_wiring_is_refused(run: Path) -> None:
-    whole = (run / "wiring.npz").read_bytes()
+def test_damaged_connectivity_is_refused(run: Path) -> None:
+    whole = (run / "connectivity.npz").read_bytes()
     for content in (b"", b"PK", whole[: len(whole) // 2]):
-        (run / "wiring.npz").write_bytes(content)
-        with pytest.raises(InputError, match=r"wiring\.npz is damaged"):
+        (run / "connectivity.npz").write_bytes(content)
+        with pytest.raises(InputError, match=r"connectivity\.npz is damaged"):
             report.read(run)
 
 
-def test_wiring_of_another_shape_is_refused(run: Path) -> None:
-    np.savez(run / "wiring.npz", strength=np.ones((3, 5)), degree=np.ones((3, 5), dtype=int), epochs=np.arange(3))
+def test_connectivity_of_another_shape_is_refused(run: Path) -> None:
+    np.savez(run / "connectivity.npz", strength=np.ones((3, 5)), degree=np.ones((3, 5), dtype=int), epochs=np.arange(3))
     with pytest.raises(InputError, match=r"must have shape \(3, 784\), got \(3, 5\)"):
         report.read(run)
 
@@ -377,7 +377,7 @@ def test_text_of_the_user_cannot_act(make_run: MakeRun, tmp_path: Path, nasty: s
     assert "alert(1)</script>" not in page
     assert "<!--" not in page
     assert "><b>&amp;<" not in page
-    assert set(embedded(path)["wiring"]["labels"]) <= set(names)
+    assert set(embedded(path)["connectivity"]["labels"]) <= set(names)
 
 
 def test_losses_that_are_not_finite_are_left_out(run: Path) -> None:
@@ -400,13 +400,13 @@ def test_curves_are_means_over_seeds_and_time_adds_up(run: Path) -> None:
     assert curves["mean"]["time"][-1] == pytest.approx(float(total), rel=1e-5)
 
 
-def test_births_and_deaths_of_each_layer_add_up_to_all(run: Path) -> None:
+def test_grown_and_dropped_connections_of_each_layer_add_up_to_all(run: Path) -> None:
     rewired = embedded(report.write(run))["rewired"]
     assert [layer["layer"] for layer in rewired["layers"]] == ["0", "2"]
-    for way in ("born", "died"):
+    for way in ("grown", "dropped"):
         total = np.sum([layer[way] for layer in rewired["layers"]], axis=0)
         assert total.tolist() == pytest.approx(rewired[way])
-    assert rewired["layers"][0]["links"] == report.read(run).sparse[0].layers[0].connections
+    assert rewired["layers"][0]["connections"] == report.read(run).sparse[0].layers[0].connections
 
 
 def test_runs_that_did_not_record_layers_stay_readable(run: Path) -> None:
@@ -420,7 +420,7 @@ def test_runs_that_did_not_record_layers_stay_readable(run: Path) -> None:
 
 
 @pytest.mark.parametrize("moved", [{"0": 3}, {"0": [1]}, {"0": [1, -1]}, {"0": [1, True]}, [1, 2]])
-def test_damaged_births_and_deaths_are_refused(run: Path, moved: object) -> None:
+def test_damaged_grown_and_dropped_connections_are_refused(run: Path, moved: object) -> None:
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     lines[0]["moved"] = moved
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -429,26 +429,26 @@ def test_damaged_births_and_deaths_are_refused(run: Path, moved: object) -> None
 
 
 def test_map_keeps_every_degree_exactly(run: Path) -> None:
-    packed = embedded(report.write(run))["wiring"]
-    wiring = report.read(run).wiring
-    assert wiring is not None
-    for name, values, slack in (("degree", wiring.degree, 1e-2), ("strength", wiring.strength, 1e-4)):
+    packed = embedded(report.write(run))["connectivity"]
+    connectivity = report.read(run).connectivity
+    assert connectivity is not None
+    for name, values, slack in (("degree", connectivity.degree, 1e-2), ("strength", connectivity.strength, 1e-4)):
         stored = np.frombuffer(base64.b64decode(packed[name]["values"]), "<u2").reshape(21, 784)
         assert stored / 65535 * packed[name]["max"] == pytest.approx(values, abs=slack)
     assert packed["epochs"] == list(range(21))
 
 
-def test_half_of_all_links() -> None:
+def test_half_of_all_connections() -> None:
     values = np.array([[4.0, 1, 1, 1, 1], [1, 1, 1, 1, 0], [0, 0, 0, 0, 0]])
     assert series._half(values) == [1, 2, 0]
 
 
 def test_ranked_inputs_hold_the_best_of_every_snapshot(make_run: MakeRun, tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", image=False)
-    wiring = report.read(folder).wiring
-    assert wiring is not None
-    labels = embedded(report.write(folder))["wiring"]["labels"]
-    for snapshot in wiring.degree:
+    connectivity = report.read(folder).connectivity
+    assert connectivity is not None
+    labels = embedded(report.write(folder))["connectivity"]["labels"]
+    for snapshot in connectivity.degree:
         assert {f"input {i}" for i in np.argsort(-snapshot, kind="stable")[: series.RANKED]} <= set(labels)
 
 
@@ -456,24 +456,24 @@ def test_long_runs_are_thinned_but_keep_both_ends(
     make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(series, "BUDGET", 784 * 5)
-    epochs = embedded(report.write(make_run(tmp_path / "run")))["wiring"]["epochs"]
+    epochs = embedded(report.write(make_run(tmp_path / "run")))["connectivity"]["epochs"]
     assert epochs == [0, 5, 10, 15, 20]
 
 
 def test_channels_of_a_colour_image_are_summed(make_run: MakeRun, tmp_path: Path) -> None:
     folder = edit(make_run(tmp_path / "run"), lambda r: r["data"].update(image=[14, 14, 4]))
-    wiring = embedded(report.write(folder))["wiring"]
-    assert (wiring["cells"], wiring["image"], wiring["features"]) == (196, [14, 14], 784)
-    found = report.read(folder).wiring
+    connectivity = embedded(report.write(folder))["connectivity"]
+    assert (connectivity["cells"], connectivity["image"], connectivity["features"]) == (196, [14, 14], 784)
+    found = report.read(folder).connectivity
     assert found is not None
-    assert wiring["degree"]["max"] == found.degree.reshape(21, 196, 4).sum(axis=2).max()
+    assert connectivity["degree"]["max"] == found.degree.reshape(21, 196, 4).sum(axis=2).max()
 
 
-def test_run_without_wiring_or_twin_or_rewiring(make_run: MakeRun, tmp_path: Path) -> None:
-    folder = make_run(tmp_path / "run", dense=False, wiring=False, rewire=False)
+def test_run_without_connectivity_or_twin_or_rewiring(make_run: MakeRun, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", dense=False, connectivity=False, rewire=False)
     page = report.write(folder).read_text("utf-8")
     assert "nothing to compare it with" in page
-    assert "No link was rewired" in page
+    assert "No connection was rewired" in page
     assert 'id="epoch"' not in page
     assert {cells[2] for cells in report.table(folder)} == {"–"}
     assert {cells[3] for cells in report.table(folder)} == {"no twin"}

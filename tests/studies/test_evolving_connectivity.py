@@ -71,7 +71,8 @@ def test_ablation_starts_with_the_whole_network_and_ends_blind(study: tuple[Find
 def test_findings_hold_tables_pictures_and_verdicts(study: tuple[Findings, list[Record]]) -> None:
     found = study[0]
     assert [table.title for table in found.tables] == [
-        "Accuracy", "Ranks", "Costs", "Do links show which inputs matter?", "Which links are removed matters",
+        "Accuracy", "Ranks", "Costs", "Do connections show which inputs matter?",
+        "Which connections are removed matters",
     ]  # fmt: skip
     assert [figure.file for figure in found.figures] == [
         "ranks.svg", "curves.svg", "maps.png", "ablation.svg", "degrees.svg",
@@ -113,7 +114,7 @@ def test_weights_for_the_dense_shape_are_drawn_as_the_authors_do() -> None:
 
     model = MLP(300, (200,), 10, density=0.1, generator=Generator().manual_seed(0))
     experiment._draw_for_dense_shape(model, Generator().manual_seed(0))
-    values, bound = model.get_parameter("linear1.values").detach(), np.sqrt(6 / 500)
+    values, bound = model.get_parameter("linear1.weight_values").detach(), np.sqrt(6 / 500)
     assert 0.95 * bound < float(values.abs().max()) <= bound
     assert not model.get_parameter("linear1.bias").any()
 

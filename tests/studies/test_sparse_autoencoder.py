@@ -79,9 +79,9 @@ def test_networks_differ_as_their_names_say(carried_out: tuple[Findings, Path]) 
     assert len(records) == 2 * len(VARIANTS)
     for (name, _), record in records.items():
         variant = VARIANTS[name]
-        if variant.activity == "projection":
+        if variant.activation == "projection":
             assert record["code_sparseness"] == pytest.approx(TINY.sparseness, abs=1e-4)
-        elif variant.activity == "l0":
+        elif variant.activation == "l0":
             assert record["active_units"] == pytest.approx(4 / 20)
         else:
             assert record["active_units"] == 1
@@ -152,8 +152,8 @@ def test_verdicts_follow_the_errors() -> None:
     low, high = [0.008, 0.0081, 0.0079, 0.008], [0.0121, 0.012, 0.0119, 0.0122]
     claims = outcome.claims(replace(PLANS["full"], seeds=4), made_up({"both": low, "neither": high}))
     verdicts = {claim.text: claim.verdict for claim in claims}
-    assert verdicts["Sparse activity and sparse connectivity together classify better than neither."] == "holds"
-    assert verdicts["Sparse activity alone classifies better than neither."] == "undecided"
+    assert verdicts["Sparse activations and sparse connectivity together classify better than neither."] == "holds"
+    assert verdicts["Sparse activations alone classifies better than neither."] == "undecided"
     assert claims[-1].verdict == "holds"
     assert "0.80\N{NO-BREAK SPACE}%" in claims[-1].evidence
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gossamer import data
-from gossamer.training import Options
+from gossamer.runs import Options
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +35,7 @@ def options(table: Path) -> Options:
         hidden=(16, 16),
         density=0.3,
         allocate="uniform",
-        activity="relu",
+        activation="relu",
         dropout=0.2,
         epochs=5,
         batch_size=20,

@@ -26,7 +26,7 @@ def samples() -> Samples:
 
 
 def network(data: Samples, seed: int = 0, **options: object) -> SupervisedAutoencoder:
-    arguments = {"activity": "hoyer:0.7", "connectivity": 0.6, "samples": data.x} | options
+    arguments = {"activation": "hoyer:0.7", "connectivity": 0.6, "samples": data.x} | options
     return SupervisedAutoencoder(12, 20, 3, generator=seeded(seed), **arguments)  # type: ignore[arg-type]
 
 
@@ -125,7 +125,7 @@ def test_augmentation_makes_the_rows_of_each_epoch(samples: Samples) -> None:
 
 
 def test_divergence_is_told(samples: Samples) -> None:
-    net = network(samples, activity="none", connectivity=None)
+    net = network(samples, activation="none", connectivity=None)
     with pytest.raises(DivergedError, match="Lower the learning rate"):
         list(train_autoencoder(net, samples, epochs=50, alpha=lambda epoch: 1.0, learning_rate=1e30))
 

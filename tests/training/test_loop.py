@@ -14,10 +14,11 @@ import gossamer as gs
 from gossamer import SparseConv2d, SparseLinear
 from gossamer.data import Dataset
 from gossamer.evaluate import cost
-from gossamer.training import DivergedError, Fit, Options, Samples, evaluate
+from gossamer.runs import Options
+from gossamer.training import DivergedError, Fit, Samples, evaluate
 from gossamer.training.loop import one_pass
-from gossamer.training.options import REWIRINGS
-from gossamer.training.task import LABELS, NUMBERS, Task
+from gossamer.training.recipe import REWIRINGS
+from gossamer.training.task import MULTILABEL, REGRESSION, Task
 
 
 def samples(dataset: Dataset) -> dict[str, Samples]:
@@ -45,7 +46,9 @@ def assert_same(a: Fit, b: Fit) -> None:
         assert torch.equal(left, right), name
     drop_seconds = [[{**asdict(e), "seconds": 0} for e in fit.history] for fit in (a, b)]
     assert drop_seconds[0] == drop_seconds[1]
-    assert all(torch.equal(x, y) for e in a.wiring for x, y in zip(a.wiring[e], b.wiring[e], strict=True))
+    assert all(
+        torch.equal(x, y) for e in a.connectivity for x, y in zip(a.connectivity[e], b.connectivity[e], strict=True)
+    )
 
 
 @pytest.mark.parametrize("sparse", [True, False])
@@ -63,11 +66,11 @@ def test_it_learns(options: Options, dataset: Dataset, sparse: bool) -> None:
     [
         {},
         {"optimizer": "sgd", "learning_rate": 0.1, "schedule": "constant"},
-        {"optimizer": "adamw", "weight_decay": 0.01, "clip": 1.0, "amp": True},
+        {"optimizer": "adamw", "weight_decay": 0.01, "max_grad_norm": 1.0, "amp": True},
         {"patience": 2, "epochs": 9, "learning_rate": 0.05},
-        {"rewire": "none", "activity": "hoyer:0.5"},
-        {"output_density": 0.5, "allocate": "er", "activity": "topk:5"},
-        {"activity": "srelu", "rewire": "CoPACoRSET"},
+        {"rewire": "none", "activation": "hoyer:0.5"},
+        {"output_density": 0.5, "allocate": "er", "activation": "topk:5"},
+        {"activation": "srelu", "rewire": "CoPACoRSET"},
     ],
     ids=str,
 )
@@ -102,10 +105,10 @@ def test_chance_depends_on_the_seed_alone(options: Options, dataset: Dataset) ->
 def test_rewiring_follows_every_epoch_but_the_last(options: Options, dataset: Dataset) -> None:
     fit = make(options, dataset)
     history = list(fit.run())
-    assert all(epoch.died == epoch.born > 0 for epoch in history[:-1])
-    assert (history[-1].died, history[-1].born) == (0, 0)
-    assert all(sum(born for born, _ in epoch.moved.values()) == epoch.born for epoch in history)
-    assert all(sum(died for _, died in epoch.moved.values()) == epoch.died for epoch in history)
+    assert all(epoch.dropped == epoch.grown > 0 for epoch in history[:-1])
+    assert (history[-1].dropped, history[-1].grown) == (0, 0)
+    assert all(sum(grown for grown, _ in epoch.moved.values()) == epoch.grown for epoch in history)
+    assert all(sum(dropped for _, dropped in epoch.moved.values()) == epoch.dropped for epoch in history)
     assert {layer for epoch in history[:-1] for layer in epoch.moved} <= {"linear1", "linear2", "output"}
     assert len({epoch.connections for epoch in history}) == 1
 
@@ -120,7 +123,7 @@ def test_every_rule_keeps_the_count_and_resumes(options: Options, dataset: Datas
     for _ in resumed.run():
         pass
     assert_same(whole, resumed)
-    assert whole.history[0].died > 0
+    assert whole.history[0].dropped > 0
     assert len({epoch.connections for epoch in whole.history}) == 1
 
 
@@ -142,23 +145,24 @@ def test_adam_steps_on_sparse_weights_grow_as_the_weights_do(options: Options, d
         first = fit.model.linear1
         assert isinstance(first, SparseLinear)
         scales = {id(p): group["scale"] for group in fit.optimizer.param_groups for p in group["params"]}
-        assert scales[id(first.values)] == pytest.approx(scale, rel=0.02)
+        assert scales[id(first.weight_values)] == pytest.approx(scale, rel=0.02)
         assert scales[id(first.bias)] == 1
         assert len(scales) == len(list(fit.model.parameters()))
 
 
 @pytest.mark.parametrize("change", [{"rewire": "none"}, {"density": 1.0}])
 def test_without_rewiring_nothing_moves(options: Options, dataset: Dataset, change: dict[str, Any]) -> None:
-    assert all(epoch.died == epoch.born == 0 for epoch in make(replace(options, **change), dataset).run())
+    assert all(epoch.dropped == epoch.grown == 0 for epoch in make(replace(options, **change), dataset).run())
 
 
 def test_the_twin_is_dense_of_the_same_shape(options: Options, dataset: Dataset) -> None:
     twin = make(options, dataset, sparse=False)
     assert not any(isinstance(m, SparseLinear) for m in twin.model.modules())
     assert any(
-        isinstance(m, nn.ReLU) for m in make(replace(options, activity="topk:3"), dataset, sparse=False).model.modules()
+        isinstance(m, nn.ReLU)
+        for m in make(replace(options, activation="topk:3"), dataset, sparse=False).model.modules()
     )
-    assert twin.wiring == {}
+    assert twin.connectivity == {}
     assert next(iter(twin.run())).connections == 6 * 16 + 16 * 16 + 16 * 3
 
 
@@ -169,7 +173,7 @@ def test_patience_stops_and_returns_to_the_best_epoch(options: Options, dataset:
     assert len(history) == best.epoch + 2 < 200
     loss, _ = evaluate(fit.model, fit.validation)
     assert loss == best.validation_loss
-    assert history[-1].died == 0
+    assert history[-1].dropped == 0
 
 
 def test_the_learning_rate_follows_its_schedule(options: Options, dataset: Dataset) -> None:
@@ -185,24 +189,24 @@ def test_the_learning_rate_follows_its_schedule(options: Options, dataset: Datas
     assert rates["cosine"][-1] < 0.001
 
 
-def test_wiring_counts_and_weighs_the_links_of_each_input(options: Options, dataset: Dataset) -> None:
+def test_connectivity_counts_and_weighs_the_links_of_each_input(options: Options, dataset: Dataset) -> None:
     fit = make(options, dataset)
     for _ in fit.run():
         pass
-    assert list(fit.wiring) == [0, 1, 2, 3, 4, 5]
+    assert list(fit.connectivity) == [0, 1, 2, 3, 4, 5]
     first = fit.model.linear1
     assert isinstance(first, SparseLinear)
     weight = first.to_dense().weight.detach()
-    strength, degree = fit.wiring[5]
+    strength, degree = fit.connectivity[5]
     torch.testing.assert_close(strength, weight.abs().sum(0))
     assert torch.equal(degree, first.pattern.to_mask().sum(0).to(degree.dtype))
 
 
-def test_wiring_of_a_first_layer_that_is_dense(options: Options, dataset: Dataset) -> None:
+def test_connectivity_of_a_first_layer_that_is_dense(options: Options, dataset: Dataset) -> None:
     fit = make(replace(options, density=1.0, epochs=1), dataset)
     for _ in fit.run():
         pass
-    strength, degree = fit.wiring[1]
+    strength, degree = fit.connectivity[1]
     torch.testing.assert_close(strength, fit.model.linear1.weight.detach().abs().sum(0))  # type: ignore[union-attr, operator]
     assert degree.tolist() == [16] * 6
 
@@ -211,9 +215,9 @@ def test_many_epochs_leave_a_bounded_number_of_snapshots(options: Options, datas
     fit = make(replace(options, epochs=150, hidden=(4,), rewire="none"), dataset)
     for _ in fit.run():
         pass
-    assert 0 in fit.wiring
-    assert 150 in fit.wiring
-    assert len(fit.wiring) == 76
+    assert 0 in fit.connectivity
+    assert 150 in fit.connectivity
+    assert len(fit.connectivity) == 76
 
 
 def test_a_loss_that_is_no_number_ends_training_with_advice(options: Options, dataset: Dataset) -> None:
@@ -236,7 +240,7 @@ def test_evaluate_agrees_with_a_pass_by_hand_and_leaves_the_mode(options: Option
     assert evaluate(fit.model, empty) == (0.0, 0)
 
 
-@pytest.mark.parametrize("task", [LABELS, NUMBERS])
+@pytest.mark.parametrize("task", [MULTILABEL, REGRESSION])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_labels_and_numbers_are_learned_too(options: Options, dataset: Dataset, task: Task, weighted: bool) -> None:
     y = torch.from_numpy(np.eye(3)[dataset.train.y])
@@ -262,7 +266,7 @@ def test_a_rule_and_a_model_may_be_given(options: Options, dataset: Dataset) -> 
     before = make(options, dataset).model
     layer = before.linear1
     assert isinstance(layer, SparseLinear)
-    cells = layer.pattern.cells
+    cells = layer.pattern.flat_indices
     fit = Fit(
         replace(options, rewire="none", epochs=2),
         sparse=True,
@@ -276,8 +280,8 @@ def test_a_rule_and_a_model_may_be_given(options: Options, dataset: Dataset) -> 
     for _ in fit.run():
         pass
     assert fit.model is before
-    assert fit.history[0].died == fit.history[0].born > 0.4 * layer.nnz
-    assert not torch.equal(cells, layer.pattern.cells)
+    assert fit.history[0].dropped == fit.history[0].grown > 0.4 * layer.nnz
+    assert not torch.equal(cells, layer.pattern.flat_indices)
 
 
 @pytest.mark.parametrize("rule", ["SET", "RigL", "CoDACoRSET"])
@@ -308,8 +312,8 @@ def test_convolutions_are_counted_rewired_and_resumed_as_linear_layers_are(optio
     assert {epoch.connections for epoch in whole.history} == {round(0.25 * 8 * 18) + 4 * 72 + 24}
     assert whole.history[0].connections == cost(whole.model).total.connections
     assert all(set(epoch.moved) == {"0", "5"} for epoch in whole.history[:-1])
-    assert all(born == died > 0 for epoch in whole.history[:-1] for born, died in epoch.moved.values())
-    assert whole.wiring == {}
+    assert all(grown == dropped > 0 for epoch in whole.history[:-1] for grown, dropped in epoch.moved.values())
+    assert whole.connectivity == {}
     scales = {id(p): group["scale"] for group in whole.optimizer.param_groups for p in group["params"]}
     assert [scales[id(p)] for p in whole.model.parameters()] == [2, 1, 1, 1, 2**0.5, 1]
     resumed = convolutional()
@@ -326,7 +330,7 @@ def test_a_network_of_convolutions_alone_is_rewired_too(options: Options) -> Non
     samples = Samples(x, torch.arange(20) % 3)
     fit = Fit(options, sparse=True, seed=0, outputs=3, train=samples, validation=samples, model=model)
     assert [epoch.connections for epoch in fit.run()] == [30] * 5
-    assert fit.history[0].died > 0
+    assert fit.history[0].dropped > 0
 
 
 def test_without_validation_growth_in_sequence_hears_of_the_training_loss(options: Options, dataset: Dataset) -> None:
@@ -353,7 +357,7 @@ def test_noise_follows_the_seed_of_a_pass_unless_a_layer_has_its_own_source() ->
         noise, linear = gs.Sparseout(0.5, 1.5, generator=generator), nn.Linear(6, 3, bias=False)
         nn.init.ones_(linear.weight)
         optimizer = torch.optim.SGD(linear.parameters(), lr=0.1)
-        one_pass(nn.Sequential(noise, linear), optimizer, Samples(x, y), NUMBERS, batch_size=20, seed=(seed, 0))
+        one_pass(nn.Sequential(noise, linear), optimizer, Samples(x, y), REGRESSION, batch_size=20, seed=(seed, 0))
         assert noise.generator is generator
         return linear.weight.detach()
 

@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from gossamer.training.task import CLASSES, LABELS, NUMBERS, Tally, Task
+from gossamer.training.task import MULTICLASS, MULTILABEL, REGRESSION, Tally, Task
 
 G = torch.Generator().manual_seed(0)
 OUTPUTS = torch.randn(6, 3, generator=G, dtype=torch.float64)
 WEIGHT = torch.tensor([0.5, 0.5, 2.0, 1.0, 1.5, 0.5], dtype=torch.float64)
 LABEL = torch.tensor([[0, 1, 0], [1, 1, 1], [0, 0, 0], [1, 0, 0], [0, 0, 1], [1, 1, 0]], dtype=torch.float64)
-PAIRS = [(CLASSES, torch.tensor([0, 1, 2, 0, 1, 2])), (LABELS, LABEL), (NUMBERS, 2 * LABEL)]
+PAIRS = [(MULTICLASS, torch.tensor([0, 1, 2, 0, 1, 2])), (MULTILABEL, LABEL), (REGRESSION, 2 * LABEL)]
 
 
 @pytest.mark.parametrize(("task", "y"), PAIRS)
@@ -24,15 +24,15 @@ def test_a_weight_counts_a_sample_so_often(task: Task, y: torch.Tensor) -> None:
 
 def test_losses_and_credits_are_what_they_say() -> None:
     (_, classes), (_, labels), (_, numbers) = PAIRS
-    assert torch.equal(CLASSES.loss(OUTPUTS, classes, None), F.cross_entropy(OUTPUTS, classes))
-    assert torch.equal(CLASSES.credit(OUTPUTS, classes), OUTPUTS.argmax(1) == classes)
+    assert torch.equal(MULTICLASS.loss(OUTPUTS, classes, None), F.cross_entropy(OUTPUTS, classes))
+    assert torch.equal(MULTICLASS.credit(OUTPUTS, classes), OUTPUTS.argmax(1) == classes)
     chance = OUTPUTS.sigmoid()
     by_hand = -(labels * chance.log() + (1 - labels) * (1 - chance).log()).mean()
-    assert torch.isclose(LABELS.loss(OUTPUTS, labels, None), by_hand)
-    assert torch.equal(LABELS.credit(OUTPUTS, labels), ((chance > 0.5) == (labels == 1)).all(1))
+    assert torch.isclose(MULTILABEL.loss(OUTPUTS, labels, None), by_hand)
+    assert torch.equal(MULTILABEL.credit(OUTPUTS, labels), ((chance > 0.5) == (labels == 1)).all(1))
     error = ((OUTPUTS - numbers) ** 2).mean(1)
-    assert torch.isclose(NUMBERS.loss(OUTPUTS, numbers, None), error.mean())
-    assert torch.equal(NUMBERS.credit(OUTPUTS, numbers), 1 - error)
+    assert torch.isclose(REGRESSION.loss(OUTPUTS, numbers, None), error.mean())
+    assert torch.equal(REGRESSION.credit(OUTPUTS, numbers), 1 - error)
 
 
 @pytest.mark.parametrize(("task", "y"), PAIRS)
@@ -52,4 +52,4 @@ def test_a_tally_adds_up_batches(
     weights = WEIGHT if weighted else torch.ones(6)
     assert loss == pytest.approx(float(task.loss(OUTPUTS, y, WEIGHT if weighted else None)))
     assert credit == pytest.approx(float((task.credit(OUTPUTS, y) * weights).sum()))
-    assert isinstance(credit, int) == (task is not NUMBERS and not weighted)
+    assert isinstance(credit, int) == (task is not REGRESSION and not weighted)

@@ -33,14 +33,14 @@ class Plan:
     """What to measure. ``rounds`` and ``seconds`` are the least effort for one cell, see `interleave`; what is noisy
     then is measured again at the end, up to ``again`` times, and the measurement with the closest quartiles counts."""
 
-    tasks: tuple[str, ...] = ("layer", "training", "joint", "convolution", "projection", "memory")
+    tasks: tuple[str, ...] = ("layer", "training", "spspmm", "convolution", "projection", "memory")
     widths: tuple[int, ...] = (1024,)
     densities: tuple[float, ...] = (0.5, 0.2, 0.1, 0.05, 0.01)
     batches: tuple[int, ...] = (1, 8, 128)
     training_batch: int = 128
-    joint_widths: tuple[int, ...] = (4096,)
-    joint_batches: tuple[int, ...] = (1, 8)
-    joint_densities: tuple[tuple[float, float], ...] = ((0.1, 0.1), (0.05, 0.05), (0.01, 0.1))  # (code, weights)
+    spspmm_widths: tuple[int, ...] = (4096,)
+    spspmm_batches: tuple[int, ...] = (1, 8)
+    spspmm_densities: tuple[tuple[float, float], ...] = ((0.1, 0.1), (0.05, 0.05), (0.01, 0.1))  # (code, weights)
     channels: tuple[int, ...] = (64,)
     image_batch: int = 8
     image_size: int = 32
@@ -55,7 +55,7 @@ class Plan:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("widths", "batches", "joint_widths", "joint_batches", "channels"):
+        for name in ("widths", "batches", "spspmm_widths", "spspmm_batches", "channels"):
             for value in getattr(self, name):
                 check_count(name, value, low=2 if name == "widths" else 1)
         for name in ("training_batch", "memory_batch", "image_batch", "image_size", "rounds"):
@@ -63,9 +63,9 @@ class Plan:
         for name in ("densities", "memory_densities", "sparsenesses"):
             for value in getattr(self, name):
                 check_fraction(name, value, open_low=True, open_high=True)
-        for pair in self.joint_densities:
+        for pair in self.spspmm_densities:
             for value in pair:
-                check_fraction("joint_densities", value, open_low=True, open_high=True)
+                check_fraction("spspmm_densities", value, open_low=True, open_high=True)
         check_count("again", self.again)
         check_fraction("seconds", self.seconds, high=math.inf, open_high=True)
         if self.dtype not in DTYPES:
@@ -82,7 +82,7 @@ class Plan:
         wide: dict[str, Any] = {
             "widths": (1024, 4096),
             "batches": (1, 8, 128, 1024),
-            "joint_densities": ((0.2, 0.2), (0.1, 0.1), (0.05, 0.05), (0.01, 0.1), (0.01, 0.01)),
+            "spspmm_densities": ((0.2, 0.2), (0.1, 0.1), (0.05, 0.05), (0.01, 0.1), (0.01, 0.01)),
             "channels": (64, 128, 256),
             "projections": ((128, 1000), (1000, 784), (4096, 4096), (1, 1 << 20)),
             "sparsenesses": (0.5, 0.8, 0.95),
@@ -179,7 +179,7 @@ class Bench:
 
     @property
     def break_evens(self) -> list[BreakEven]:
-        return break_evens(self.cells)
+        return break_evens(self.flat_indices)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON has it; seconds and bytes are plain numbers, a reason stands where nothing was measured."""
@@ -203,7 +203,7 @@ class Bench:
                         for name, found in cell.results.items()
                     },
                 }
-                for cell in self.cells
+                for cell in self.flat_indices
             ],
             "break_even": [{**dataclasses.asdict(line), "setting": dict(line.setting)} for line in self.break_evens],
         }

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gossamer.bench import tables
-from gossamer.bench.cells import DTYPES, Bench, Plan
+from gossamer.bench.flat_indices import DTYPES, Bench, Plan
 from gossamer.bench.runner import TASKS, run
 from gossamer.bench.trial import Trial
 from gossamer.errors import InputError
@@ -88,7 +88,7 @@ def bench(arguments: argparse.Namespace) -> None:
     if arguments.only is not None:
         changes["tasks"] = arguments.only
     if arguments.widths is not None:
-        changes["joint_widths"] = arguments.widths
+        changes["spspmm_widths"] = arguments.widths
     plan = Plan.full(**changes) if arguments.full else Plan.quick(**changes)
     if arguments.out is not None:
         _folder(arguments.out)  # better now than after ten minutes
@@ -153,11 +153,11 @@ def _show(found: Bench) -> None:
             table.add_column(heading, justify="left" if left else "right")
         for row in section.rows:
             styles = {section.verdict_column: colours[row.verdict], row.best: "bold"}
-            table.add_row(*(Text(cell, style=styles.get(i, "")) for i, cell in enumerate(row.cells)))
+            table.add_row(*(Text(cell, style=styles.get(i, "")) for i, cell in enumerate(row.flat_indices)))
         console.print(table)
         console.print(Text(section.note, style="dim"))
     console.print()
-    console.print(Text(f"{tables.score(found.cells)} ~ marks noisy figures."))
+    console.print(Text(f"{tables.score(found.flat_indices)} ~ marks noisy figures."))
 
 
 def _folder(path: Path) -> None:
@@ -168,7 +168,7 @@ def _folder(path: Path) -> None:
 
 
 def _write(found: Bench, folder: Path) -> list[Path]:
-    from gossamer.training.files import write_atomically
+    from gossamer.io.files import write_atomically
 
     picture = None
     if importlib.util.find_spec("matplotlib") is None:

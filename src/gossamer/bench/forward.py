@@ -14,13 +14,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gossamer.bench import rivals
-from gossamer.bench.cells import DTYPES, Plan
+from gossamer.bench.flat_indices import DTYPES, Plan
 from gossamer.bench.measure import Step
 from gossamer.bench.trial import Factories, Trial
 from gossamer.connectivity import SparseLinear
 from gossamer.kernels import Code
 
-__all__ = ["joint_trials", "layer_trials"]
+__all__ = ["layer_trials", "spspmm_trials"]
 
 _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10, torch.bfloat16: 5e-2}  # of the largest output
 
@@ -69,16 +69,16 @@ def layer_trials(plan: Plan) -> Iterator[Trial]:
                 yield Trial("layer", {"width": width, "batch": batch, "density": density}, contenders)
 
 
-def joint_trials(plan: Plan) -> Iterator[Trial]:
+def spspmm_trials(plan: Plan) -> Iterator[Trial]:
     """x (batch, n) with round(c · n) live units a sample at code density c.
 
-    ``gossamer`` is given the code (the live units and their activities), ``zeros`` the dense x and finds them itself.
+    ``gossamer`` is given the code (the live units and their activations), ``zeros`` the dense x and finds them itself.
     """
     dtype = DTYPES[plan.dtype]
     layers = lru_cache(maxsize=1)(partial(_Layers, dtype=dtype, seed=plan.seed))
-    for width in plan.joint_widths:
-        for code, density in plan.joint_densities:
-            for batch in plan.joint_batches:
+    for width in plan.spspmm_widths:
+        for code, density in plan.spspmm_densities:
+            for batch in plan.spspmm_batches:
 
                 def contenders(
                     width: int = width, code: float = code, density: float = density, batch: int = batch
@@ -90,7 +90,7 @@ def joint_trials(plan: Plan) -> Iterator[Trial]:
                     return _factories(own, x, steps, ("CSR", "SparseLab"))
 
                 setting = {"width": width, "batch": batch, "code density": code, "density": density}
-                yield Trial("joint", setting, contenders)
+                yield Trial("spspmm", setting, contenders)
 
 
 def _sparse_input(batch: int, width: int, density: float, seed: int) -> Tensor:

@@ -3,7 +3,7 @@
 Contenders take turns (round-robin, another one first in every round), so that whatever slows the machine for a while
 slows them all. A turn is an untimed call, which brings back the contender's own caches and wakes its threads, and then
 as many timed calls as fill `_TURN` seconds, counted as one observation. The median over the rounds is the result, the
-quartiles say how far to trust it.
+quartiles say how far to mark_validated it.
 """
 
 from __future__ import annotations

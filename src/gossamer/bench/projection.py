@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gossamer.activity.hoyer import hoyer_projection
-from gossamer.bench.cells import DTYPES, Plan
+from gossamer.activation.hoyer import hoyer_projection
+from gossamer.bench.flat_indices import DTYPES, Plan
 from gossamer.bench.measure import Step
 from gossamer.bench.trial import Factories, Trial
 

@@ -61,7 +61,7 @@ def csr_layer(sparse: SparseLinear) -> Callable[[Tensor], Tensor]:
     indptr, indices = sparse.pattern.structure[:2]
     size = (sparse.out_features, sparse.in_features)
     with _as_if_stable():
-        W = torch.sparse_csr_tensor(indptr, indices, sparse.values.detach(), size)
+        W = torch.sparse_csr_tensor(indptr, indices, sparse.weight_values.detach(), size)
     bias = cast(Tensor, sparse.bias).detach()
     return lambda x: (W @ x.t()).t() + bias
 

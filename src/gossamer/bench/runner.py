@@ -12,9 +12,9 @@ import torch
 
 import gossamer
 from gossamer.bench import rivals
-from gossamer.bench.cells import OURS, Bench, Cell, Plan
 from gossamer.bench.convolution import convolution_trials
-from gossamer.bench.forward import joint_trials, layer_trials
+from gossamer.bench.flat_indices import OURS, Bench, Cell, Plan
+from gossamer.bench.forward import layer_trials, spspmm_trials
 from gossamer.bench.machine import describe
 from gossamer.bench.measure import Sample, Step, interleave
 from gossamer.bench.projection import projection_trials
@@ -27,7 +27,7 @@ __all__ = ["OUT_OF_MEMORY", "TASKS", "run"]
 TASKS: dict[str, Callable[[Plan], Iterator[Trial]]] = {
     "layer": layer_trials,
     "training": training_trials,
-    "joint": joint_trials,
+    "spspmm": spspmm_trials,
     "convolution": convolution_trials,
     "projection": projection_trials,
     "memory": memory_trials,
@@ -97,7 +97,7 @@ def _order(cell: Cell) -> tuple[float, ...]:
     setting = cell.setting
     if cell.task == "projection":
         return ()
-    if cell.task == "joint":
+    if cell.task == "spspmm":
         return (setting["width"], setting["batch"])
     return (setting.get("width", setting.get("channels")), setting["batch"], -setting["density"])
 

@@ -18,11 +18,12 @@ from gossamer import data as data_room
 from gossamer.bench.command import bench
 from gossamer.cli import terminal
 from gossamer.errors import InputError
+from gossamer.io.files import write_atomically
+from gossamer.runs import Options, RunFolder, Watch, load_model, resume
+from gossamer.runs import train as train_run
 from gossamer.studies.command import study
-from gossamer.training import DivergedError, Options, RunFolder, Watch, load_model, resume
-from gossamer.training import train as train_run
-from gossamer.training.files import write_atomically
-from gossamer.training.options import completed
+from gossamer.training import DivergedError
+from gossamer.training.recipe import completed
 
 __all__ = ["bench", "predict", "report", "study", "summary", "train"]
 

@@ -27,7 +27,7 @@ from gossamer.studies import command as study
 __all__ = ["main", "parser"]
 
 _TOP = """\
-Neural networks in which little fires and little is wired.
+Neural networks in which little fires and little is connected.
 
   gossamer train digits          a sparse network beside its dense twin,
                                  and a page that compares them
@@ -49,7 +49,7 @@ _TRAIN_EXAMPLES = """\
 examples:
   gossamer train digits
   gossamer train digits --seeds 3 --density 0.05
-  gossamer train people.csv --target income --activity topk:60
+  gossamer train people.csv --target income --activation topk:60
   gossamer train fashion_mnist --hidden 1000,1000,1000 --density 0.05
   gossamer train --resume runs/digits-1
 
@@ -97,7 +97,7 @@ def parser() -> argparse.ArgumentParser:
     network.add_argument("--output-density", type=float, metavar="D", help="that of the output layer (it is dense)")
     network.add_argument("--allocate", metavar="HOW", help="share connections among layers: uniform, er or erk (er)")
     network.add_argument(
-        "--activity",
+        "--activation",
         metavar="WHAT",
         help="what fires: relu, hoyer:SPARSENESS, topk:UNITS, srelu, allrelu:SLOPE, sigmoid or none (hoyer:0.7)",
     )
@@ -119,7 +119,7 @@ def parser() -> argparse.ArgumentParser:
     fit.add_argument("--schedule", metavar="NAME", help="of the learning rate: cosine or constant (cosine)")
     fit.add_argument("--momentum", type=float, metavar="M", help="of sgd (0.9)")
     fit.add_argument("--weight-decay", type=float, metavar="W", help="(0)")
-    fit.add_argument("--clip", type=float, metavar="NORM", help="bound the gradient's norm (unbounded)")
+    fit.add_argument("--max-grad-norm", type=float, metavar="NORM", help="bound the gradient's norm (unbounded)")
     fit.add_argument("--patience", type=int, metavar="N", help="stop after N epochs without a better validation loss")
     fit.add_argument("--seeds", type=int, metavar="N", help="networks of each kind, for the spread (1)")
     fit.add_argument("--seed", type=int, metavar="S", help="the first seed (0)")

@@ -17,8 +17,9 @@ from gossamer.data import Dataset
 from gossamer.report import Run, read, rows
 from gossamer.report import compare as comparison
 from gossamer.report import text as words
-from gossamer.training import Epoch, Options, RunFolder, Watch
-from gossamer.training.folder import Job
+from gossamer.runs import Options, RunFolder, Watch
+from gossamer.runs.folder import Job
+from gossamer.training import Epoch
 
 __all__ = ["Progress", "show_comparison", "show_summary"]
 
@@ -140,8 +141,8 @@ def _plan(folder: RunFolder, options: Options, data: Dataset) -> list[str]:
     train, validation, test = (words.count(len(split)) for split in (data.train, data.validation, data.test))
     sizes = "-".join(map(str, (len(data.features), *options.hidden, len(data.classes))))
     output = "dense" if options.output_density is None else f"at density {options.output_density:g}"
-    wired = f"density {options.density_for(len(data.features)):.4g} ({options.allocate})"
-    wired = wired if options.epsilon is None else f"epsilon {options.epsilon:g}, {wired}"
+    connected = f"density {options.density_for(len(data.features)):.4g} ({options.allocate})"
+    connected = connected if options.epsilon is None else f"epsilon {options.epsilon:g}, {connected}"
     rewire = "no rewiring" if options.rewire == "none" else f"{options.rewire} moving {options.fraction:g} an epoch"
     epochs = f"{options.epochs} epoch{'s' * (options.epochs > 1)}"
     seeds = f"{options.seeds} seed{'s' * (options.seeds > 1)}"
@@ -149,7 +150,7 @@ def _plan(folder: RunFolder, options: Options, data: Dataset) -> list[str]:
     return [
         f"{data.name}: {train} rows to train on, {validation} to validate, {test} to test; "
         f"{words.count(len(data.features))} features, {len(data.classes)} classes",
-        f"{sizes}, {wired}, output {output}, {options.activity}, {rewire}",
+        f"{sizes}, {connected}, output {output}, {options.activation}, {rewire}",
         f"{epochs} in batches of {options.batch_size}, {options.optimizer} at {options.learning_rate:g} "
         f"({options.schedule}), {seeds}{twin}, "
         f"{options.device} with {options.threads} thread{'s' * (options.threads > 1)}",
@@ -173,7 +174,7 @@ def show_summary(run: Run) -> None:
         box=None, pad_edge=False, title=f"The sparse network of seed {run.sparse[0].seed}", title_justify="left"
     )
     table.add_column("layer")
-    for heading in ("size", "density", "links", "active", "dead", "unwired"):
+    for heading in ("size", "density", "connections", "active", "dead", "isolated"):
         table.add_column(heading, justify="right")
     for layer in run.sparse[0].layers:
         table.add_row(
@@ -183,7 +184,7 @@ def show_summary(run: Run) -> None:
             words.count(layer.connections),
             "–" if layer.active_fraction is None else words.share(layer.active_fraction),
             words.count(layer.dead_units),
-            words.count(layer.unwired_units),
+            words.count(layer.isolated_units),
         )
     console.print(table)
 

@@ -26,7 +26,8 @@ def allocate_densities(
     ``"erk"``      density ∝ (n_out + n_in + Σ kernel) / (n_out · n_in · Π kernel) (Evci et al. 2020); for linear
                    layers the same as ``"er"``.
 
-    A layer that would have more connections than cells is dense, and the rest of the budget is shared among the others.
+    A layer that would have more connections than positions is dense, and the rest of the budget is shared among the
+    others.
     """
     density = check_fraction("density", density, open_low=True)
     check_choice("allocate", allocate, ("uniform", "er", "erk"))
@@ -55,6 +56,6 @@ def epsilon_density(shapes: Sequence[tuple[int, int]], epsilon: float) -> float:
     """
     if not (isfinite(epsilon) and epsilon > 0):
         raise InputError(f"epsilon must be a finite number above 0, got {epsilon!r}")
-    cells = [prod(shape) for shape in shapes]
-    live = sum(min(size, epsilon * sum(shape)) for size, shape in zip(cells, shapes, strict=True))
-    return live / sum(cells) if cells else 1.0
+    positions = [prod(shape) for shape in shapes]
+    live = sum(min(size, epsilon * sum(shape)) for size, shape in zip(positions, shapes, strict=True))
+    return live / sum(positions) if positions else 1.0

@@ -150,9 +150,9 @@ class BridgeoutSparseLinear(SparseLinear):
         noise_generator: source of the masks, of the device of the values (default: torch's own).
         options: of `SparseLinear`.
 
-    Noise takes time and memory in proportion to nnz. Parameters, state dict and wiring are those of `SparseLinear`, so
-    optimizers and `Rewire` see the plain weights, and each may load the state of the other; ``to_dense`` leaves the
-    noise out.
+    Noise takes time and memory in proportion to nnz. Parameters, state dict and connectivity are those of
+    `SparseLinear`, so optimizers and `Rewire` see the plain weights, and each may load the state of the other;
+    ``to_dense`` leaves the noise out.
     """
 
     def __init__(
@@ -173,9 +173,9 @@ class BridgeoutSparseLinear(SparseLinear):
     def forward(self, x: Tensor | Code) -> Tensor:
         if not self.training:
             return super().forward(x)
-        values = self.noise(self.values)
+        values = self.noise(self.weight_values)
         if isinstance(x, Code):
-            return kernels.joint(values, self._structure, x, self.bias, self._relu)
+            return kernels.spspmm(values, self._structure, x, self.bias, self._relu)
         return sparse_linear(x, values, self._structure, self.bias, relu=self._relu)
 
     @classmethod
@@ -188,7 +188,7 @@ class BridgeoutSparseLinear(SparseLinear):
         q: float = 2.0,
         noise_generator: torch.Generator | None = None,
     ) -> Self:
-        """Keep the weights of ``dense`` at the cells of ``pattern`` (default: wherever a weight is not zero)."""
+        """Keep the weights of ``dense`` at the connections of ``pattern`` (default: wherever a weight is not zero)."""
         layer = super().from_dense(dense, pattern)
         layer.noise = Bridgeout(p, q, noise_generator).train(layer.training)
         return layer

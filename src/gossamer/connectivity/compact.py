@@ -53,16 +53,16 @@ def compact_(
 
 def _hand_over(optimizer: torch.optim.Optimizer, dense: Dense, sparse: SparseLayer) -> None:
     """Let ``optimizer`` train the parameters of ``sparse`` instead of those of ``dense``, with the state it has."""
-    successors: dict[Tensor, nn.Parameter] = {dense.weight: sparse.values}
+    successors: dict[Tensor, nn.Parameter] = {dense.weight: sparse.weight_values}
     if dense.bias is not None and sparse.bias is not None:
         successors[dense.bias] = sparse.bias  # type: ignore[assignment]
     for group in optimizer.param_groups:
         group["params"] = [successors.get(parameter, parameter) for parameter in group["params"]]
-    cells = sparse.pattern.cells
+    flat_indices = sparse.pattern.flat_indices
     for old, new in successors.items():
         state = optimizer.state.pop(old, None)
         if state is not None:
             for key, value in state.items():
                 if old is dense.weight and isinstance(value, Tensor) and value.shape == old.shape:
-                    state[key] = value.flatten()[cells]
+                    state[key] = value.flatten()[flat_indices]
             optimizer.state[new] = state

@@ -34,7 +34,7 @@ def sparse_conv2d(
     """The convolution of `torch.nn.functional.conv2d` with a weight that is never made dense.
 
     The weight (out, in / groups, kh, kw), seen as a matrix (out, in / groups · kh · kw), has ``values`` (nnz) at the
-    live cells of ``pattern``. Shapes: ``x`` (N, in, H, W) or (in, H, W), ``bias`` (out), result (N, out, H', W') or
+    connections of ``pattern``. Shapes: ``x`` (N, in, H, W) or (in, H, W), ``bias`` (out), result (N, out, H', W') or
     (out, H', W') with H' = ⌊(H + top + bottom − dilation · (kh − 1) − 1) / stride⌋ + 1, and W' likewise. Time is
     proportional to nnz · N · H' · W', memory to input, output and nnz. Under autocast, ``x``, ``values`` and ``bias``
     are cast as for `torch.nn.functional.conv2d`.
@@ -85,16 +85,16 @@ class SparseConv2d(SparseLayer):
         kernel_size: whole number or pair (vertical, horizontal), as are stride, padding and dilation.
         stride: pixels from one output to the next.
         padding: zeros on either side, or ``"valid"`` for none, or ``"same"`` for a result of the input's size.
-        dilation: pixels from one kernel cell to the next.
+        dilation: pixels from one kernel position to the next.
         groups: output channels see the input channels of their group alone.
         bias: learn an additive (out_channels) bias.
         padding_mode: ``"zeros"``, the only one there is; another is refused.
-        density: live fraction of the weight's cells, in (0, 1]; the pattern is drawn uniformly with exactly
-            ``round(density · cells)`` connections. Or give ``pattern``.
+        density: live fraction of the weight's positions, in (0, 1]; the pattern is drawn uniformly with exactly
+            ``round(density · positions)`` connections. Or give ``pattern``.
         pattern: the live connections, of shape (out_channels, in_channels / groups · kh · kw).
         generator: source of the pattern and of the initial weights (default: torch's own).
 
-    A connection joins an output channel to a cell (input channel, row, column) of its kernel: ``in_features`` =
+    A connection joins an output channel to a position (input channel, row, column) of its kernel: ``in_features`` =
     in_channels / groups · kh · kw and ``out_features`` = out_channels count both. See `SparseLayer` for ``values``, the
     pattern and the initial weights, and `sparse_conv2d` for shapes.
     """
@@ -126,8 +126,8 @@ class SparseConv2d(SparseLayer):
         for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
             if channels % g.groups:
                 raise InputError(f"{name} must be a multiple of groups = {groups}, got {channels}")
-        cells = in_channels // g.groups * g.kernel[0] * g.kernel[1]
-        super().__init__(cells, out_channels, density, bias, pattern, generator, device, dtype)
+        positions = in_channels // g.groups * g.kernel[0] * g.kernel[1]
+        super().__init__(positions, out_channels, density, bias, pattern, generator, device, dtype)
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, g.groups
         self.kernel_size, self.stride, self.dilation = g.kernel, g.stride, g.dilation
         self.padding: str | tuple[int, int] = padding if isinstance(padding, str) else g.padding[::2]
@@ -135,7 +135,7 @@ class SparseConv2d(SparseLayer):
         self._geometry = g
 
     def forward(self, x: Tensor) -> Tensor:
-        return _convolve(x, self.values, self._structure, self.bias, self._geometry)
+        return _convolve(x, self.weight_values, self._structure, self.bias, self._geometry)
 
     def to_dense(self) -> nn.Conv2d:
         """The same function as a `torch.nn.Conv2d`, zeros where no connection is live."""
@@ -143,7 +143,7 @@ class SparseConv2d(SparseLayer):
 
     @classmethod
     def from_dense(cls, dense: nn.Conv2d, pattern: Pattern | None = None) -> Self:
-        """Keep the weights of ``dense`` at the cells of ``pattern`` (default: wherever a weight is not zero)."""
+        """Keep the weights of ``dense`` at the connections of ``pattern`` (default: wherever a weight is not zero)."""
         return cls._from_dense(dense, pattern)
 
     def extra_repr(self) -> str:

@@ -42,7 +42,9 @@ class SparseLayer(nn.Module):
     _sizes: ClassVar[tuple[str, ...]]  # arguments of the dense layer's constructor that are attributes of both layers
     in_features: int
     out_features: int
-    kernel_size: tuple[int, ...] = ()  # of a convolution, whose inputs are the cells (channel, row, column) of a kernel
+    kernel_size: tuple[
+        int, ...
+    ] = ()  # of a convolution, whose inputs are the positions (channel, row, column) of a kernel
     groups: int = 1  # of outputs: each reads its own
     indptr: Tensor
     indices: Tensor
@@ -68,7 +70,7 @@ class SparseLayer(nn.Module):
         if pattern is None:
             assert density is not None
             pattern = Pattern.erdos_renyi(out_features, in_features, density, generator)
-        self.values = nn.Parameter(torch.empty(pattern.nnz, dtype=dtype, device="cpu"))
+        self.weight_values = nn.Parameter(torch.empty(pattern.nnz, dtype=dtype, device="cpu"))
         self.bias = nn.Parameter(torch.empty(out_features, dtype=dtype, device="cpu")) if bias else None
         for name in Structure._fields:
             self.register_buffer(name, None, persistent=name in ("indptr", "indices"))
@@ -83,15 +85,18 @@ class SparseLayer(nn.Module):
         Weights are uniform on ±1/√k_r, where k_r is the number of live connections into output r, so that outputs start
         with the variance that torch gives those of a dense layer.
         """
-        if self.values.is_meta:
+        if self.weight_values.is_meta:
             return
         fan_in = self.pattern.fan_in.cpu()
-        bound = fan_in.clamp(min=1).to(self.values.dtype).rsqrt()
-        values = torch.rand(self.values.shape, generator=generator, dtype=self.values.dtype, device="cpu") * 2 - 1
-        self.values.copy_(values * torch.repeat_interleave(bound, fan_in))
+        bound = fan_in.clamp(min=1).to(self.weight_values.dtype).rsqrt()
+        values = (
+            torch.rand(self.weight_values.shape, generator=generator, dtype=self.weight_values.dtype, device="cpu") * 2
+            - 1
+        )
+        self.weight_values.copy_(values * torch.repeat_interleave(bound, fan_in))
         if self.bias is not None:
             draws = torch.rand(self.bias.shape, generator=generator, dtype=self.bias.dtype, device="cpu") * 2 - 1
-            self.bias.copy_(draws / math.sqrt(max(1.0, self.values.numel() / self.out_features)))
+            self.bias.copy_(draws / math.sqrt(max(1.0, self.weight_values.numel() / self.out_features)))
 
     @property
     def _structure(self) -> Structure:
@@ -106,7 +111,7 @@ class SparseLayer(nn.Module):
     @property
     def nnz(self) -> int:
         """Number of live connections."""
-        return self.values.numel()
+        return self.weight_values.numel()
 
     @property
     def density(self) -> float:
@@ -115,19 +120,19 @@ class SparseLayer(nn.Module):
 
     @torch.no_grad()
     def set_pattern(self, pattern: Pattern, values: Tensor) -> None:
-        """Wire the layer anew: ``values`` (nnz) are the weights at the cells of ``pattern``.
+        """Replace the pattern: ``values`` (nnz) are the weights of the connections of ``pattern``.
 
-        ``self.values`` stays the same Parameter, so optimizers keep it; its gradient is dropped. With another number
+        ``weight_values`` stays the same Parameter, so optimizers keep it; its gradient is dropped. With another number
         of connections the Parameter changes its length, and state that an optimizer holds for it no longer fits.
         """
         if values.shape != (pattern.nnz,):
             raise InputError(f"values must be a vector of {pattern.nnz} numbers, got shape {tuple(values.shape)}")
-        self._set_structure(pattern.to(self.values.device))
-        self.values.grad = None
-        if values.numel() == self.values.numel():
-            self.values.copy_(values)
+        self._set_structure(pattern.to(self.weight_values.device))
+        self.weight_values.grad = None
+        if values.numel() == self.weight_values.numel():
+            self.weight_values.copy_(values)
         else:
-            self.values.data = values.detach().to(self.values, copy=True)
+            self.weight_values.data = values.detach().to(self.weight_values, copy=True)
 
     def _set_structure(self, pattern: Pattern) -> None:
         if pattern.shape != (self.out_features, self.in_features):
@@ -150,13 +155,13 @@ class SparseLayer(nn.Module):
             kind,
             **{name: getattr(self, name) for name in self._sizes},
             bias=self.bias is not None,
-            device=self.values.device,
-            dtype=self.values.dtype,
+            device=self.weight_values.device,
+            dtype=self.weight_values.dtype,
         )
-        dense.weight.zero_().view(-1)[self.pattern.cells] = self.values
+        dense.weight.zero_().view(-1)[self.pattern.flat_indices] = self.weight_values
         if self.bias is not None and dense.bias is not None:
             dense.bias.copy_(self.bias)
-        return dense.requires_grad_(self.values.requires_grad).train(self.training)
+        return dense.requires_grad_(self.weight_values.requires_grad).train(self.training)
 
     @classmethod
     @torch.no_grad()
@@ -170,7 +175,7 @@ class SparseLayer(nn.Module):
             device=dense.weight.device,
             dtype=dense.weight.dtype,
         )
-        layer.values.copy_(dense.weight.flatten()[layer.pattern.cells])
+        layer.weight_values.copy_(dense.weight.flatten()[layer.pattern.flat_indices])
         if layer.bias is not None and dense.bias is not None:
             layer.bias.copy_(dense.bias)
         return layer.requires_grad_(dense.weight.requires_grad).train(dense.training)
@@ -181,16 +186,20 @@ class SparseLayer(nn.Module):
         self, state_dict: Mapping[str, Any], prefix: str, local_metadata: Mapping[str, Any], *args: Any
     ) -> None:
         """Load another pattern too, of any length; one that is damaged or does not fit is refused, changing nothing."""
-        values, indptr, indices = (state_dict.get(prefix + name) for name in ("values", "indptr", "indices"))
+        values, indptr, indices = (state_dict.get(prefix + name) for name in ("weight_values", "indptr", "indices"))
         if indptr is not None or indices is not None:
             if values is None or indptr is None or indices is None:
-                raise InputError(f"the state of layer {prefix[:-1]!r} must have values with indptr and indices")
+                raise InputError(f"the state of layer {prefix[:-1]!r} must have weight_values with indptr and indices")
             pattern = Pattern.from_csr(indptr, indices, self.in_features)
             if values.shape != (pattern.nnz,):
-                raise InputError(f"values must be a vector of {pattern.nnz} numbers, got shape {tuple(values.shape)}")
+                raise InputError(
+                    f"weight_values must be a vector of {pattern.nnz} numbers, got shape {tuple(values.shape)}"
+                )
             assign = local_metadata.get("assign_to_params_buffers", False)
-            self._set_structure(pattern.to(values.device if assign else self.values.device))
-            if values.numel() != self.values.numel():
-                self.values.grad = None
-                self.values.data = torch.empty_like(values, dtype=self.values.dtype, device=self.values.device)
+            self._set_structure(pattern.to(values.device if assign else self.weight_values.device))
+            if values.numel() != self.weight_values.numel():
+                self.weight_values.grad = None
+                self.weight_values.data = torch.empty_like(
+                    values, dtype=self.weight_values.dtype, device=self.weight_values.device
+                )
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)

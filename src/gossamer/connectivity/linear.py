@@ -11,7 +11,7 @@ from gossamer import kernels
 from gossamer.connectivity.layer import SparseLayer, autocast
 from gossamer.connectivity.pattern import Pattern
 from gossamer.errors import InputError, check_count
-from gossamer.kernels import Code, ColumnOrder, Structure
+from gossamer.kernels import Code, CSCValues, Structure
 
 __all__ = ["SparseLinear", "SparseLinearReLU", "sparse_linear"]
 
@@ -21,7 +21,7 @@ _COMPILED = (torch.float32, torch.float64, torch.bfloat16)
 def sparse_linear(
     x: Tensor, values: Tensor, pattern: Pattern | Structure, bias: Tensor | None = None, *, relu: bool = False
 ) -> Tensor:
-    """y = x Wᵀ + b, where W has ``values`` at the live cells of ``pattern`` and is never made dense.
+    """y = x Wᵀ + b, where W has ``values`` at the connections of ``pattern`` and is never made dense.
 
     Shapes: ``x`` (…, cols), ``values`` (nnz), ``bias`` (rows), result (…, rows); with ``relu`` the result is
     max(y, 0). Under autocast, ``x``, ``values`` and ``bias`` are cast as for `torch.nn.functional.linear`.
@@ -44,7 +44,7 @@ def _may_read_less(x: Tensor, values: Tensor) -> bool:
     """Whether live inputs alone could be read: of a few samples on the CPU, outside compilers and autocast."""
     return (
         x.dim() == 2
-        and x.shape[0] <= kernels.JOINT_BATCH
+        and x.shape[0] <= kernels.SPSPMM_BATCH
         and x.is_cpu
         and values.dtype in _COMPILED
         and not torch.compiler.is_compiling()
@@ -70,7 +70,7 @@ class SparseLinear(SparseLayer):
     """
 
     _sizes = ("in_features", "out_features")
-    _ordered: tuple[tuple[int, ...], Tensor, ColumnOrder] | None = None  # see _column_values
+    _csc: tuple[tuple[int, ...], Tensor, CSCValues] | None = None  # see _csc_values
     _relu = False
 
     def __init__(
@@ -90,41 +90,41 @@ class SparseLinear(SparseLayer):
         super().__init__(in_features, out_features, density, bias, pattern, generator, device, dtype)
 
     def forward(self, x: Tensor | Code) -> Tensor:
-        structure, values = self._structure, self.values
+        structure, values = self._structure, self.weight_values
         reading = not (self.training or torch.is_grad_enabled())
         if isinstance(x, Code):
-            ordered = self._column_values(values, structure) if reading else None
-            return kernels.joint(values, structure, x, self.bias, self._relu, ordered)
+            ordered = self._csc_values(values, structure) if reading else None
+            return kernels.spspmm(values, structure, x, self.bias, self._relu, ordered)
         if reading and _may_read_less(x, values):
-            ordered = self._column_values(values, structure)
-            return kernels.joint_or_plain(values, structure, x, self.bias, self._relu, ordered)
+            ordered = self._csc_values(values, structure)
+            return kernels.spspmm_or_linear(values, structure, x, self.bias, self._relu, ordered)
         return sparse_linear(x, values, structure, self.bias, relu=self._relu)
 
-    def _column_values(self, values: Tensor, structure: Structure) -> Tensor:
+    def _csc_values(self, values: Tensor, structure: Structure) -> Tensor:
         """The weights in column order, kept in evaluation mode until the weights or the pattern change.
 
         One weight changed through ``values.data`` in evaluation mode may go unnoticed: call `train` or `eval` after.
         """
-        kernels.verify(structure)
+        kernels.validate(structure)
         where = structure.t_indices
         if values.is_inference():  # such tensors count no versions
-            return kernels.column_order(values, structure).values
+            return kernels.to_csc(values, structure).values
         state = (values.data_ptr(), values._version, values.numel(), where._version)
-        kept = self._ordered
-        if kept is None or kept[0] != state or kept[1] is not where or not kernels.still_ordered(kept[2], values):
-            kept = self._ordered = (state, where, kernels.column_order(values, structure))
+        kept = self._csc
+        if kept is None or kept[0] != state or kept[1] is not where or not kernels.still_current(kept[2], values):
+            kept = self._csc = (state, where, kernels.to_csc(values, structure))
         return kept[2].values
 
     def train(self, mode: bool = True) -> SparseLinear:
-        self._ordered = None
+        self._csc = None
         return super().train(mode)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_ordered": None}
+        return {**self.__dict__, "_csc": None}
 
     def _set_structure(self, pattern: Pattern) -> None:
         super()._set_structure(pattern)
-        self._ordered = None
+        self._csc = None
 
     def to_dense(self) -> nn.Linear:
         """The same function as a `torch.nn.Linear`, zeros where no connection is live."""
@@ -132,7 +132,7 @@ class SparseLinear(SparseLayer):
 
     @classmethod
     def from_dense(cls, dense: nn.Linear, pattern: Pattern | None = None) -> Self:
-        """Keep the weights of ``dense`` at the cells of ``pattern`` (default: wherever a weight is not zero)."""
+        """Keep the weights of ``dense`` at the connections of ``pattern`` (default: wherever a weight is not zero)."""
         return cls._from_dense(dense, pattern)
 
     def extra_repr(self) -> str:

@@ -8,9 +8,19 @@ import torch
 from torch import Tensor
 
 from gossamer.errors import InputError, check_count, check_fraction
-from gossamer.kernels import Structure, _cpu, cells_of, check_csr, csr_of, rows_of, transpose, trust, verify
+from gossamer.kernels import (
+    Structure,
+    _cpu,
+    check_csr,
+    csr_of,
+    flat_indices_of,
+    mark_validated,
+    rows_of,
+    transpose,
+    validate,
+)
 
-__all__ = ["Pattern", "live_count", "random_seed", "sample_cells"]
+__all__ = ["Pattern", "live_count", "random_seed", "sample_flat_indices"]
 
 _MOST = 2**31 - 1  # entries and columns are counted in int32
 
@@ -20,11 +30,11 @@ def random_seed(generator: torch.Generator | None) -> int:
     return int(torch.randint(0, 2**62, (), generator=generator, device="cpu"))
 
 
-def sample_cells(cells: int, count: int, generator: torch.Generator | None = None) -> Tensor:
-    """``count`` distinct numbers of [0, cells), each subset equally likely, ascending; int64, in O(count)."""
-    check_count("count", count, high=cells)
+def sample_flat_indices(positions: int, count: int, generator: torch.Generator | None = None) -> Tensor:
+    """``count`` distinct numbers of [0, positions), each subset equally likely, ascending; int64, in O(count)."""
+    check_count("count", count, high=positions)
     out = torch.empty(count, dtype=torch.int64, device="cpu")
-    _cpu.sample_sorted(cells, count, random_seed(generator), out.data_ptr())
+    _cpu.sample_sorted(positions, count, random_seed(generator), out.data_ptr())
     return out
 
 
@@ -42,11 +52,12 @@ class Pattern:
     """The live connections of a layer with ``rows`` outputs and ``cols`` inputs.
 
     ``structure`` holds four int32 tensors: CSR (rows are outputs) and transposed CSR
-    (see `gossamer.kernels.Structure`). Columns ascend inside a row and no cell occurs twice. A pattern is immutable;
-    rewiring makes another. Cells are numbered ``row * cols + col``, so the entries of a pattern ascend in cell number.
+    (see `gossamer.kernels.Structure`). Columns ascend inside a row and no position occurs twice. A pattern is
+    immutable; rewiring makes another. Positions are numbered ``row * cols + col``, so the entries of a pattern ascend
+    in flat index.
 
-    Build one with `erdos_renyi`, `fixed_fan_in`, `from_mask`, `from_indices` or `from_cells`: all take time and memory
-    proportional to the live connections (`from_mask`: to its mask), and none draws a dense array.
+    Build one with `erdos_renyi`, `fixed_fan_in`, `from_mask`, `from_indices` or `from_flat_indices`: all take time and
+    memory proportional to the live connections (`from_mask`: to its mask), and none draws a dense array.
     """
 
     structure: Structure
@@ -78,9 +89,9 @@ class Pattern:
         return self.structure.indices
 
     @property
-    def cells(self) -> Tensor:
-        """(nnz) int64, ascending: the cell numbers ``row * cols + col``."""
-        return cells_of(self.structure)
+    def flat_indices(self) -> Tensor:
+        """(nnz) int64, ascending: the flat indices ``row * cols + col``."""
+        return flat_indices_of(self.structure)
 
     @property
     def fan_in(self) -> Tensor:
@@ -94,16 +105,16 @@ class Pattern:
 
     def to(self, device: torch.device | str) -> Pattern:
         """The same pattern on another device."""
-        verify(self.structure)
+        validate(self.structure)
         structure = Structure(*(t.to(device) for t in self.structure))
-        trust(structure)
+        mark_validated(structure)
         return Pattern(structure)
 
     def to_mask(self) -> Tensor:
         """(rows, cols) bool: True where a connection is live."""
         rows, cols = self.shape
         mask = torch.zeros(rows * cols, dtype=torch.bool, device=self.structure.indices.device)
-        mask[self.cells] = True
+        mask[self.flat_indices] = True
         return mask.view(rows, cols)
 
     # ---- ways to build one -----------------------------------------------------------------------------------------
@@ -114,25 +125,28 @@ class Pattern:
         check_count("cols", cols, high=_MOST)
         check_csr(indptr, indices, cols)
         structure = transpose(indptr, indices, cols)
-        trust(structure)
+        mark_validated(structure)
         return Pattern(structure)
 
     @staticmethod
-    def from_cells(cells: Tensor, rows: int, cols: int) -> Pattern:
-        """From distinct ascending cell numbers, (nnz) int64."""
+    def from_flat_indices(flat_indices: Tensor, rows: int, cols: int) -> Pattern:
+        """From distinct ascending flat indices, (nnz) int64."""
         check_count("rows", rows, high=_MOST)
         check_count("cols", cols, high=_MOST)
-        if cells.dim() != 1 or cells.dtype != torch.int64:
-            raise InputError(f"cells must be a vector of int64, got {cells.dtype} of shape {tuple(cells.shape)}")
-        if cells.numel() > _MOST:
-            raise InputError(f"cells must be at most {_MOST}, got {cells.numel()}")
-        if cells.numel() and (int(cells[0]) < 0 or int(cells[-1]) >= rows * cols):
+        if flat_indices.dim() != 1 or flat_indices.dtype != torch.int64:
             raise InputError(
-                f"cells must be in [0, {rows * cols}), got values from {int(cells[0])} to {int(cells[-1])}"
+                f"flat_indices must be a vector of int64, got {flat_indices.dtype} of shape {tuple(flat_indices.shape)}"
             )
-        if (cells[1:] <= cells[:-1]).any():
-            raise InputError("cells must ascend, without duplicates")
-        return Pattern.from_csr(*csr_of(cells, rows, cols), cols)
+        if flat_indices.numel() > _MOST:
+            raise InputError(f"flat_indices must be at most {_MOST}, got {flat_indices.numel()}")
+        if flat_indices.numel() and (int(flat_indices[0]) < 0 or int(flat_indices[-1]) >= rows * cols):
+            raise InputError(
+                f"flat_indices must be in [0, {rows * cols}), "
+                f"got values from {int(flat_indices[0])} to {int(flat_indices[-1])}"
+            )
+        if (flat_indices[1:] <= flat_indices[:-1]).any():
+            raise InputError("flat_indices must ascend, without duplicates")
+        return Pattern.from_csr(*csr_of(flat_indices, rows, cols), cols)
 
     @staticmethod
     def erdos_renyi(
@@ -148,7 +162,7 @@ class Pattern:
         if not exact:
             trials, chance = (torch.tensor(float(x), dtype=torch.float64) for x in (rows * cols, density))
             count = int(torch.binomial(trials, chance, generator))
-        return Pattern.from_cells(sample_cells(rows * cols, count, generator), rows, cols)
+        return Pattern.from_flat_indices(sample_flat_indices(rows * cols, count, generator), rows, cols)
 
     @staticmethod
     def fixed_fan_in(rows: int, cols: int, fan_in: int, generator: torch.Generator | None = None) -> Pattern:
@@ -156,7 +170,7 @@ class Pattern:
         rows, cols = check_count("rows", rows, low=1, high=_MOST), check_count("cols", cols, low=1, high=_MOST)
         fan_in = check_count("fan_in", fan_in, low=1, high=cols)
         seeds = torch.Generator("cpu").manual_seed(random_seed(generator))
-        columns = torch.stack([sample_cells(cols, fan_in, seeds) for _ in range(rows)])
+        columns = torch.stack([sample_flat_indices(cols, fan_in, seeds) for _ in range(rows)])
         indptr = torch.arange(0, rows * fan_in + 1, fan_in, dtype=torch.int32, device="cpu")
         return Pattern.from_csr(indptr, columns.to(torch.int32).flatten(), cols)
 
@@ -166,7 +180,7 @@ class Pattern:
         if mask.dim() != 2:
             raise InputError(f"mask must have shape (rows, cols), got {tuple(mask.shape)}")
         rows, cols = mask.shape
-        return Pattern.from_cells(mask.flatten().nonzero().flatten(), rows, cols)
+        return Pattern.from_flat_indices(mask.flatten().nonzero().flatten(), rows, cols)
 
     @staticmethod
     def from_indices(row: Tensor, col: Tensor, rows: int, cols: int) -> Pattern:
@@ -184,9 +198,11 @@ class Pattern:
                 raise InputError(
                     f"{name} must be in [0, {size}), got values from {int(index.min())} to {int(index.max())}"
                 )
-        cells = (row.long() * cols + col.long()).sort().values
-        repeated = (cells[1:] == cells[:-1]).nonzero()
+        flat_indices = (row.long() * cols + col.long()).sort().values
+        repeated = (flat_indices[1:] == flat_indices[:-1]).nonzero()
         if repeated.numel():
-            cell = int(cells[repeated[0, 0]])
-            raise InputError(f"row and col must name each connection once: ({cell // cols}, {cell % cols}) is repeated")
-        return Pattern.from_cells(cells, rows, cols)
+            flat_index = int(flat_indices[repeated[0, 0]])
+            raise InputError(
+                f"row and col must name each connection once: ({flat_index // cols}, {flat_index % cols}) is repeated"
+            )
+        return Pattern.from_flat_indices(flat_indices, rows, cols)

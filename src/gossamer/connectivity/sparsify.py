@@ -112,7 +112,7 @@ def _sparse_twin(layer: Dense, density: float, keep: str, generator: torch.Gener
     if keep == "magnitude":
         magnitudes = layer.weight.detach().abs().flatten()
         kept = magnitudes.topk(live_count(rows, cols, density), sorted=False).indices
-        return make(layer, Pattern.from_cells(kept.sort().values, rows, cols))
+        return make(layer, Pattern.from_flat_indices(kept.sort().values, rows, cols))
     twin = make(layer, Pattern.erdos_renyi(rows, cols, density, generator))
     twin.reset_parameters(generator)
     return twin

@@ -20,7 +20,7 @@ def geometry_of(layer: Convolution) -> Geometry:
 
 
 def windows(x: Tensor, layer: Convolution) -> Tensor:
-    """(N, C, H, W) images as (N, C, kh, kw, H', W'), the pixel that each cell of the kernel meets at each position.
+    """(N, C, H, W) images as (N, C, kh, kw, H', W'), the pixel that each position of the kernel meets at each position.
 
     A view of the padded images: [n, c, k, l, i, j] is their pixel [n, c, i · stride + k · dilation, j · stride + l ·
     dilation], stride and dilation of either direction. The channels may be some of the layer's alone.

@@ -14,14 +14,14 @@ from gossamer.plasticity.drop import Drop
 from gossamer.plasticity.grow import Grow, Sequential
 from gossamer.plasticity.presets import Preset, RuleArguments
 from gossamer.training import Recipe
-from gossamer.training.options import REWIRINGS, completed
+from gossamer.training.recipe import REWIRINGS, completed
 
 __all__ = ["Arguments", "Rule"]
 
 Rule = str | Preset | tuple[Drop, Grow | Sequential] | None
 
 _SAME = (  # arguments that a recipe has by the same names
-    *("density", "epsilon", "output_density", "allocate", "activity", "dropout", "fraction", "batch_size"),
+    *("density", "epsilon", "output_density", "allocate", "activation", "dropout", "fraction", "batch_size"),
     *("optimizer", "learning_rate", "schedule", "momentum", "weight_decay"),
 )
 
@@ -37,7 +37,7 @@ class Arguments(BaseEstimator):  # type: ignore[misc]
         epsilon: float | None = None,
         output_density: float | None = None,
         allocate: Allocation = "er",
-        activity: str = "hoyer:0.7",
+        activation: str = "hoyer:0.7",
         dropout: float = 0.0,
         rewire: Rule = "SET",
         fraction: float | None = None,
@@ -64,7 +64,7 @@ class Arguments(BaseEstimator):  # type: ignore[misc]
         self.epsilon = epsilon
         self.output_density = output_density
         self.allocate = allocate
-        self.activity = activity
+        self.activation = activation
         self.dropout = dropout
         self.rewire = rewire
         self.fraction = fraction
@@ -118,7 +118,7 @@ class Arguments(BaseEstimator):  # type: ignore[misc]
             )
         if self.fraction is not None:
             raise InputError(f"fraction must be None where rewire is a pair of rules, got {self.fraction!r}")
-        return {"drop": pair[0], "grow": pair[1], "new_links": "zero", "regrown": "new"}
+        return {"drop": pair[0], "grow": pair[1], "new_weights": "zero", "regrown": "new"}
 
 
 def _plain(value: Any) -> Any:

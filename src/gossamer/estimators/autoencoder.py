@@ -21,12 +21,12 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from gossamer.connectivity.constraints import Constraint
+from gossamer.device import find_device
 from gossamer.errors import InputError, check_choice, check_count, check_fraction
 from gossamer.estimators.machine import progress, threads
 from gossamer.models.autoencoder import Schedule, SupervisedAutoencoder, exponential_schedule
 from gossamer.training.autoencoder import Descent, train_autoencoder
-from gossamer.training.options import sizes_for
-from gossamer.training.run import find_device
+from gossamer.training.recipe import sizes_for
 from gossamer.training.samples import Samples
 
 __all__ = ["SupervisedAutoencoderClassifier"]
@@ -51,7 +51,7 @@ class SupervisedAutoencoderClassifier(
 
     Args:
         hidden: units of the code, ≥ 2.
-        activity: which of them fire: "hoyer:0.8" (codes of that sparseness), "topk:90", "relu", "none", …
+        activation: which of them fire: "hoyer:0.8" (codes of that sparseness), "topk:90", "relu", "none", …
         connectivity: Hoyer's sparseness in (0, 1) of what each unit looks for, or any of `gossamer.constraints`; None
             leaves it free.
         bias: learn an additive term for each unit.
@@ -89,7 +89,7 @@ class SupervisedAutoencoderClassifier(
         self,
         hidden: int = 1000,
         *,
-        activity: str | torch.nn.Module = "hoyer:0.8",
+        activation: str | torch.nn.Module = "hoyer:0.8",
         connectivity: float | Constraint | None = 0.75,
         bias: bool = False,
         alpha: float | Callable[[float], float] | None = None,
@@ -104,7 +104,7 @@ class SupervisedAutoencoderClassifier(
         verbose: bool = False,
     ) -> None:
         self.hidden = hidden
-        self.activity = activity
+        self.activation = activation
         self.connectivity = connectivity
         self.bias = bias
         self.alpha = alpha
@@ -210,7 +210,7 @@ class SupervisedAutoencoderClassifier(
             samples.x.shape[1],
             self.hidden,
             len(self.classes_),
-            activity=self.activity if isinstance(self.activity, str) else copy.deepcopy(self.activity),
+            activation=self.activation if isinstance(self.activation, str) else copy.deepcopy(self.activation),
             connectivity=self.connectivity,
             bias=self.bias,
             samples=samples.x.cpu() if self.init == "samples" else None,

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
 from gossamer.connectivity import SparseLinear
+from gossamer.device import find_device
 from gossamer.errors import check_choice
 from gossamer.estimators.arguments import Arguments
 from gossamer.estimators.machine import draw_seed, progress, threads
@@ -26,8 +27,7 @@ from gossamer.models import MLP
 from gossamer.plasticity import Rewire
 from gossamer.training import Fit, Samples, Task
 from gossamer.training.loop import architecture, build
-from gossamer.training.options import SMALL
-from gossamer.training.run import find_device
+from gossamer.training.recipe import SMALL
 
 __all__ = ["SparseEstimator", "first_layer"]
 

@@ -19,7 +19,7 @@ from gossamer.estimators.arguments import Rule
 from gossamer.estimators.base import SparseEstimator
 from gossamer.estimators.rows import Targets
 from gossamer.estimators.scaling import Matrix, dense
-from gossamer.training.task import CLASSES, LABELS, Task
+from gossamer.training.task import MULTICLASS, MULTILABEL, Task
 
 __all__ = ["SparseClassifier"]
 
@@ -35,7 +35,7 @@ class SparseClassifier(ClassifierMixin, SparseEstimator):  # type: ignore[misc]
         epsilon: instead of ``density``: ε (n_in + n_out) connections in each hidden layer (Mocanu et al. 2018).
         output_density: live fraction of the connections of the output layer; None leaves it dense.
         allocate: how the hidden layers share connections: ``"er"``, ``"erk"`` or ``"uniform"``.
-        activity: what fires: ``"hoyer:0.7"`` (sparseness), ``"topk:100"`` (live units), ``"relu"``, ``"srelu"``,
+        activation: what fires: ``"hoyer:0.7"`` (sparseness), ``"topk:100"`` (live units), ``"relu"``, ``"srelu"``,
             ``"allrelu:0.6"``, ``"sigmoid"`` or ``"none"``.
         dropout: probability of dropping a hidden unit in training, in [0, 1).
         rewire: how connections move after each epoch but the last: a published rule (``"SET"``, ``"CoDACoRSET"``,
@@ -74,8 +74,8 @@ class SparseClassifier(ClassifierMixin, SparseEstimator):  # type: ignore[misc]
         validation_scores_: accuracy after each epoch on what ``early_stopping`` held back, else None.
         n_features_in_, feature_names_in_: as everywhere in scikit-learn.
 
-    **Importance** is how strongly an input is wired. Where inputs are standardised their weights can be compared; an
-    input that says nothing loses its connections to the others in the course of rewiring.
+    **Importance** is how strongly an input is connected. Where inputs are standardised their weights can be compared;
+    an input that says nothing loses its connections to the others in the course of rewiring.
     """
 
     classes_: NDArray[Any]
@@ -90,7 +90,7 @@ class SparseClassifier(ClassifierMixin, SparseEstimator):  # type: ignore[misc]
         epsilon: float | None = None,
         output_density: float | None = None,
         allocate: Allocation = "er",
-        activity: str = "hoyer:0.7",
+        activation: str = "hoyer:0.7",
         dropout: float = 0.0,
         rewire: Rule = "SET",
         fraction: float | None = None,
@@ -119,7 +119,7 @@ class SparseClassifier(ClassifierMixin, SparseEstimator):  # type: ignore[misc]
             epsilon=epsilon,
             output_density=output_density,
             allocate=allocate,
-            activity=activity,
+            activation=activation,
             dropout=dropout,
             rewire=rewire,
             fraction=fraction,
@@ -167,7 +167,7 @@ class SparseClassifier(ClassifierMixin, SparseEstimator):  # type: ignore[misc]
 
     @property
     def _task(self) -> Task:
-        return LABELS if self._multilabel else CLASSES
+        return MULTILABEL if self._multilabel else MULTICLASS
 
     def _outputs(self) -> int:
         return len(self.classes_)

@@ -18,11 +18,11 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from gossamer.device import find_device
 from gossamer.errors import InputError, check_choice, check_count, check_fraction
 from gossamer.estimators.machine import threads
 from gossamer.models.dictionary import Coder, Dictionary, learn
 from gossamer.models.patches import map_patches, noise_level
-from gossamer.training.run import find_device
 
 __all__ = ["DictionaryLearner"]
 

@@ -12,7 +12,7 @@ from gossamer.errors import InputError
 from gossamer.estimators.base import SparseEstimator
 from gossamer.estimators.rows import Targets
 from gossamer.estimators.scaling import Matrix, dense
-from gossamer.training.task import NUMBERS, Task
+from gossamer.training.task import REGRESSION, Task
 
 __all__ = ["SparseRegressor"]
 
@@ -30,7 +30,7 @@ class SparseRegressor(RegressorMixin, SparseEstimator):  # type: ignore[misc]
 
     @property
     def _task(self) -> Task:
-        return NUMBERS
+        return REGRESSION
 
     def _outputs(self) -> int:
         return len(self._mean)

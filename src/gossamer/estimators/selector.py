@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
 from gossamer.connectivity.allocate import epsilon_density
+from gossamer.device import find_device
 from gossamer.errors import InputError, check_choice, check_count
 from gossamer.estimators.base import first_layer
 from gossamer.estimators.classifier import SparseClassifier
@@ -26,9 +27,8 @@ from gossamer.evaluate.units import fan_out
 from gossamer.models.noise import GaussianNoise
 from gossamer.training import Fit, Recipe, Samples
 from gossamer.training.loop import build
-from gossamer.training.options import SMALL
-from gossamer.training.run import find_device
-from gossamer.training.task import NUMBERS
+from gossamer.training.recipe import SMALL
+from gossamer.training.task import REGRESSION
 
 __all__ = ["SparseFeatureSelector"]
 
@@ -125,7 +125,7 @@ class SparseFeatureSelector(SelectorMixin, BaseEstimator):  # type: ignore[misc]
         elif isinstance(self.threshold, str):
             check_choice("threshold", self.threshold, ("mean", "median"))
         hidden = self._hidden(X)
-        degrees, strength = self._wired(X, y, hidden) if supervised else self._encoded(X, hidden)
+        degrees, strength = self._connected(X, y, hidden) if supervised else self._encoded(X, hidden)
         self.scores_ = degrees if self.method == "CoDACoRSET" else strength
         order = np.lexsort((-strength, -self.scores_))
         self.ranking_ = np.empty(len(order), dtype=np.int64)
@@ -154,13 +154,13 @@ class SparseFeatureSelector(SelectorMixin, BaseEstimator):  # type: ignore[misc]
         """At most half of the connections between the features and the first layer."""
         return min(published, features * units / (features + units) / 2) if self.epsilon is None else self.epsilon
 
-    def _wired(self, X: Matrix, y: Any, hidden: tuple[int, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _connected(self, X: Matrix, y: Any, hidden: tuple[int, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Degrees and strengths of the features in a network that has learned y."""
         predictor = SparseRegressor if type_of_target(y).startswith("continuous") else SparseClassifier
         network = predictor(
             hidden,
             epsilon=self._epsilon(X.shape[1], hidden[0], 20.0) if hidden else None,
-            activity="srelu" if self.method == "CoDACoRSET" else "relu",
+            activation="srelu" if self.method == "CoDACoRSET" else "relu",
             dropout=0.3,
             rewire=self.method,
             max_epochs=100 if self.max_epochs is None else self.max_epochs,
@@ -185,7 +185,7 @@ class SparseFeatureSelector(SelectorMixin, BaseEstimator):  # type: ignore[misc]
             hidden=hidden,
             density=density,
             output_density=density,
-            activity="sigmoid",
+            activation="sigmoid",
             dropout=0.2,
             rewire="SET",
             fraction=0.2,
@@ -206,7 +206,7 @@ class SparseFeatureSelector(SelectorMixin, BaseEstimator):  # type: ignore[misc]
                 outputs=features,
                 train=Samples(rows, rows),
                 validation=Samples(rows[:0], rows[:0]),
-                task=NUMBERS,
+                task=REGRESSION,
                 model=self.network_,
             )
             for epoch in fit.run():

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from gossamer.errors import InputError
 from gossamer.estimators.scaling import Scaling
+from gossamer.io.tensor_file import read_tensors, write_tensors
 from gossamer.models import MLP
-from gossamer.training.tensor_file import read_tensors, write_tensors
 
 if TYPE_CHECKING:
     from gossamer.estimators.base import SparseEstimator

@@ -5,17 +5,17 @@ from gossamer.evaluate.latency import latency
 from gossamer.evaluate.memory import peak_memory
 from gossamer.evaluate.noise import accuracy_under_noise
 from gossamer.evaluate.summary import Summary, summary
-from gossamer.evaluate.units import UnitActivity, measure_activity
+from gossamer.evaluate.units import UnitActivations, measure_activations
 
 __all__ = [
     "Cost",
     "LayerCost",
     "Summary",
-    "UnitActivity",
+    "UnitActivations",
     "accuracy_under_noise",
     "cost",
     "latency",
-    "measure_activity",
+    "measure_activations",
     "peak_memory",
     "summary",
 ]

@@ -10,7 +10,7 @@
 ``active_macs_per_sample``  those of them that leave an active input: Σ_i fan_out_i · P_i, P_i = share of x_i ≠ 0
 ==========================  =========================================================================================
 
-A linear layer is taken to read once for a sample, unless a measured activity tells (time steps, repeated calls). How
+A linear layer is taken to read once for a sample, unless a measured activation tells (time steps, repeated calls). How
 often a convolution reads, at each position of its kernel, is known from samples alone.
 """
 
@@ -25,7 +25,7 @@ from torch.optim import Optimizer
 
 from gossamer.connectivity import SparseLayer
 from gossamer.errors import InputError, check_fraction
-from gossamer.evaluate.units import Layer, UnitActivity, linear_layers, measure_activity
+from gossamer.evaluate.units import Layer, UnitActivations, linear_layers, measure_activations
 
 __all__ = ["Cost", "LayerCost", "cost"]
 
@@ -93,7 +93,10 @@ class Cost:
 def cost(
     model: nn.Module,
     optimizer: Optimizer | None = None,
-    activity: Mapping[str, float | UnitActivity] | Mapping[str, float] | Mapping[str, UnitActivity] | None = None,
+    activation: Mapping[str, float | UnitActivations]
+    | Mapping[str, float]
+    | Mapping[str, UnitActivations]
+    | None = None,
     x: Tensor | None = None,
 ) -> Cost:
     """Count what linear layers and 2-D convolutions of ``model`` store and compute, and the parameters beside them.
@@ -102,26 +105,26 @@ def cost(
         model: any module.
         optimizer: its state is measured, not guessed. Optimizers make their state at the first step: before that, and
             without an optimizer, ``optimizer_bytes`` is None.
-        activity: by qualified layer name, the active share of the layer's inputs in [0, 1], or what `measure_activity`
-            found, which weighs each input by the connections that leave it. ``active_macs_per_sample`` is None for
-            layers that are not in it.
-        x: samples, on which `measure_activity` finds what ``activity`` doesn't tell. A convolution's multiply-adds
+        activation: by qualified layer name, the active share of the layer's inputs in [0, 1], or what
+            `measure_activations` found, which weighs each input by the connections that leave it.
+            ``active_macs_per_sample`` is None for layers that are not in it.
+        x: samples, on which `measure_activations` finds what ``activation`` doesn't tell. A convolution's multiply-adds
             depend on the size of its images, and are None without either.
 
     A parameter that several modules share is counted with the first. Multiply-adds at the borders of an image, with
     padding, are counted as all others.
     """
     layers = linear_layers(model)
-    measured = {} if x is None else measure_activity(model, x)
-    activity = {} if activity is None else activity
-    for name in activity:
+    measured = {} if x is None else measure_activations(model, x)
+    activation = {} if activation is None else activation
+    for name in activation:
         if name not in layers:
-            raise InputError(f"activity must name linear layers of the model, {sorted(layers)}, got {name!r}")
+            raise InputError(f"activation must name linear layers of the model, {sorted(layers)}, got {name!r}")
     seen: set[int] = set()
     counted = []
     for name, layer in layers.items():
-        given, found = activity.get(name), measured.get(name)
-        if isinstance(given, UnitActivity):
+        given, found = activation.get(name), measured.get(name)
+        if isinstance(given, UnitActivations):
             given, found = None, given
         counted.append(_layer(name, layer, optimizer, found, given, seen))
     return Cost(tuple(counted), LayerCost("other", **_storage(model.parameters(), optimizer, seen)))
@@ -131,7 +134,7 @@ def _layer(
     name: str,
     layer: Layer,
     optimizer: Optimizer | None,
-    found: UnitActivity | None,
+    found: UnitActivations | None,
     share: float | None,
     seen: set[int],
 ) -> LayerCost:
@@ -145,7 +148,7 @@ def _layer(
     positions = found.positions if found is not None else None if kernel else 1.0
     active = None if found is None else found.active_connections
     if share is not None:
-        active = check_fraction(f"activity[{name!r}]", share) * connections
+        active = check_fraction(f"activation[{name!r}]", share) * connections
     return LayerCost(
         name=name,
         kind=type(layer).__name__,

@@ -1,4 +1,4 @@
-"""How strongly inputs are wired: what the connections of a first layer say about the data."""
+"""How strongly inputs are connected: what the connections of a first layer say about the data."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ def strength_out(layer: nn.Linear | SparseLinear) -> Tensor:
     """
     if not isinstance(layer, SparseLinear):
         return layer.weight.abs().sum(0)
-    strength = layer.values.new_zeros(layer.in_features)
-    return strength.index_add_(0, layer.pattern.col_indices.long(), layer.values.abs())
+    strength = layer.weight_values.new_zeros(layer.in_features)
+    return strength.index_add_(0, layer.pattern.col_indices.long(), layer.weight_values.abs())

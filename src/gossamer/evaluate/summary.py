@@ -1,4 +1,4 @@
-"""A model at a glance: what is wired, what fires and what it costs, a line for each layer."""
+"""A model at a glance: what is connected, what fires and what it costs, a line for each layer."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from gossamer.evaluate.cost import Cost, LayerCost, cost
-from gossamer.evaluate.units import UnitActivity, linear_layers, measure_activity, unwired
+from gossamer.evaluate.units import UnitActivations, isolated, linear_layers, measure_activations
 
 __all__ = ["Summary", "summary"]
 
 
 @dataclass(frozen=True, eq=False)
 class Summary:
-    """``cost`` and ``activity`` of a model; ``str`` makes a table of them.
+    """``cost`` and ``activation`` of a model; ``str`` makes a table of them.
 
-    ``unwired``: by layer name, how many inputs no connection leaves and how many outputs none reaches.
-    ``activity`` is empty if no data was given.
+    ``isolated``: by layer name, how many inputs no connection leaves and how many outputs none reaches.
+    ``activation`` is empty if no data was given.
     """
 
     cost: Cost
-    activity: dict[str, UnitActivity]
-    unwired: dict[str, tuple[int, int]]
+    activation: dict[str, UnitActivations]
+    isolated: dict[str, tuple[int, int]]
 
     def __str__(self) -> str:
         header = ["layer", "kind", "in", "out", "density", "connections", "weights", "indices"]
-        header += ["positions"] if any(found.positions != 1 for found in self.activity.values()) else []
+        header += ["positions"] if any(found.positions != 1 for found in self.activation.values()) else []
         header += ["MACs"]
-        header += ["active MACs", "active in", "active out", "dead out"] if self.activity else []
-        header += ["unwired in", "unwired out"]
+        header += ["active MACs", "active in", "active out", "dead out"] if self.activation else []
+        header += ["isolated in", "isolated out"]
         rows = [dict(zip(header, header, strict=True)), *map(self._layer_row, self.cost.layers)]
         if self.cost.other.parameters:
             rows.append({"layer": "other", "weights": _size(self.cost.other.weight_bytes)})
@@ -52,13 +52,13 @@ class Summary:
             "density": f"{layer.density:.4g}",
             **_numbers(layer),
         }
-        if found := self.activity.get(layer.name):  # it did run
+        if found := self.activation.get(layer.name):  # it did run
             row["positions"] = f"{found.positions:,.10g}"
             row["active in"] = f"{found.input_active_fraction:.1%}"
             if found.output_active_fraction is not None:
                 row["active out"] = f"{found.output_active_fraction:.1%}"
                 row["dead out"] = f"{found.dead_units:,}"
-        row["unwired in"], row["unwired out"] = (f"{count:,}" for count in self.unwired[layer.name])
+        row["isolated in"], row["isolated out"] = (f"{count:,}" for count in self.isolated[layer.name])
         return row
 
 
@@ -84,12 +84,12 @@ def summary(model: nn.Module, x: Tensor | None = None) -> Summary:
 
     ``print(summary(model, x))`` shows a table. Bytes are decimal (1 kB = 1000 B); a MAC is one multiply-add, counted
     for one sample (see `cost`: those of a convolution depend on ``x``); "active" and "dead" are as in
-    `measure_activity`. What an output of a convolution can read is written channels × height × width of its kernel, and
-    "positions" is how often the layer reads for one sample.
+    `measure_activations`. What an output of a convolution can read is written channels × height × width of its kernel,
+    and "positions" is how often the layer reads for one sample.
     """
-    activity = {} if x is None else measure_activity(model, x)
-    idle = {name: unwired(layer) for name, layer in linear_layers(model).items()}
-    return Summary(cost(model, activity=activity), activity, idle)
+    activation = {} if x is None else measure_activations(model, x)
+    idle = {name: isolated(layer) for name, layer in linear_layers(model).items()}
+    return Summary(cost(model, activation=activation), activation, idle)
 
 
 def _size(count: int) -> str:

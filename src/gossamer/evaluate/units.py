@@ -1,6 +1,6 @@
 """What fires: how often each unit is active, and which units never are.
 
-For a layer that reads x (batch, in), the activity of input unit i is P_i = share of the samples in which x_i ≠ 0. A
+For a layer that reads x (batch, in), the activation of input unit i is P_i = share of the samples in which x_i ≠ 0. A
 unit with P_i = 0 is dead. The layer needs Σ_i fan_out_i · P_i multiplications a sample, where fan_out_i is the number
 of live connections that leave i: what rests at zero needs none.
 
@@ -23,7 +23,7 @@ from gossamer.connectivity.windows import Convolution, windows
 from gossamer.errors import InputError, check_count
 from gossamer.evaluate.mode import evaluating
 
-__all__ = ["Layer", "UnitActivity", "fan_out", "linear_layers", "measure_activity", "unwired"]
+__all__ = ["Layer", "UnitActivations", "fan_out", "isolated", "linear_layers", "measure_activations"]
 
 Layer = nn.Linear | SparseLinear | Convolution
 
@@ -35,11 +35,11 @@ def linear_layers(model: nn.Module) -> dict[str, Layer]:
 
 def fan_out(layer: Layer) -> Tensor:
     """(in): connections that leave each input of the layer, a feature or a channel."""
-    leaving = _fan_out_of_cells(layer)
+    leaving = _fan_out_of_positions(layer)
     return leaving.view(layer.in_channels, -1).sum(1) if isinstance(layer, Convolution) else leaving
 
 
-def _fan_out_of_cells(layer: Layer) -> Tensor:
+def _fan_out_of_positions(layer: Layer) -> Tensor:
     """(in), or (in_channels · kh · kw) of a convolution: connections that leave each thing that an output can read."""
     if isinstance(layer, SparseLinear):
         return layer.pattern.fan_out
@@ -47,14 +47,14 @@ def _fan_out_of_cells(layer: Layer) -> Tensor:
         return torch.full((layer.in_features,), layer.out_features, device=layer.weight.device)
     outputs = layer.out_channels // layer.groups
     if isinstance(layer, nn.Conv2d):
-        cells = layer.in_channels * layer.weight[0, 0].numel()
-        return torch.full((cells,), outputs, device=layer.weight.device)
+        positions = layer.in_channels * layer.weight[0, 0].numel()
+        return torch.full((positions,), outputs, device=layer.weight.device)
     pattern = layer.pattern
     group = pattern.row_indices // outputs
     return torch.bincount(group * layer.in_features + pattern.col_indices, minlength=layer.groups * layer.in_features)
 
 
-def unwired(layer: Layer) -> tuple[int, int]:
+def isolated(layer: Layer) -> tuple[int, int]:
     """How many inputs no connection leaves, and how many outputs none reaches; features, or channels."""
     if isinstance(layer, nn.Linear | nn.Conv2d):
         return 0, 0
@@ -62,8 +62,8 @@ def unwired(layer: Layer) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, eq=False)
-class UnitActivity:
-    """Activity of the units around one layer, over ``samples`` samples.
+class UnitActivations:
+    """Activation of the units around one layer, over ``samples`` samples.
 
     ``input_active`` (in) float64 on the CPU: share of the samples, of a convolution their pixels, in which each input
     is not zero. ``output_active`` (out): the same for the layer's output units, as the next layer reads them, behind
@@ -107,7 +107,7 @@ class _Counter:
     def __init__(self, layer: Layer) -> None:
         self.layer = layer
         self.fan_out = fan_out(layer).cpu()
-        self.leaving = _fan_out_of_cells(layer).cpu().double()
+        self.leaving = _fan_out_of_positions(layer).cpu().double()
         self.samples = self.seen = self.read = 0  # samples; rows or pixels; rows or positions
         self.active = torch.zeros(len(self.fan_out), dtype=torch.int64)
         self.connections = 0.0
@@ -119,28 +119,28 @@ class _Counter:
             if x.dim() != 4 or x.shape[1] != units:
                 return  # the layer itself says what is wrong
             read = windows(x, layer)
-            active, cells = x.count_nonzero((0, 2, 3)), _nonzero_cells(read)
+            active, positions = x.count_nonzero((0, 2, 3)), _nonzero_positions(read)
             seen, times = x[:, 0].numel(), read[:, 0, 0, 0].numel()
         else:
             if x.dim() == 0 or x.shape[-1] != units:
                 return
             x = x.reshape(-1, units)
-            active = cells = x.count_nonzero(0)
+            active = positions = x.count_nonzero(0)
             seen = times = len(x)
         self.samples += len(x)
         self.seen += seen
         self.read += times
         self.active += active.cpu()
-        self.connections += float(self.leaving @ cells.cpu().double())
+        self.connections += float(self.leaving @ positions.cpu().double())
 
 
-def _nonzero_cells(read: Tensor) -> Tensor:
-    """(C · kh · kw): at how many positions each is not zero; one cell of the kernel at a time, as windows overlap."""
+def _nonzero_positions(read: Tensor) -> Tensor:
+    """(C · kh · kw): at how many positions each is not zero; one kernel position at a time, as windows overlap."""
     kernel = [(k, i) for k in range(read.shape[2]) for i in range(read.shape[3])]
     return torch.stack([read[:, :, k, i].count_nonzero((0, 2, 3)) for k, i in kernel], 1).flatten()
 
 
-def measure_activity(model: nn.Module, x: Tensor, batch_size: int = 512) -> dict[str, UnitActivity]:
+def measure_activations(model: nn.Module, x: Tensor, batch_size: int = 512) -> dict[str, UnitActivations]:
     """Run ``x`` through ``model`` in evaluation mode and count what is active at each linear layer and 2-D convolution.
 
     ``x`` (samples, …) is cut into batches along its first dimension. The result has the layers that ran, by qualified
@@ -182,7 +182,7 @@ def measure_activity(model: nn.Module, x: Tensor, batch_size: int = 512) -> dict
     result = {}
     for name in order:
         counter, after = counters[name], following.get(name)
-        result[name] = UnitActivity(
+        result[name] = UnitActivations(
             samples=counter.samples,
             input_active=shares[name],
             output_active=None if after is None else _of_outputs(counter.layer, counters[after].layer, shares[after]),

@@ -9,44 +9,53 @@ import torch
 from gossamer.kernels import _cpu
 from gossamer.kernels.code import Code
 from gossamer.kernels.convolution import Geometry, conv2d
-from gossamer.kernels.joint import JOINT_BATCH, ColumnOrder, column_order, joint, joint_or_plain, still_ordered
+from gossamer.kernels.flat_indices import csr_of, empty_at, flat_indices_of, follow, merge, split
 from gossamer.kernels.ops import linear, sddmm, spmm, spmm_t
+from gossamer.kernels.spspmm import SPSPMM_BATCH, CSCValues, spspmm, spspmm_or_linear, still_current, to_csc
 from gossamer.kernels.srelu import srelu, srelu_backward
-from gossamer.kernels.structure import Structure, check_csr, positions, rows_of, transformed, transpose, trust, verify
-from gossamer.kernels.wiring import cells_of, csr_of, empty_at, follow, merge, split
+from gossamer.kernels.structure import (
+    Structure,
+    check_csr,
+    csc_permutation,
+    mark_validated,
+    rows_of,
+    transformed,
+    transpose,
+    validate,
+)
 
 __all__ = [
-    "JOINT_BATCH",
+    "SPSPMM_BATCH",
+    "CSCValues",
     "Code",
-    "ColumnOrder",
     "Geometry",
     "Info",
     "Structure",
-    "cells_of",
     "check_csr",
-    "column_order",
     "conv2d",
+    "csc_permutation",
     "csr_of",
     "empty_at",
+    "flat_indices_of",
     "follow",
     "info",
-    "joint",
-    "joint_or_plain",
     "linear",
+    "mark_validated",
     "merge",
-    "positions",
     "rows_of",
     "sddmm",
     "split",
     "spmm",
     "spmm_t",
+    "spspmm",
+    "spspmm_or_linear",
     "srelu",
     "srelu_backward",
-    "still_ordered",
+    "still_current",
+    "to_csc",
     "transformed",
     "transpose",
-    "trust",
-    "verify",
+    "validate",
 ]
 
 

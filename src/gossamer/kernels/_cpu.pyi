@@ -1,14 +1,14 @@
 # The C++ extension (cpu/module.cpp): addresses and sizes in, memory of the caller filled.
 
-def gather(
+def spmm(
     dtype: int,
     threads: int,
     indptr: int,
     indices: int,
     rows: int,
     cols: int,
-    owner_indptr: int,
-    owner_indices: int,
+    csr_indptr: int,
+    csr_indices: int,
     values: int,
     bias: int,
     x: int,
@@ -18,15 +18,15 @@ def gather(
     y_stride: int,
     relu: bool,
 ) -> None: ...
-def fuse(
+def spmm_sddmm(
     dtype: int,
     threads: int,
     indptr: int,
     indices: int,
     rows: int,
     cols: int,
-    owner_indptr: int,
-    owner_indices: int,
+    csr_indptr: int,
+    csr_indices: int,
     values: int,
     a: int,
     b: int,
@@ -52,7 +52,7 @@ def relu_gradient(
     /,
 ) -> None: ...
 def copy_transposed(bytes: int, threads: int, source: int, target: int, rows: int, cols: int, stride: int) -> None: ...
-def joint(
+def spspmm(
     dtype: int,
     threads: int,
     t_indptr: int,
@@ -69,7 +69,7 @@ def joint(
     outputs: int,
     /,
 ) -> bool: ...
-def joint_backward(
+def spspmm_backward(
     dtype: int,
     threads: int,
     t_indptr: int,
@@ -86,7 +86,7 @@ def joint_backward(
     outputs: int,
     /,
 ) -> bool: ...
-def joint_if_sparse(
+def spspmm_if_sparse(
     dtype: int,
     threads: int,
     t_indptr: int,
@@ -184,12 +184,12 @@ def srelu_backward(
     units: int,
     inner: int,
 ) -> None: ...
-def sample_sorted(cells: int, count: int, seed: int, out: int, /) -> None: ...
+def sample_sorted(positions: int, count: int, seed: int, out: int, /) -> None: ...
 def transpose(indptr: int, indices: int, rows: int, cols: int, t_indptr: int, t_indices: int, /) -> None: ...
-def positions(indptr: int, t_indptr: int, t_indices: int, rows: int, cols: int, out: int, /) -> None: ...
-def cells_of(indptr: int, indices: int, rows: int, cols: int, out: int, /) -> None: ...
+def csc_permutation(indptr: int, t_indptr: int, t_indices: int, rows: int, cols: int, out: int, /) -> None: ...
+def flat_indices_of(indptr: int, indices: int, rows: int, cols: int, out: int, /) -> None: ...
 def merge(a: int, a_count: int, b: int, b_count: int, out: int, from_a: int, /) -> None: ...
-def csr_of(cells: int, count: int, rows: int, cols: int, indptr: int, indices: int, /) -> None: ...
+def csr_of(flat_indices: int, count: int, rows: int, cols: int, indptr: int, indices: int, /) -> None: ...
 def split(list: int, chosen: int, count: int, yes: int, no: int, /) -> None: ...
 def empty_at(occupied: int, count: int, ranks: int, wanted: int, out: int, /) -> None: ...
 def follow(bytes: int, source: int, stays: int, before: int, place: int, count: int, out: int, /) -> None: ...

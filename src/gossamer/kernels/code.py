@@ -1,4 +1,4 @@
-"""A sparse code: the live units of each sample and their activities."""
+"""A sparse code: the live units of each sample and their activations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Code"]
 
 
 class Code(NamedTuple):
-    """Activities, live ones only: unit ``indices[b, s]`` of sample b fires with ``values[b, s]``.
+    """Activations, live ones only: unit ``indices[b, s]`` of sample b fires with ``values[b, s]``.
 
     ``values`` (batch, slots) floating point, ``indices`` (batch, slots) int32 in [0, ``features``). A slot whose value
     is zero is empty, so samples with different numbers of live units fit into one code; a unit that occurs twice in a

@@ -1,6 +1,6 @@
 """2-D convolutions of which only the live entries of the weight exist, as PyTorch operators with derivatives.
 
-The weight w (out, in / groups, kh, kw) has ``values`` (nnz) at the live cells of a `Structure` of shape
+The weight w (out, in / groups, kh, kw) has ``values`` (nnz) at the connections of a `Structure` of shape
 (out, in / groups · kh · kw). With stride s, dilation d, padding p, and c running over the input channels of o's group,
 
     y[n, o, i, j] = b[o] + Σ_{c, k, l} w[o, c, k, l] · x[n, c, i s + k d − p, j s + l d − p],   x = 0 outside the image.
@@ -29,7 +29,7 @@ from gossamer.kernels import images
 from gossamer.kernels.images import Geometry
 from gossamer.kernels.native import DTYPES
 from gossamer.kernels.ops import _bare, check_bias
-from gossamer.kernels.structure import Structure, transformed, verify
+from gossamer.kernels.structure import Structure, transformed, validate
 
 __all__ = ["Geometry", "conv2d", "conv2d_input", "conv2d_values"]
 
@@ -57,7 +57,7 @@ def _check_pattern(s: Structure, g: Geometry, like: Tensor) -> None:
         raise InputError(f"values must be floating point, got {like.dtype}")
     if s.indptr.device != like.device:
         raise InputError(f"the pattern must be on the device of the numbers, {like.device}, got {s.indptr.device}")
-    verify(s)
+    validate(s)
 
 
 def _check_values(values: Tensor, s: Structure) -> None:

@@ -24,7 +24,7 @@ from torch.nn import grad as gradients
 from gossamer.errors import InputError
 from gossamer.kernels import _cpu
 from gossamer.kernels.native import DTYPES
-from gossamer.kernels.structure import Structure, positions, rows_of
+from gossamer.kernels.structure import Structure, csc_permutation, rows_of
 
 __all__ = [
     "Geometry",
@@ -138,7 +138,7 @@ def backward(
     grad_values = None if x is None else grad.new_zeros(s.nnz, dtype=wide)
     images = grad_x if x is None else x
     if grad.shape[0] and images is not None:
-        place = positions(s)
+        place = csc_permutation(s)
         _cpu.conv_backward(
             DTYPES[grad.dtype],
             torch.get_num_threads(),
@@ -165,7 +165,7 @@ def _layer(s: Structure, g: Geometry, x: Tensor, y: Tensor) -> list[int]:
 # ---- in plain torch ------------------------------------------------------------------------------------------------
 
 
-def _cells(s: Structure) -> Tensor:
+def _positions(s: Structure) -> Tensor:
     return rows_of(s.indptr) * s.shape[1] + s.indices
 
 
@@ -176,7 +176,7 @@ def _weight_shape(s: Structure, g: Geometry) -> tuple[int, int, int, int]:
 
 def _dense_weight(values: Tensor, s: Structure, g: Geometry) -> Tensor:
     rows, cols = s.shape
-    return values.new_zeros(rows * cols).index_put((_cells(s),), values).view(_weight_shape(s, g))
+    return values.new_zeros(rows * cols).index_put((_positions(s),), values).view(_weight_shape(s, g))
 
 
 def _padded(x: Tensor, g: Geometry) -> Tensor:
@@ -198,4 +198,4 @@ def dense_input(values: Tensor, s: Structure, grad: Tensor, size: Sequence[int],
 
 def dense_values(grad: Tensor, s: Structure, x: Tensor, g: Geometry) -> Tensor:
     whole: Tensor = gradients.conv2d_weight(_padded(x, g), _weight_shape(s, g), grad, g.stride, 0, g.dilation, g.groups)
-    return whole.flatten()[_cells(s)]
+    return whole.flatten()[_positions(s)]

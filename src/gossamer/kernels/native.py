@@ -12,7 +12,7 @@ from torch import Tensor
 from gossamer.kernels import _cpu
 from gossamer.kernels.structure import Structure
 
-__all__ = ["DTYPES", "feature_major", "fused_backward", "linear", "relu_backward", "sddmm", "spmm", "spmm_t"]
+__all__ = ["DTYPES", "feature_major", "linear", "relu_backward", "sddmm", "spmm", "spmm_t", "spmm_t_sddmm"]
 
 DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}
 
@@ -45,7 +45,7 @@ def _product(
 ) -> Tensor:
     """Into ``y`` (rows, batch), from feature-major ``x`` (cols, batch)."""
     cols, batch = x.shape
-    _cpu.gather(
+    _cpu.spmm(
         DTYPES[x.dtype],
         torch.get_num_threads(),
         indptr.data_ptr(),
@@ -117,7 +117,7 @@ def _inner(
     da = None if values is None else a.new_empty(rows, batch)
     wide = torch.float32 if a.dtype == torch.bfloat16 else a.dtype
     products = (a.new_empty if batch else a.new_zeros)(indices.numel(), dtype=wide)
-    _cpu.fuse(
+    _cpu.spmm_sddmm(
         DTYPES[a.dtype],
         torch.get_num_threads(),
         indptr.data_ptr(),
@@ -140,7 +140,7 @@ def _inner(
 
 
 def sddmm(a: Tensor, b: Tensor, s: Structure) -> Tensor:
-    """⟨A[r], B[c]⟩ for each live cell (r, c)."""
+    """⟨A[r], B[c]⟩ for each connection (r, c)."""
     return _inner(None, a, b, s.indptr, s.indices, None)[1]
 
 
@@ -148,7 +148,7 @@ _APART = 1 << 23  # bytes of values and their gradients, above which they lie in
 _FEW = 64  # samples
 
 
-def fused_backward(values: Tensor, s: Structure, x: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
+def spmm_t_sddmm(values: Tensor, s: Structure, x: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
     """(Wᵀ grad, sddmm(grad, x)): each row of ``grad`` is read once for both.
 
     By the rows of Wᵀ, values and their gradients lie anywhere. Where both are far and a row of ``grad`` is short,

@@ -1,11 +1,11 @@
 """The products of a sparse layer as PyTorch operators, with derivatives.
 
-W is the (rows × cols) matrix that has ``values`` (nnz) at the live cells of a `Structure`.
+W is the (rows × cols) matrix that has ``values`` (nnz) at the connections of a `Structure`.
 
 ==========================  ==============================================  ========================================
 ``gossamer::spmm``          Y = W X                                          X (cols, batch), Y (rows, batch)
 ``gossamer::spmm_t``        X = Wᵀ Y                                         the other way round
-``gossamer::sddmm``         v_j = ⟨A[r_j], B[c_j]⟩ at live cell (r_j, c_j)   A (rows, batch), B (cols, batch)
+``gossamer::sddmm``         v_j = ⟨A[r_j], B[c_j]⟩ at connection (r_j, c_j)   A (rows, batch), B (cols, batch)
 ``gossamer::linear``        Y = X Wᵀ + b, through a ReLU if asked for        X (batch, cols), Y (batch, rows)
 ==========================  ==============================================  ========================================
 
@@ -25,7 +25,7 @@ from torch import Tensor
 
 from gossamer.errors import InputError
 from gossamer.kernels import native, reference
-from gossamer.kernels.structure import Structure, transformed, verify
+from gossamer.kernels.structure import Structure, transformed, validate
 
 __all__ = ["check_bias", "check_matrix", "linear", "sddmm", "spmm", "spmm_t"]
 
@@ -67,7 +67,7 @@ def _check_values(values: Tensor, s: Structure) -> None:
 def _check_structure(s: Structure, like: Tensor) -> None:
     if s.indptr.device != like.device:
         raise InputError(f"the pattern must be on the device of the numbers, {like.device}, got {s.indptr.device}")
-    verify(s)
+    validate(s)
 
 
 def check_bias(bias: Tensor | None, s: Structure, values: Tensor) -> None:
@@ -149,7 +149,7 @@ def _linear_backward(grad: Tensor, values: Tensor, *rest: Tensor) -> tuple[Tenso
     check_matrix("x", x, s.shape[1], 1, values)
     check_matrix("grad", grad, s.shape[0], 1, values)
     if _compiled(x):
-        grad_x, grad_values = native.fused_backward(values.contiguous(), s, x.t(), grad.t())
+        grad_x, grad_values = native.spmm_t_sddmm(values.contiguous(), s, x.t(), grad.t())
         return grad_x.t(), grad_values
     return reference.spmm_t(values, s, grad.t()).t(), reference.sddmm(grad.t(), x.t(), s)
 
@@ -237,7 +237,7 @@ def spmm_t(values: Tensor, s: Structure, y: Tensor) -> Tensor:
 
 
 def sddmm(a: Tensor, b: Tensor, s: Structure) -> Tensor:
-    """⟨a[r], b[c]⟩ at each live cell (r, c): (rows, batch), (cols, batch) -> (nnz)."""
+    """⟨a[r], b[c]⟩ at each connection (r, c): (rows, batch), (cols, batch) -> (nnz)."""
     if transformed():
         s = _bare(s)
         _check_inner(a, b, s)
@@ -313,7 +313,7 @@ def _native_gradient(
     elif need[6]:
         grad_bias = grad.sum(1)
     if need[0] and need[5]:
-        grad_x, grad_values = native.fused_backward(values, s, x, grad)
+        grad_x, grad_values = native.spmm_t_sddmm(values, s, x, grad)
     elif need[0]:
         grad_values = native.sddmm(grad, x, s)
     elif need[5]:

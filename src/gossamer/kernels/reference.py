@@ -1,6 +1,6 @@
 """The products of a sparse layer in plain torch: any device, any floating dtype. The oracle of the tests.
 
-With W the (rows × cols) matrix that has ``values`` at the cells of ``s``:
+With W the (rows × cols) matrix that has ``values`` at the connections of ``s``:
 
 ``spmm``     Y = W X          (cols, batch) -> (rows, batch)
 ``spmm_t``   X = Wᵀ Y         (rows, batch) -> (cols, batch)

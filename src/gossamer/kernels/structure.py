@@ -1,6 +1,6 @@
 """Where the live connections of a layer are: CSR and transposed CSR, checked before a kernel reads them.
 
-A pattern of ``rows × cols`` cells with ``nnz`` live ones is four int32 tensors:
+A pattern of ``rows × cols`` positions with ``nnz`` live ones is four int32 tensors:
 
 ==============  ==========  ================================================================================
 ``indptr``      (rows + 1)  entries of row r are ``indptr[r] … indptr[r + 1] - 1``
@@ -26,7 +26,16 @@ from torch.autograd import forward_ad
 from gossamer.errors import InputError
 from gossamer.kernels import _cpu
 
-__all__ = ["Structure", "check_csr", "positions", "rows_of", "transformed", "transpose", "trust", "verify"]
+__all__ = [
+    "Structure",
+    "check_csr",
+    "csc_permutation",
+    "mark_validated",
+    "rows_of",
+    "transformed",
+    "transpose",
+    "validate",
+]
 
 
 class Structure(NamedTuple):
@@ -106,35 +115,35 @@ def transpose(indptr: Tensor, indices: Tensor, cols: int) -> Structure:
     return Structure(p.to(device), i.to(device), t_indptr.to(device), t_indices.to(device))
 
 
-def positions(s: Structure) -> Tensor:
+def csc_permutation(s: Structure) -> Tensor:
     """(nnz) int32: the position, in row order, of each entry in column order; O(nnz), for a structure on the CPU."""
     rows, cols = s.shape
     out = torch.empty_like(s.indices)
-    _cpu.positions(s.indptr.data_ptr(), s.t_indptr.data_ptr(), s.t_indices.data_ptr(), rows, cols, out.data_ptr())
+    _cpu.csc_permutation(s.indptr.data_ptr(), s.t_indptr.data_ptr(), s.t_indices.data_ptr(), rows, cols, out.data_ptr())
     return out
 
 
 # Structures that were found sound, by the identity of their `indices` while those live: the state of all four tensors,
 # and the other three, held so that no other takes their place in memory. An in-place change of any is noticed and
 # checked again, unless it was made through `.data` or NumPy, which count no versions.
-_sound: dict[int, tuple[tuple[int, ...], tuple[Tensor, ...], weakref.ref[Tensor]]] = {}
+_validated: dict[int, tuple[tuple[int, ...], tuple[Tensor, ...], weakref.ref[Tensor]]] = {}
 
 
-def verify(structure: Structure) -> None:
+def validate(structure: Structure) -> None:
     """Raise `InputError` if a kernel could read outside its memory; free while nothing changes."""
-    known = _sound.get(id(structure.indices))
+    known = _validated.get(id(structure.indices))
     if known is None or known[0] != _state(structure):
         with torch._C._DisableFuncTorch():  # inside its transforms, what is made here would have no memory to look at
-            _verify_now(structure)
-        trust(structure)
+            _validate_now(structure)
+        mark_validated(structure)
 
 
-def trust(structure: Structure) -> None:
+def mark_validated(structure: Structure) -> None:
     """Take a structure as sound from now on: for code of ours that has just built it."""
     state, key = _state(structure), id(structure.indices)
     if state is not None:
-        gone = weakref.ref(structure.indices, lambda _: _sound.pop(key, None))
-        _sound[key] = state, (structure.indptr, *structure[2:]), gone
+        gone = weakref.ref(structure.indices, lambda _: _validated.pop(key, None))
+        _validated[key] = state, (structure.indptr, *structure[2:]), gone
 
 
 def _state(structure: Structure) -> tuple[int, ...] | None:
@@ -150,7 +159,7 @@ def _state(structure: Structure) -> tuple[int, ...] | None:
         return None
 
 
-def _verify_now(structure: Structure) -> None:
+def _validate_now(structure: Structure) -> None:
     device = structure.indptr.device
     for name, tensor in zip(structure._fields, structure, strict=True):
         if tensor.device != device or not tensor.is_contiguous():

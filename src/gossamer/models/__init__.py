@@ -1,4 +1,4 @@
-"""Networks built from sparse activity and sparse connectivity."""
+"""Networks built from sparse activations and sparse connectivity."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gossamer.models.autoencoder import SupervisedAutoencoder, correlation_cost, exponential_schedule
 from gossamer.models.dictionary import Dictionary
-from gossamer.models.mlp import MLP, activity_from
+from gossamer.models.mlp import MLP, activation_from
 from gossamer.models.patches import map_patches, sample_patches
 from gossamer.models.pursuit import orthogonal_matching_pursuit
 from gossamer.models.vgg import HEBBIAN_ALPHA, VGG, HaHBlock, StandardBlock, vgg16
@@ -23,7 +23,7 @@ __all__ = [
     "HaHBlock",
     "StandardBlock",
     "SupervisedAutoencoder",
-    "activity_from",
+    "activation_from",
     "correlation_cost",
     "exponential_schedule",
     "map_patches",

@@ -15,7 +15,7 @@ With g_r = dE/dx̃ and g_u = dE/du, the weights receive two terms, one as decode
 
     dE/dW = h g_rᵀ + g_u xᵀ.
 
-*Sparse activity*: f projects u onto codes of a given sparseness (`Hoyer`), or keeps the k largest units (`TopK`).
+*Sparse activations*: f projects u onto codes of a given sparseness (`Hoyer`), or keeps the k largest units (`TopK`).
 *Sparse connectivity*: after a step of gradient descent each row of W is projected to a given sparseness and length 1.
 
 Where little fires, little is computed. Training n = 1000 units on d = 784 inputs is five products of the size
@@ -40,11 +40,11 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from gossamer import kernels
-from gossamer.activity import Hoyer, TopK
+from gossamer.activation import Hoyer, TopK
 from gossamer.connectivity import constraints
 from gossamer.errors import InputError, check_count, check_fraction
 from gossamer.kernels import Structure
-from gossamer.models.mlp import activity_from
+from gossamer.models.mlp import activation_from
 
 __all__ = ["SupervisedAutoencoder", "correlation_cost", "exponential_schedule"]
 
@@ -52,7 +52,7 @@ Schedule = Callable[[float], float]
 """From the epochs that lie behind, a number ν ≥ 0, to α in [0, 1]."""
 
 _SILENT = (Hoyer, TopK, nn.ReLU)
-"""Transfer functions whose derivative is zero where they are. (A unit that `TopK` keeps with activity 0 counts so.)"""
+"""Activations whose derivative is zero where they are zero. (A unit that `TopK` keeps with value 0 counts as such.)"""
 
 _FEW = 0.3  # up to this live fraction the sparse products are faster than the dense ones
 
@@ -87,7 +87,7 @@ class SupervisedAutoencoder(nn.Module):
         in_features: inputs d, ≥ 2.
         hidden: hidden units n, ≥ 2.
         classes: ≥ 2.
-        activity: f: a text that `activity_from` reads ("hoyer:0.8" for codes of that sparseness and length 1,
+        activation: f: a text that `activation_from` reads ("hoyer:0.8" for codes of that sparseness and length 1,
             "topk:90", "relu", "none" for a linear network, …), or a module.
         connectivity: Hoyer's sparseness in (0, 1) of each row of W, or any of `gossamer.constraints`; None leaves W
             free.
@@ -105,7 +105,7 @@ class SupervisedAutoencoder(nn.Module):
         hidden: int,
         classes: int,
         *,
-        activity: str | nn.Module = "hoyer:0.8",
+        activation: str | nn.Module = "hoyer:0.8",
         connectivity: float | constraints.Constraint | None = 0.75,
         bias: bool = False,
         samples: Tensor | None = None,
@@ -119,9 +119,9 @@ class SupervisedAutoencoder(nn.Module):
             check_fraction("connectivity", connectivity, open_low=True, open_high=True)
             connectivity = constraints.Hoyer(connectivity)
         self.connectivity = connectivity
-        self.activity = activity_from(activity) if isinstance(activity, str) else activity
-        if getattr(self.activity, "packed", False):
-            raise InputError(f"activity must give dense codes, not packed ones, got {self.activity}")
+        self.activation = activation_from(activation) if isinstance(activation, str) else activation
+        if getattr(self.activation, "packed", False):
+            raise InputError(f"activation must give dense codes, not packed ones, got {self.activation}")
         self.weight = nn.Parameter(torch.empty(hidden, in_features))
         self.bias = nn.Parameter(torch.empty(hidden)) if bias else None
         self.output: nn.Linear = nn.utils.skip_init(nn.Linear, hidden, classes)
@@ -179,7 +179,7 @@ class SupervisedAutoencoder(nn.Module):
         """The codes and, if asked for, their reconstructions."""
         if x.dim() != 2 or x.shape[1] != self.in_features:
             raise InputError(f"x must have shape (batch, {self.in_features}), got {tuple(x.shape)}")
-        f = self.activity
+        f = self.activation
         fixed = isinstance(f, _SILENT) and not any(True for _ in f.parameters())
         if fixed and torch.is_grad_enabled() and _compiled(x, self.weight):
             both: tuple[Tensor, Tensor | None]

@@ -10,8 +10,9 @@ mean and unit length. Then
     W ← W + η Σ g hᵀ   over a batch                each atom that fired moves towards what the sample lacks
     w_j ← w_j / ‖w_j‖
 
-That h depends on W is ignored: the change of a connection is the product of the activities on its two sides. Nothing is
-solved for, so a step costs three matrix products. ρ is blind to scale and offset; `Dictionary.encode` gives them back.
+That h depends on W is ignored: the change of a connection is the product of the activations on its two sides. Nothing
+is solved for, so a step costs three matrix products. ρ is blind to scale and offset; `Dictionary.encode` gives them
+back.
 
 Three kinds of atoms besides any of unit length: of given Hoyer sparseness, by projection; of low rank as matrices of
 pixels (rank 1 is separable); and topographic, in order on a torus of rows and columns, by smoothing Wᵀ x over the

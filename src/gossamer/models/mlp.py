@@ -1,4 +1,4 @@
-"""A multilayer perceptron with any wiring and any activity, and its dense twin."""
+"""A multilayer perceptron with any connectivity and any activation, and its dense twin."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from gossamer.activity import AllReLU, Hoyer, SReLU, TopK
+from gossamer.activation import AllReLU, Hoyer, SReLU, TopK
 from gossamer.connectivity import FeatureMajorLinear, SparseLinear, allocate_densities
 from gossamer.connectivity.allocate import Allocation
 from gossamer.errors import InputError, check_count, check_fraction
 from gossamer.models.noise import Dropout
 
-__all__ = ["MLP", "activity_from"]
+__all__ = ["MLP", "activation_from"]
 
 _SPECS = (
     '"relu", "hoyer:0.8" (sparseness in (0, 1)), "topk:100" (live units), "srelu", "allrelu:0.6" (slope), "sigmoid" '
@@ -23,7 +23,7 @@ _SPECS = (
 _PLAIN: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "none": nn.Identity}
 
 
-def activity_from(
+def activation_from(
     spec: str, units: int | None = None, *, position: int = 1, generator: torch.Generator | None = None
 ) -> nn.Module:
     """The module that a short text describes, for a layer of ``units`` (default: of any number).
@@ -56,10 +56,10 @@ def activity_from(
         if name == "allrelu":
             return AllReLU(float(argument), position)
     except InputError as error:
-        raise InputError(f"activity {spec!r}: {error}") from None
+        raise InputError(f"activation {spec!r}: {error}") from None
     except ValueError:  # not a number after the colon
         pass
-    raise InputError(f"activity must be {_SPECS}, got {spec!r}")
+    raise InputError(f"activation must be {_SPECS}, got {spec!r}")
 
 
 class MLP(nn.Module):
@@ -75,12 +75,12 @@ class MLP(nn.Module):
             et al. 2018), since it is small and each of its connections matters.
         allocate: how the hidden layers share their connections; see `gossamer.allocate_densities`. A layer whose share
             is all of its connections is dense.
-        activity: f, as `activity_from` reads it.
+        activation: f, as `activation_from` reads it.
         dropout: probability of zeroing a hidden unit during training, in [0, 1).
         generator: source of patterns and weights (default: torch's own).
 
-    The layers are named ``linear1``, ``activity1``, …, ``output``, the same in a network and in its twin. Weights start
-    uniform on ±1/√fan-in, with the fan-in that is live.
+    The layers are named ``linear1``, ``activation1``, …, ``output``, the same in a network and in its twin. Weights
+    start uniform on ±1/√fan-in, with the fan-in that is live.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class MLP(nn.Module):
         density: float | None,
         output_density: float | None = None,
         allocate: Allocation = "uniform",
-        activity: str = "relu",
+        activation: str = "relu",
         dropout: float = 0.0,
         generator: torch.Generator | None = None,
     ) -> None:
@@ -114,7 +114,7 @@ class MLP(nn.Module):
         super().__init__()
         for i, ((outputs, inputs), share) in enumerate(zip(shapes, densities, strict=True), start=1):
             self.add_module(f"linear{i}", _linear(inputs, outputs, share, generator, twin=density is None))
-            self.add_module(f"activity{i}", activity_from(activity, outputs, position=i, generator=generator))
+            self.add_module(f"activation{i}", activation_from(activation, outputs, position=i, generator=generator))
             if dropout:
                 self.add_module(f"dropout{i}", Dropout(dropout))
         self.add_module("output", _linear(sizes[-1], out_features, output_density, generator, twin=density is None))

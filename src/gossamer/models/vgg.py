@@ -5,8 +5,8 @@ Two blocks, each a convolution of 3 × 3, padding 1, without bias, that keeps he
     HaH        u = NormalizedConv2d(x),   ReLU,   DivisiveNorm,   QuantileThreshold       the filters alone are learned
     standard   Conv2d,   ReLU,   BatchNorm2d                                              normalised *after* the ReLU
 
-A network begins with HaH blocks, whose u enter the Hebbian cost (`gossamer.activity.hebbian.HebbianLoss`), and goes on
-with standard ones, 2 × 2 max-pooling in between, and a linear layer at the end. VGG16 for images of 32 × 32:
+A network begins with HaH blocks, whose u enter the Hebbian cost (`gossamer.activation.hebbian.HebbianLoss`), and goes
+on with standard ones, 2 × 2 max-pooling in between, and a linear layer at the end. VGG16 for images of 32 × 32:
 
     64 64 M 128 128 M 256 256 256 M 512 512 512 M 512 512 512 M  →  512  →  10
     └───── 6 HaH blocks ────┘
@@ -28,8 +28,8 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from gossamer.activity.divisive import DivisiveNorm
-from gossamer.activity.threshold import QuantileThreshold
+from gossamer.activation.divisive import DivisiveNorm
+from gossamer.activation.threshold import QuantileThreshold
 from gossamer.connectivity.normalized import NormalizedConv2d
 from gossamer.errors import InputError, check_count
 

@@ -1,4 +1,4 @@
-"""How wiring changes: links that die, links that are born, and a number of live ones that stays the same."""
+"""How connectivity changes: connections are dropped, as many are grown, and their number stays constant."""
 
 from gossamer.plasticity import drop, grow, schedule
 from gossamer.plasticity.carry import LayerChange

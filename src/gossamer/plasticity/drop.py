@@ -1,12 +1,12 @@
-"""Which live links a rewiring step removes.
+"""Which live connections a rewiring step removes.
 
-A rule gives every link an importance I, and a way to pick:
+A rule gives every connection an importance I, and a way to pick:
 
 *of each sign*   of the positive I the ⌊ζ n₊⌋ smallest, of the negative I the ⌊ζ n₋⌋ nearest zero, and all exact zeros;
 *smallest*       the ⌊ζ n⌋ smallest I.
 
 ζ is the ``fraction``: a number in [0, 1] or a schedule, a function from the step 0, 1, … to one. Of equal I the lowest
-cell number, out · n_in + in, goes first.
+flat index, out · n_in + in, goes first.
 
 ====================  ===================  ============  =============================================================
 rule                  importance I         pick          source
@@ -31,10 +31,10 @@ import torch
 from torch import Tensor
 
 from gossamer.errors import InputError, check_fraction
-from gossamer.plasticity.cells import share, smallest, smallest_of_each_sign
 from gossamer.plasticity.evidence import Evidence, Statistic
+from gossamer.plasticity.flat_indices import share, smallest, smallest_of_each_sign
 from gossamer.plasticity.schedule import Fraction, fraction_at
-from gossamer.plasticity.similarity import Activity, Cosine
+from gossamer.plasticity.similarity import Activation, Cosine
 
 __all__ = ["Drop", "gap", "largest", "magnitude", "magnitude_cosine", "random", "sensitivity", "signed_magnitude"]
 
@@ -43,7 +43,7 @@ Pick = Callable[[Tensor, float], Tensor]
 
 @dataclass(frozen=True)
 class Drop:
-    """A rule of removal: ``pick(importance(evidence), fraction)`` is True for the links to remove."""
+    """A rule of removal: ``pick(importance(evidence), fraction)`` is True for the connections to remove."""
 
     name: str
     fraction: Fraction
@@ -56,7 +56,7 @@ class Drop:
             check_fraction("fraction", self.fraction)
 
     def __call__(self, evidence: Evidence, step: int) -> Tensor:
-        """(nnz) bool: the links to remove."""
+        """(nnz) bool: the connections to remove."""
         importance = self.importance(evidence)
         if bool(importance.isnan().any()):
             raise InputError(f"{self.name} of layer {evidence.name!r} must be numbers, got NaN")
@@ -76,7 +76,7 @@ def _magnitude(e: Evidence) -> Tensor:
 
 
 def _weight_times_cosine(e: Evidence, statistic: Cosine) -> Tensor:
-    return e.values * e.statistics[statistic].links(e.structure)
+    return e.values * e.statistics[statistic].connections(e.structure)
 
 
 def _minus_magnitude(e: Evidence) -> Tensor:
@@ -107,33 +107,34 @@ def signed_magnitude(fraction: Fraction) -> Drop:
     return Drop("signed_magnitude", fraction, _weight, smallest_of_each_sign)
 
 
-def magnitude_cosine(fraction: Fraction, activity: Activity = "pre", *, absolute: bool = True) -> Drop:
-    """CoR: as `signed_magnitude`, by weight · C: a link goes if it is weak or if its two units respond unlike.
+def magnitude_cosine(fraction: Fraction, activation: Activation = "pre", *, absolute: bool = True) -> Drop:
+    """CoR: as `signed_magnitude`, by weight · C: a connection goes if it is weak or if its two units respond unlike.
 
-    C in [0, 1] is measured on the live links only; see `similarity` for it and for ``activity``.
+    C in [0, 1] is measured on the live connections only; see `similarity` for it and for ``activation``.
     """
-    statistic = Cosine(activity, absolute)
+    statistic = Cosine(activation, absolute)
     importance = partial(_weight_times_cosine, statistic=statistic)
     return Drop("magnitude_cosine", fraction, importance, smallest_of_each_sign, (statistic,))
 
 
 def magnitude(fraction: Fraction) -> Drop:
-    """The share ``fraction`` of all links with the smallest |weight|."""
+    """The share ``fraction`` of all connections with the smallest |weight|."""
     return Drop("magnitude", fraction, _magnitude, _smallest_share)
 
 
 def sensitivity(fraction: Fraction) -> Drop:
-    """The share ``fraction`` with the smallest |weight · gradient|, the first-order change of the loss if a link goes.
+    """The share ``fraction`` with the smallest |weight · gradient|, the first-order change of the loss if a connection
+    goes.
 
     Reads ``values.grad``: step between ``backward()`` and ``zero_grad()``."""
     return Drop("sensitivity", fraction, _sensitivity, _smallest_share)
 
 
 def gap(width: float, spared: float = 0.0) -> Drop:
-    """Every link with |weight| < ``width``, so that live weights keep a gap around zero.
+    """Every connection with |weight| < ``width``, so that live weights keep a gap around zero.
 
-    Each weak link is spared with probability ``spared``. (The online rule of Baig & Stepanyants 2024 spares 4 % and
-    moves them to ±width; a drop rule leaves survivors as they are.)
+    Each weak connection is spared with probability ``spared``. (The online rule of Baig & Stepanyants 2024 spares 4 %
+    and moves them to ±width; a drop rule leaves survivors as they are.)
     """
     if not width >= 0:
         raise InputError(f"width must be at least 0, got {width!r}")

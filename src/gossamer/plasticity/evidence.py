@@ -24,14 +24,14 @@ class PairScores(Protocol):
     def shape(self) -> tuple[int, int]:
         """(outputs, inputs)."""
 
-    def links(self, structure: Structure) -> Tensor:
+    def connections(self, structure: Structure) -> Tensor:
         """(nnz): the scores of the live connections."""
 
-    def at(self, cells: Tensor) -> Tensor:
-        """(n): the scores of the cells with these numbers, (n) int64."""
+    def at(self, flat_indices: Tensor) -> Tensor:
+        """(n): the scores of the positions with these numbers, (n) int64."""
 
     def blocks(self) -> Iterator[tuple[int, Tensor]]:
-        """Each cell once: number of the first cell of a block, and the scores of it and those that follow."""
+        """Each position once: number of the first position of a block, and the scores of it and those that follow."""
 
 
 @dataclass(frozen=True)
@@ -49,21 +49,21 @@ class Evidence:
     statistics: Mapping[Statistic, PairScores]
 
     @property
-    def cells(self) -> Tensor:
-        """(nnz) int64, ascending: the live cells before the step; made anew each time, for they take much memory."""
-        return self.layer.pattern.cells
+    def flat_indices(self) -> Tensor:
+        """(nnz) int64, ascending: the connections before the step; made anew each time, for they take much memory."""
+        return self.layer.pattern.flat_indices
 
     @property
     def values(self) -> Tensor:
         """(nnz): the weights."""
-        return self.layer.values.detach()
+        return self.layer.weight_values.detach()
 
     @property
     def gradient(self) -> Tensor:
         """(nnz): the derivative of the loss by the weights, from the last backward pass."""
-        if self.layer.values.grad is None:
+        if self.layer.weight_values.grad is None:
             raise InputError(f"layer {self.name!r} has no gradient: step after backward() and before zero_grad()")
-        return self.layer.values.grad
+        return self.layer.weight_values.grad
 
     @property
     def structure(self) -> Structure:

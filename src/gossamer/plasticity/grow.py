@@ -1,7 +1,7 @@
-"""Which empty cells a rewiring step fills.
+"""Which empty positions a rewiring step fills.
 
 ============================  ======================================================  ==================================
-rule                          empty cells to fill                                     source
+rule                          empty positions to fill                                     source
 ============================  ======================================================  ==================================
 `uniform`                     by chance, all alike                                    SET, Mocanu et al. 2018
 `cosine`                      largest similarity C of the two units                   CoDASET, arXiv 1903.07138v1
@@ -11,9 +11,10 @@ rule                          empty cells to fill                               
 `sequential`                  one rule until validation stands still, then another    CTRE, Atashgahi et al. 2022
 ============================  ======================================================  ==================================
 
-C and ∂L/∂W are read in blocks (see `pairs`), and a running best is kept: memory is linear in the new links and one
-block. A rule proposes cells of positive score; where they are too few, the rest are drawn uniformly from the other
-empty cells, so the number of live links never changes. Of equal scores the lowest cell, out · n_in + in, comes first.
+C and ∂L/∂W are read in blocks (see `pairs`), and a running best is kept: memory is linear in the new connections and
+one block. A rule proposes positions of positive score; where they are too few, the rest are drawn uniformly from the
+other empty positions, so the number of live connections never changes. Of equal scores the lowest flat index, out ·
+n_in + in, comes first.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ from torch import Tensor
 
 from gossamer.errors import InputError, check_count
 from gossamer.kernels import merge
-from gossamer.plasticity.cells import EmptyCells, smallest
 from gossamer.plasticity.evidence import Evidence, PairScores, Statistic
+from gossamer.plasticity.flat_indices import EmptyIndices, smallest
 from gossamer.plasticity.gradient import LossGradient
-from gossamer.plasticity.similarity import Activity, Cosine
+from gossamer.plasticity.similarity import Activation, Cosine
 
 __all__ = ["Grow", "cosine", "cosine_proportional", "gradient", "momentum", "sequential", "uniform"]
 
@@ -40,13 +41,13 @@ _DRAWS = 1 << 20  # at a time
 
 @dataclass(frozen=True)
 class Grow:
-    """A rule of growth: ``propose(evidence, empty, count)`` are at most ``count`` distinct empty cells, ascending.
+    """A rule of growth: ``propose(evidence, empty, count)`` are at most ``count`` distinct empty positions, ascending.
 
-    With ``exclude_removed``, cells that the same step has emptied are taken only if there are not enough others.
+    With ``exclude_removed``, positions that the same step has emptied are taken only if there are not enough others.
     """
 
     name: str
-    propose: Callable[[Evidence, EmptyCells, int], Tensor]
+    propose: Callable[[Evidence, EmptyIndices, int], Tensor]
     needs: tuple[Statistic, ...] = ()
     exclude_removed: bool = False
 
@@ -54,17 +55,17 @@ class Grow:
         """The rule in force after validation has scored ``scores``: this one."""
         return self
 
-    def __call__(self, evidence: Evidence, kept: Tensor, died: Tensor, count: int) -> Tensor:
-        """(count) ascending: the cells to fill, given the cells that stay live and those that have just died."""
-        everywhere = EmptyCells(kept, evidence.layer.out_features * evidence.layer.in_features)
-        elsewhere = everywhere.without(died) if self.exclude_removed else everywhere
-        born = self.propose(evidence, elsewhere, min(count, elsewhere.count))
+    def __call__(self, evidence: Evidence, kept: Tensor, dropped: Tensor, count: int) -> Tensor:
+        """(count) ascending: the positions to fill, given those that stay and those that were just dropped."""
+        everywhere = EmptyIndices(kept, evidence.layer.out_features * evidence.layer.in_features)
+        elsewhere = everywhere.without(dropped) if self.exclude_removed else everywhere
+        grown = self.propose(evidence, elsewhere, min(count, elsewhere.count))
         for empty in (elsewhere, everywhere):
-            if born.numel() < count:
-                left = empty.without(born)
-                more = left.sample(min(count - born.numel(), left.count), evidence.generator)
-                born = merge(born, more)[0]
-        return born
+            if grown.numel() < count:
+                left = empty.without(grown)
+                more = left.sample(min(count - grown.numel(), left.count), evidence.generator)
+                grown = merge(grown, more)[0]
+        return grown
 
 
 @dataclass(frozen=True)
@@ -101,25 +102,26 @@ class Sequential:
 
 
 def uniform(*, exclude_removed: bool = False) -> Grow:
-    """SET: every set of empty cells is equally likely. O(nnz) time and memory."""
+    """SET: every set of empty positions is equally likely. O(nnz) time and memory."""
     return Grow("uniform", _by_chance, (), exclude_removed)
 
 
-def cosine(activity: Activity = "pre", *, absolute: bool = True, exclude_removed: bool = False) -> Grow:
-    """CoDASET: between the units that respond most alike; see `similarity` for C and ``activity``."""
-    statistic = Cosine(activity, absolute)
+def cosine(activation: Activation = "pre", *, absolute: bool = True, exclude_removed: bool = False) -> Grow:
+    """CoDASET: between the units that respond most alike; see `similarity` for C and ``activation``."""
+    statistic = Cosine(activation, absolute)
     return Grow("cosine", partial(_best, statistic=statistic), (statistic,), exclude_removed)
 
 
 def cosine_proportional(
-    activity: Activity = "pre", *, absolute: bool = True, exclude_removed: bool = False, tries: int = 20
+    activation: Activation = "pre", *, absolute: bool = True, exclude_removed: bool = False, tries: int = 20
 ) -> Grow:
     """CoPASET: drawn one after the other without replacement, each with probability proportional to C.
 
-    Uniform empty cells are accepted with probability C. If ``tries`` of them for each new link don't suffice, all cells
-    get a key E / C, with E from the unit exponential distribution, and the smallest keys win: the same law.
+    Uniform empty positions are accepted with probability C. If ``tries`` of them for each new connection don't suffice,
+    all positions get a key E / C, with E from the unit exponential distribution, and the smallest keys win: the same
+    law.
     """
-    statistic = Cosine(activity, absolute)
+    statistic = Cosine(activation, absolute)
     propose = partial(_in_proportion, statistic=statistic, tries=check_count("tries", tries))
     return Grow("cosine_proportional", propose, (statistic,), exclude_removed)
 
@@ -148,16 +150,16 @@ def sequential(first: Grow, then: Grow | None = None, *, patience: int = 40) -> 
 # ---- how they choose -----------------------------------------------------------------------------------------------
 
 
-def _by_chance(e: Evidence, empty: EmptyCells, count: int) -> Tensor:
+def _by_chance(e: Evidence, empty: EmptyIndices, count: int) -> Tensor:
     return empty.sample(count, e.generator)
 
 
-def _best(e: Evidence, empty: EmptyCells, count: int, statistic: Statistic) -> Tensor:
+def _best(e: Evidence, empty: EmptyIndices, count: int, statistic: Statistic) -> Tensor:
     return _largest(_empty_blocks(e.statistics[statistic], empty), empty, count)
 
 
-def _empty_blocks(pairs: PairScores, empty: EmptyCells) -> Iterator[tuple[int, Tensor]]:
-    """The blocks of ``pairs`` with the scores of occupied cells set to 0."""
+def _empty_blocks(pairs: PairScores, empty: EmptyIndices) -> Iterator[tuple[int, Tensor]]:
+    """The blocks of ``pairs`` with the scores of occupied positions set to 0."""
     for start, scores in pairs.blocks():
         ends = torch.tensor([start, start + scores.numel()], device=scores.device)
         low, high = torch.searchsorted(empty.occupied, ends).tolist()
@@ -165,22 +167,22 @@ def _empty_blocks(pairs: PairScores, empty: EmptyCells) -> Iterator[tuple[int, T
         yield start, scores
 
 
-def _largest(blocks: Iterator[tuple[int, Tensor]], empty: EmptyCells, count: int) -> Tensor:
-    """The ``count`` cells of largest positive score, or fewer; ascending."""
-    cells, best = empty.occupied[:0], torch.empty(0, device=empty.occupied.device)
+def _largest(blocks: Iterator[tuple[int, Tensor]], empty: EmptyIndices, count: int) -> Tensor:
+    """The ``count`` positions of largest positive score, or fewer; ascending."""
+    flat_indices, best = empty.occupied[:0], torch.empty(0, device=empty.occupied.device)
     floor = 0.0
     for start, scores in blocks:
-        better = (scores > floor).nonzero().flatten()  # an equal score loses: its cell is higher
-        cells = torch.cat([cells, better + start])
+        better = (scores > floor).nonzero().flatten()  # an equal score loses: its position is higher
+        flat_indices = torch.cat([flat_indices, better + start])
         best = torch.cat([best.to(scores), scores[better]])
         if 0 < 2 * count < best.numel():  # not at every block: selecting costs more than keeping
             chosen = smallest(-best, count)
-            cells, best = cells[chosen], best[chosen]
+            flat_indices, best = flat_indices[chosen], best[chosen]
             floor = float(best.min())
-    return cells[smallest(-best, count)]
+    return flat_indices[smallest(-best, count)]
 
 
-def _in_proportion(e: Evidence, empty: EmptyCells, count: int, statistic: Statistic, tries: int) -> Tensor:
+def _in_proportion(e: Evidence, empty: EmptyIndices, count: int, statistic: Statistic, tries: int) -> Tensor:
     pairs = e.statistics[statistic]
     chosen = empty.occupied[:0]  # in the order in which they were accepted
     made, budget = 0, tries * count
@@ -189,9 +191,9 @@ def _in_proportion(e: Evidence, empty: EmptyCells, count: int, statistic: Statis
         now = min(math.ceil(1.1 * (count - chosen.numel()) / rate), budget - made, max(count, _DRAWS))
         ranks, turn = torch.randint(empty.count, (now,), generator=e.generator).to(chosen.device).sort()
         u = torch.rand(now, generator=e.generator, dtype=torch.float64).to(chosen.device)
-        cells = empty.at(ranks)  # ascending, for locality; then the accepted ones in the order of their draws
-        accepted = u < pairs.at(cells)
-        in_turn = cells[accepted][turn[accepted].argsort()]
+        flat_indices = empty.at(ranks)  # ascending, for locality; then the accepted ones in the order of their draws
+        accepted = u < pairs.at(flat_indices)
+        in_turn = flat_indices[accepted][turn[accepted].argsort()]
         chosen = _distinct(torch.cat([chosen, in_turn]))[:count]
         made += now
     chosen = chosen.sort().values
@@ -209,9 +211,9 @@ def _keyed(blocks: Iterator[tuple[int, Tensor]], generator: torch.Generator) -> 
         yield start, scores / e.to(scores.device)
 
 
-def _distinct(cells: Tensor) -> Tensor:
+def _distinct(flat_indices: Tensor) -> Tensor:
     """The first occurrence of each number, in order."""
-    ordered, place = cells.sort(stable=True)
+    ordered, place = flat_indices.sort(stable=True)
     first = torch.ones_like(ordered, dtype=torch.bool)
     first[1:] = ordered[1:] != ordered[:-1]
-    return cells[place[first].sort().values]
+    return flat_indices[place[first].sort().values]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gossamer.connectivity.pattern import sample_cells
+from gossamer.connectivity.pattern import sample_flat_indices
 from gossamer.errors import InputError
 from gossamer.plasticity.layers import bare
 from gossamer.plasticity.similarity import Call
@@ -52,7 +52,7 @@ def calls_of(inputs: Inputs, device: torch.device, samples: int, generator: torc
         raise InputError(f"inputs must be a tensor (samples, …) or an iterable of batches, got {inputs!r}")
     if isinstance(inputs, Tensor):
         if samples < len(inputs):
-            inputs = inputs[sample_cells(len(inputs), samples, generator).to(inputs.device)]
+            inputs = inputs[sample_flat_indices(len(inputs), samples, generator).to(inputs.device)]
         images = inputs.dim() == 4 and inputs.numel() > 0
         inputs = inputs.split(max(1, min(_BATCH, _PIXELS // inputs[0].numel())) if images else _BATCH)
     for batch in inputs:

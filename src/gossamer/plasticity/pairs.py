@@ -1,7 +1,8 @@
-"""A score for each pair (output, input) of a layer, of which there are far more than live links.
+"""A score for each pair (output, input) of a layer, of which there are far more than live connections.
 
-The score of cell (j, i) is f(Σ_s a[j, s] b[i, s]): |cos| of two activations, or the magnitude of a loss gradient. The
-sum is over the samples of all ranks. There are two forms, for memory that is small whatever the layer and the samples:
+The score of position (j, i) is f(Σ_s a[j, s] b[i, s]): |cos| of two activations, or the magnitude of a loss gradient.
+The sum is over the samples of all ranks. There are two forms, for memory that is small whatever the layer and the
+samples:
 
 `Factored`   holds a (outputs, samples) and b (inputs, samples), and makes products where they are asked for, in blocks
              of rows: less than the matrix when samples are few beside the width of the layer.
@@ -53,16 +54,16 @@ class Summed:
         """(outputs, inputs)."""
         return self.matrix.shape[0], self.matrix.shape[1]
 
-    def links(self, structure: Structure) -> Tensor:
+    def connections(self, structure: Structure) -> Tensor:
         """(nnz): the scores of the live connections."""
         return self.score(self.matrix[rows_of(structure.indptr), structure.indices.long()])
 
-    def at(self, cells: Tensor) -> Tensor:
-        """(n): the scores of the cells with these numbers."""
-        return self.score(self.matrix.flatten()[cells])
+    def at(self, flat_indices: Tensor) -> Tensor:
+        """(n): the scores of the positions with these numbers."""
+        return self.score(self.matrix.flatten()[flat_indices])
 
     def blocks(self) -> Iterator[tuple[int, Tensor]]:
-        """Blocks of about ``block`` cells."""
+        """Blocks of about ``block`` positions."""
         flat = self.matrix.flatten()
         for start in range(0, flat.numel(), self.block):
             yield start, self.score(flat[start : start + self.block].clone())
@@ -89,22 +90,22 @@ class Factored:
     def _finish(self, products: Tensor) -> Tensor:
         return self.score(sum_over_ranks_(products, self.group))
 
-    def links(self, structure: Structure) -> Tensor:
+    def connections(self, structure: Structure) -> Tensor:
         """(nnz): the scores of the live connections, by the kernel of the weight gradient."""
         return self._finish(kernels.sddmm(self.a, self.b, structure))
 
-    def at(self, cells: Tensor) -> Tensor:
-        """(n): the scores of the cells with these numbers."""
-        out = torch.empty(cells.shape, dtype=self.a.dtype, device=self.a.device)
+    def at(self, flat_indices: Tensor) -> Tensor:
+        """(n): the scores of the positions with these numbers."""
+        out = torch.empty(flat_indices.shape, dtype=self.a.dtype, device=self.a.device)
         step = max(1, self.block // max(1, self.a.shape[1]))
-        for start in range(0, cells.numel(), step):
-            some = cells[start : start + step]
+        for start in range(0, flat_indices.numel(), step):
+            some = flat_indices[start : start + step]
             row = some.div(self.shape[1], rounding_mode="floor")
             out[start : start + step] = (self.a[row] * self.b[some - row * self.shape[1]]).sum(1)
         return self._finish(out)
 
     def blocks(self) -> Iterator[tuple[int, Tensor]]:
-        """Blocks of whole rows, about ``block`` cells each."""
+        """Blocks of whole rows, about ``block`` positions each."""
         rows, cols = self.shape
         step = max(1, self.block // max(1, cols))
         for start in range(0, rows, step):

@@ -2,9 +2,9 @@
 
     y[o, s] = Σ_i W[o, i] u[g(o), i, s]        s a position in a sample, g(o) the group of output channel o
 
-where input i = (channel of the group, row, column) is a cell of the kernel and u[g, i, s] the pixel that it meets at
-position s. So a score of the pair (o, i) is a sum over s as it is over samples for a linear layer. Patches repeat each
-pixel kh · kw times: they are made in blocks and thrown away.
+where input i = (channel of the group, row, column) is a position of the kernel and u[g, i, s] the pixel that it meets
+at position s. So a score of the pair (o, i) is a sum over s as it is over samples for a linear layer. Patches repeat
+each pixel kh · kw times: they are made in blocks and thrown away.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Convolved:
     def _dtype(self) -> torch.dtype:
         return torch.promote_types(self.terms[0][1].dtype, torch.float32)
 
-    def links(self, structure: Structure) -> Tensor:
+    def connections(self, structure: Structure) -> Tensor:
         """(nnz): the scores of these connections, by the kernel of the weight gradient."""
         g, dtype = geometry_of(self.layer), self._dtype
         total = torch.zeros(structure.nnz, dtype=dtype, device=structure.indices.device)
@@ -80,13 +80,13 @@ class Convolved:
             total.add_(conv2d_values(a.to(dtype), structure, x.to(dtype), g), alpha=weight)
         return self.score(sum_over_ranks_(total, self.group))
 
-    def at(self, cells: Tensor) -> Tensor:
-        """(n): the scores of the cells with these numbers."""
-        distinct, place = cells.unique(return_inverse=True)
-        return self.links(Pattern.from_cells(distinct, *self.shape).structure)[place]
+    def at(self, flat_indices: Tensor) -> Tensor:
+        """(n): the scores of the positions with these numbers."""
+        distinct, place = flat_indices.unique(return_inverse=True)
+        return self.connections(Pattern.from_flat_indices(distinct, *self.shape).structure)[place]
 
     def blocks(self) -> Iterator[tuple[int, Tensor]]:
-        """Blocks of whole rows, about ``block`` cells each: some outputs of a group, or of whole groups all."""
+        """Blocks of whole rows, about ``block`` positions each: some outputs of a group, or of whole groups all."""
         outputs, inputs = self.shape
         together = outputs // self.layer.groups  # outputs of a group
         step = max(1, self.block // inputs)
@@ -102,7 +102,7 @@ class Convolved:
         groups = max(1, (stop - start) // together)
         channels = self.layer.in_channels // self.layer.groups
         low = start // together * channels
-        total = torch.zeros(stop - start, self.shape[1], dtype=self._dtype, device=self.layer.values.device)
+        total = torch.zeros(stop - start, self.shape[1], dtype=self._dtype, device=self.layer.weight_values.device)
         for weight, a, x in self.terms:
             some, read = a[:, start:stop], x[:, low : low + groups * channels]
             for z, u in patches(some, read, self.layer, self.block):

@@ -14,9 +14,9 @@ CTRE_seq        magnitude             the same until progress stops, uniform  0.
 RigL            magnitude             gradient                                0.3      Evci et al. 2020
 ==============  ====================  ======================================  =======  =================================
 
-The five cosine algorithms are SET with another drop, another grow, or both. New links start at 0, but in CTRE uniform
-on ±√(6 / n_in), where a link that dies and is born in one step keeps its weight. CTRE_seq wants ``step(score=…)``. RigL
-lets ζ fall along `schedule.cosine` and steps every hundred batches or so, after ``backward()``.
+The five cosine algorithms are SET with another drop, another grow, or both. New connections start at 0, but in CTRE
+uniform on ±√(6 / n_in), where a connection that is dropped and is grown in one step keeps its weight. CTRE_seq wants
+``step(score=…)``. RigL lets ζ fall along `schedule.cosine` and steps every hundred batches or so, after ``backward()``.
 
 Each name is a function that makes a `Rewire`: ``rewire = CoDACoRSET(net, optimizer, inputs=x)``.
 """
@@ -38,7 +38,7 @@ from gossamer.plasticity.grow import Grow, Sequential
 from gossamer.plasticity.inputs import Inputs
 from gossamer.plasticity.layers import Where
 from gossamer.plasticity.redistribute import Share
-from gossamer.plasticity.rewire import NewLinks, Record, Regrown, Rewire
+from gossamer.plasticity.rewire import NewWeights, Record, Regrown, Rewire
 from gossamer.plasticity.schedule import Fraction
 
 __all__ = [
@@ -64,7 +64,7 @@ class RuleArguments(TypedDict):
 
     drop: Drop
     grow: Grow | Sequential
-    new_links: NewLinks
+    new_weights: NewWeights
     regrown: Regrown
 
 
@@ -83,13 +83,13 @@ class RewireOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, repr=False)
 class Preset:
-    """A published rule, and the fraction of links that it moved."""
+    """A published rule, and the fraction of connections that it moved."""
 
     name: str
     fraction: float
     drop: Callable[[Fraction], Drop]
     grow: Callable[[], Grow | Sequential]
-    new_links: NewLinks = "zero"
+    new_weights: NewWeights = "zero"
     regrown: Regrown = "new"
 
     def __call__(
@@ -104,11 +104,11 @@ class Preset:
         return Rewire(net, optimizer, **self.arguments(fraction), **options)
 
     def arguments(self, fraction: Fraction | None = None) -> RuleArguments:
-        """Of `Rewire`. ``fraction``: another share of links to move, or a schedule, instead of the published one."""
+        """Of `Rewire`. ``fraction``: another fraction of connections, or a schedule, instead of the published one."""
         return {
             "drop": self.drop(self.fraction if fraction is None else fraction),
             "grow": self.grow(),
-            "new_links": self.new_links,
+            "new_weights": self.new_weights,
             "regrown": self.regrown,
         }
 

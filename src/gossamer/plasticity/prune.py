@@ -1,4 +1,4 @@
-"""Removing links for good: the count shrinks, and weights, optimizer state and patterns with it.
+"""Removing connections for good: the count shrinks, and weights, optimizer state and patterns with it.
 
 These change the length of ``values``, which wrappers that have sized their buffers (DistributedDataParallel) can't
 follow: prune first, wrap then.
@@ -16,7 +16,7 @@ from gossamer.connectivity import SparseLayer
 from gossamer.connectivity.pattern import live_count
 from gossamer.errors import InputError, check_choice, check_count, check_fraction
 from gossamer.plasticity.carry import LayerChange, carry_, check_held, core_degrees
-from gossamer.plasticity.cells import smallest
+from gossamer.plasticity.flat_indices import smallest
 from gossamer.plasticity.layers import Where, sparse_layers
 from gossamer.plasticity.schedule import cubic
 
@@ -35,7 +35,8 @@ def magnitude_prune_(
     where: Where | None = None,
     step: int = 0,
 ) -> list[LayerChange]:
-    """Remove the links of smallest |weight| until the live fraction is ``density``; ties: the lowest cell goes first.
+    """Remove the connections of smallest |weight| until the live fraction is ``density``; ties: the lowest flat index
+    goes first.
 
     Args:
         net: changed in place.
@@ -47,13 +48,13 @@ def magnitude_prune_(
         step: a number for the records that are returned.
     """
     layers = _layers(net, where, optimizer)
-    cells = [layer.in_features * layer.out_features for layer in layers.values()]
+    positions = [layer.in_features * layer.out_features for layer in layers.values()]
     magnitudes = {name: _weights(name, layer).abs() for name, layer in layers.items()}
     if check_choice("scope", scope, ("layer", "net")) == "net":
-        target = live_count(1, sum(cells), density)
+        target = live_count(1, sum(positions), density)
         everything = torch.cat(list(magnitudes.values()))
-        doomed = smallest(everything, everything.numel() - target)
-        masks = list(doomed.split([layer.nnz for layer in layers.values()]))
+        to_drop = smallest(everything, everything.numel() - target)
+        masks = list(to_drop.split([layer.nnz for layer in layers.values()]))
     else:
         masks = [_weakest(magnitudes[name], layer, density) for name, layer in layers.items()]
     return [
@@ -70,11 +71,11 @@ def importance_prune_(
     where: Where | None = None,
     step: int = 0,
 ) -> list[LayerChange]:
-    """Remove all incoming links of the least important units (Curci et al., arXiv 2102.01732).
+    """Remove all incoming connections of the least important units (Curci et al., arXiv 2102.01732).
 
     The importance of unit j, a feature or a channel, is Σ_i |W[j, i]|. Units at or below the ``fraction`` quantile of
-    their layer's importances (linear between order statistics, unconnected units counted too) lose their links; the
-    most important never do.
+    their layer's importances (linear between order statistics, unconnected units counted too) lose their connections;
+    the most important never do.
 
     Args:
         net: changed in place.
@@ -135,8 +136,8 @@ class GradualMagnitudePruning:
         for name, layer in self.layers.items():
             start = max(self.start[name], self.density)
             density = cubic(start, self.horizon, end=self.density)(self.steps)
-            doomed = _weakest(_weights(name, layer).abs(), layer, density)
-            changes.append(_remove(name, layer, doomed, self.optimizer, self.steps))
+            to_drop = _weakest(_weights(name, layer).abs(), layer, density)
+            changes.append(_remove(name, layer, to_drop, self.optimizer, self.steps))
         return changes
 
     def state_dict(self) -> dict[str, Any]:
@@ -159,22 +160,22 @@ def _layers(net: nn.Module, where: Where | None, optimizer: torch.optim.Optimize
 
 
 def _weights(name: str, layer: SparseLayer) -> Tensor:
-    weights = layer.values.detach()
+    weights = layer.weight_values.detach()
     if bool(weights.isnan().any()):
         raise InputError(f"weights of layer {name!r} must be numbers, got NaN")
     return weights
 
 
 def _weakest(magnitudes: Tensor, layer: SparseLayer, density: float) -> Tensor:
-    """(nnz) bool: the links to remove from ``layer`` to leave it with ``density``."""
+    """(nnz) bool: the connections to remove from ``layer`` to leave it with ``density``."""
     return smallest(magnitudes, layer.nnz - live_count(layer.out_features, layer.in_features, density))
 
 
 def _remove(
-    name: str, layer: SparseLayer, doomed: Tensor, optimizer: torch.optim.Optimizer | None, step: int
+    name: str, layer: SparseLayer, to_drop: Tensor, optimizer: torch.optim.Optimizer | None, step: int
 ) -> LayerChange:
-    cells = layer.pattern.cells
-    kept, died = cells[~doomed], cells[doomed]
-    if died.numel():
-        carry_(layer, kept, ~doomed, died[:0], layer.values.new_empty(0), optimizer)
-    return LayerChange(name, step, layer.nnz, died, died[:0], core_degrees(kept, layer))
+    flat_indices = layer.pattern.flat_indices
+    kept, dropped = flat_indices[~to_drop], flat_indices[to_drop]
+    if dropped.numel():
+        carry_(layer, kept, ~to_drop, dropped[:0], layer.weight_values.new_empty(0), optimizer)
+    return LayerChange(name, step, layer.nnz, dropped, dropped[:0], core_degrees(kept, layer))

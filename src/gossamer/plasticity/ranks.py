@@ -1,4 +1,4 @@
-"""Several processes that train one network: sums over them, and proof that all of them are wired alike.
+"""Several processes that train one network: sums over them, and proof that all of them are connected alike.
 
 Each rank decides for itself, from the same seed and from statistics that are summed over ranks, so no pattern is ever
 sent; `check_agreement` compares SHA-256 digests of all patterns afterwards.
@@ -43,12 +43,12 @@ def check_agreement(layers: Mapping[str, SparseLayer], group: dist.ProcessGroup 
     """Raise `RuntimeError` on every rank unless all ranks have the same patterns."""
     if not _several(group):
         return
-    device = next(iter(layers.values())).values.device
+    device = next(iter(layers.values())).weight_values.device
     mine = torch.tensor(list(pattern_digest(layers)), dtype=torch.uint8, device=device)
     every = [torch.empty_like(mine) for _ in range(dist.get_world_size(group))]
     dist.all_gather(every, mine, group=group)
     different = [rank for rank, digest in enumerate(every) if not torch.equal(digest, every[0])]
     if different:
         raise RuntimeError(
-            f"ranks {different} are wired differently from rank 0: do all ranks have the same weights, seed and step?"
+            f"ranks {different} have another pattern than rank 0: do all ranks have the same weights, seed and step?"
         )

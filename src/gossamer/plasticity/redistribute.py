@@ -1,8 +1,9 @@
-"""How many new links each layer gets, if those that died anywhere may be born elsewhere.
+"""How many new connections each layer gets, if those that dropped anywhere may be grown elsewhere.
 
-D links have died in all layers together. A layer gets a share of them in proportion to what its links do: the mean of
-|W|, or of |∂L/∂W|, over those that survived (Dettmers & Zettlemoyer 2019 share them by mean momentum). No layer gets
-more than it has empty cells, and none is left without a link; what one can't take the others share.
+D connections have been dropped in all layers together. A layer gets a share of them in proportion to what its
+connections do: the mean of |W|, or of |∂L/∂W|, over those that survived (Dettmers & Zettlemoyer 2019 share them by mean
+momentum). No layer gets more than it has empty positions, and none is left without a connection; what one can't take
+the others share.
 """
 
 from __future__ import annotations
@@ -14,20 +15,20 @@ from torch import Tensor
 
 from gossamer.plasticity.evidence import Evidence
 
-__all__ = ["Share", "born_counts", "divide"]
+__all__ = ["Share", "divide", "grown_counts"]
 
 Share = Literal["magnitude", "gradient"]
 
 
-def born_counts(evidence: Sequence[Evidence], doomed: Sequence[Tensor], by: Share) -> list[int]:
-    """How many links are to be born in each layer, where the (nnz) bool ``doomed`` die; as many as die in all."""
+def grown_counts(evidence: Sequence[Evidence], to_drop: Sequence[Tensor], by: Share) -> list[int]:
+    """The number of connections to grow in each layer; ``to_drop`` (nnz) bool marks those it loses. Sums are equal."""
     weights, least, room = [], [], []
-    for e, dying in zip(evidence, doomed, strict=True):
+    for e, dying in zip(evidence, to_drop, strict=True):
         size = (e.gradient if by == "gradient" else e.values).abs()[~dying]
         weights.append(float(size.double().mean()) if size.numel() else 0.0)
         least.append(int(size.numel() == 0))
         room.append(e.layer.out_features * e.layer.in_features - size.numel())
-    total = sum(int(dying.sum()) for dying in doomed)
+    total = sum(int(dying.sum()) for dying in to_drop)
     shares = divide(total - sum(least), weights, [most - some for most, some in zip(room, least, strict=True)])
     return [some + share for some, share in zip(least, shares, strict=True)]
 

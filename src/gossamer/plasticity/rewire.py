@@ -1,4 +1,4 @@
-"""Rewiring: drop links, grow as many elsewhere, and leave everything else as it was."""
+"""Rewiring: drop connections, grow as many elsewhere, and leave everything else as it was."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from gossamer.kernels import split
 from gossamer.plasticity import drop as drops
 from gossamer.plasticity import grow as grows
 from gossamer.plasticity.carry import LayerChange, carry_, check_held, core_degrees
-from gossamer.plasticity.cells import contained
 from gossamer.plasticity.drop import Drop
 from gossamer.plasticity.evidence import Evidence, PairScores, Statistic, generator_for
+from gossamer.plasticity.flat_indices import contained
 from gossamer.plasticity.gradient import GradientMemory, LossGradient
 from gossamer.plasticity.grow import Grow, Sequential
 from gossamer.plasticity.inputs import InputMemory, Inputs, calls_of, take
 from gossamer.plasticity.layers import Where, bare, sparse_layers
 from gossamer.plasticity.ranks import check_agreement
-from gossamer.plasticity.redistribute import Share, born_counts
+from gossamer.plasticity.redistribute import Share, grown_counts
 from gossamer.plasticity.similarity import Cosine, affordable_samples, measure_cosines
 
-__all__ = ["NewLinks", "Record", "Regrown", "Rewire"]
+__all__ = ["NewWeights", "Record", "Regrown", "Rewire"]
 
-NewLinks = Literal["zero", "he", "xavier", "normal"]
+NewWeights = Literal["zero", "he", "xavier", "normal"]
 Regrown = Literal["new", "keeps"]
-Record = Literal["counts", "degrees", "cells"]
+Record = Literal["counts", "degrees", "indices"]
 
 _LAST_SAMPLES = 1024  # of training, whose inputs are kept from step to step
 
@@ -39,16 +39,16 @@ _LAST_SAMPLES = 1024  # of training, whose inputs are kept from step to step
 class Rewire:
     """Change which connections of a network are live, their number staying what it is.
 
-    One `step`: in each sparse layer, linear or convolutional, ``drop`` names the links to remove and ``grow`` as many
-    empty cells to fill. Surviving links keep their weights and their optimizer state to the bit; new links start with
-    weight 0 and state 0. Call it once an epoch, after validation and not after the last epoch (Mocanu et al. 2018), or
-    as often as the rule in use asks for.
+    One `step`: in each sparse layer, linear or convolutional, ``drop`` names the connections to remove and ``grow`` as
+    many empty positions to fill. Surviving connections keep their weights and their optimizer state to the bit; new
+    connections start with weight 0 and state 0. Call it once an epoch, after validation and not after the last epoch
+    (Mocanu et al. 2018), or as often as the rule in use asks for.
 
     Args:
         net: the model; layers of density 1, frozen layers and those at which ``where(name, layer)`` is false are left
             alone.
         optimizer: whatever trains ``net``; None if nothing does.
-        drop: a rule of `gossamer.drop`, with the fraction of links to move; default ``signed_magnitude(0.3)``.
+        drop: a rule of `gossamer.drop`, with the fraction of connections to move; default ``signed_magnitude(0.3)``.
         grow: a rule of `gossamer.grow`; default ``uniform()``.
         where: which layers to rewire (default: all).
         inputs: samples on which similarities are measured, as ``net`` reads them: a tensor, or an iterable of batches
@@ -59,20 +59,21 @@ class Rewire:
             ``inputs``, which give C to about 0.01, or in wide networks fewer, for which half a GiB suffices, but no
             fewer than 100; or the last 1024 rows of training).
         seed: decisions depend on (seed, layer, step) and on what the rules measure, and on no other generator.
-        new_links: first weights of new links: ``"zero"``; ``"he"``, uniform on ±√(6 / n_in); ``"xavier"``, uniform on
-            ±√(6 / (n_in + n_out)); ``"normal"``, N(0, 1) / 10.
-        regrown: a link that dies and is born in one step is a ``"new"`` link, or ``"keeps"`` weight and state.
-        redistribute: None, and every layer keeps its number of links; or ``"magnitude"`` or ``"gradient"``: the links
-            that died anywhere are born where |W| or |∂L/∂W| of the survivors is large in the mean, and only their sum
-            over the layers stays what it is. See `gossamer.plasticity.redistribute`. Full layers then take part too.
-            Not for a net in DistributedDataParallel, whose buffers have fixed lengths.
+        new_weights: first weights of new connections: ``"zero"``; ``"he"``, uniform on ±√(6 / n_in); ``"xavier"``,
+            uniform on ±√(6 / (n_in + n_out)); ``"normal"``, N(0, 1) / 10.
+        regrown: a connection that is dropped and is grown in one step is a ``"new"`` connection, or ``"keeps"`` weight
+            and state.
+        redistribute: None, and every layer keeps its number of connections; or ``"magnitude"`` or ``"gradient"``: the
+            connections that dropped anywhere are grown where |W| or |∂L/∂W| of the survivors is large in the mean, and
+            only their sum over the layers stays what it is. See `gossamer.plasticity.redistribute`. Full layers then
+            take part too. Not for a net in DistributedDataParallel, whose buffers have fixed lengths.
         reset_state: forget the optimizer's whole state at each step, as if it were made anew.
         record: what is kept of each step and layer: ``"counts"``, in `log`; also the ``"degrees"``, for
-            `core_degrees`; or also the ``"cells"`` that died and were born, in `log`.
+            `core_degrees`; or also the ``"indices"`` that dropped and were grown, in `log`.
         group: the ranks that train together, if torch.distributed is in use. Statistics are summed over them, and after
-            each step they prove to each other that they are wired alike.
+            each step they prove to each other that they are connected alike.
 
-    Time and memory of a step are linear in the live links with uniform growth.
+    Time and memory of a step are linear in the live connections with uniform growth.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class Rewire:
         inputs: Inputs | None = None,
         samples: int | None = None,
         seed: int = 0,
-        new_links: NewLinks = "zero",
+        new_weights: NewWeights = "zero",
         regrown: Regrown = "new",
         redistribute: Share | None = None,
         reset_state: bool = False,
@@ -107,7 +108,7 @@ class Rewire:
         if not isinstance(self.grow, Grow | Sequential):
             raise InputError(f"grow must be a rule of gossamer.grow, such as grow.uniform(), got {grow!r}")
         self.seed = check_count("seed", seed)
-        self.new_links = check_choice("new_links", new_links, ("zero", "he", "xavier", "normal"))
+        self.new_weights = check_choice("new_weights", new_weights, ("zero", "he", "xavier", "normal"))
         self.regrown = check_choice("regrown", regrown, ("new", "keeps"))
         if redistribute is not None:
             check_choice("redistribute", redistribute, ("magnitude", "gradient"))
@@ -115,12 +116,12 @@ class Rewire:
                 raise InputError("redistribute must be None for a net in DistributedDataParallel")
         self.redistribute = redistribute
         self.reset_state = reset_state
-        self.record = check_choice("record", record, ("counts", "degrees", "cells"))
+        self.record = check_choice("record", record, ("counts", "degrees", "indices"))
         self.layers = sparse_layers(self.net, where)
         default = _LAST_SAMPLES if inputs is None else affordable_samples(self.layers.values())
         self.samples = default if samples is None else check_count("samples", samples, low=1)
         if optimizer is not None:
-            check_held(optimizer, ((n, layer) for n, layer in self.layers.items() if layer.values.requires_grad))
+            check_held(optimizer, ((n, layer) for n, layer in self.layers.items() if layer.weight_values.requires_grad))
         self.log: list[dict[str, Any]] = []
         self.steps = 0
         self._scores: list[float] = []
@@ -149,11 +150,11 @@ class Rewire:
 
     def _step(self, grow: Grow | None) -> list[LayerChange]:
         evidence = self._evidence(self.drop.needs if grow is None else (*self.drop.needs, *grow.needs))
-        doomed = [self.drop(e, self.steps) for e in evidence]
-        counts = [0 if grow is None else int(mask.sum()) for mask in doomed]
+        to_drop = [self.drop(e, self.steps) for e in evidence]
+        counts = [0 if grow is None else int(mask.sum()) for mask in to_drop]
         if self.redistribute is not None and grow is not None and evidence:
-            counts = born_counts(evidence, doomed, self.redistribute)
-        changes = [self._change(e, mask, n, grow) for e, mask, n in zip(evidence, doomed, counts, strict=True)]
+            counts = grown_counts(evidence, to_drop, self.redistribute)
+        changes = [self._change(e, mask, n, grow) for e, mask, n in zip(evidence, to_drop, counts, strict=True)]
         if self.reset_state and self.optimizer is not None:
             self.optimizer.state.clear()
         if self._gradients is not None:
@@ -170,7 +171,7 @@ class Rewire:
         chosen = {
             name: layer
             for name, layer in self.layers.items()
-            if layer.values.requires_grad and 0 < layer.nnz < layer.in_features * layer.out_features + movable
+            if layer.weight_values.requires_grad and 0 < layer.nnz < layer.in_features * layer.out_features + movable
         }
         statistics = self._measure(chosen, tuple(dict.fromkeys(needs))) if chosen else {}
         return [
@@ -184,7 +185,7 @@ class Rewire:
     ) -> dict[str, dict[Statistic, PairScores]]:
         out: dict[str, dict[Statistic, PairScores]] = {name: {} for name in layers}
         if cosines := [need for need in needs if isinstance(need, Cosine)]:
-            device = next(iter(layers.values())).values.device
+            device = next(iter(layers.values())).weight_values.device
             if self.inputs is not None:
                 calls = calls_of(self.inputs, device, self.samples, generator_for(self.seed, -1, self.steps))
             else:
@@ -200,35 +201,35 @@ class Rewire:
 
     # ---- one layer ---------------------------------------------------------------------------------------------------
 
-    def _change(self, e: Evidence, doomed: Tensor, count: int, grow: Grow | None) -> LayerChange:
-        survives = ~doomed
-        kept, died = split(e.cells, survives)
+    def _change(self, e: Evidence, to_drop: Tensor, count: int, grow: Grow | None) -> LayerChange:
+        survives = ~to_drop
+        kept, dropped = split(e.flat_indices, survives)
         degrees = core_degrees(kept, e.layer)
-        born = died[:0] if grow is None else grow(e, kept, died, count)
-        if self.regrown == "keeps" and born.numel():
-            survives.masked_scatter_(doomed, contained(died, born))
-            born = born[~contained(born, died)]
-            kept, died = split(e.cells, survives)
-        weights = first_weights(self.new_links, born.numel(), e.layer, e.generator)
-        carry_(e.layer, kept, survives, born, weights, self.optimizer)
-        return LayerChange(e.name, self.steps, e.layer.nnz, died, born, degrees)
+        grown = dropped[:0] if grow is None else grow(e, kept, dropped, count)
+        if self.regrown == "keeps" and grown.numel():
+            survives.masked_scatter_(to_drop, contained(dropped, grown))
+            grown = grown[~contained(grown, dropped)]
+            kept, dropped = split(e.flat_indices, survives)
+        weights = first_weights(self.new_weights, grown.numel(), e.layer, e.generator)
+        carry_(e.layer, kept, survives, grown, weights, self.optimizer)
+        return LayerChange(e.name, self.steps, e.layer.nnz, dropped, grown, degrees)
 
     # ---- what it remembers -------------------------------------------------------------------------------------------
 
     def _keep(self, changes: Iterable[LayerChange]) -> None:
         for change in changes:
             entry: dict[str, Any] = {"step": change.step, "layer": change.layer, "nnz": change.nnz}
-            entry |= {"died": change.died.numel(), "born": change.born.numel()}
-            if self.record == "cells":
-                entry |= {"died_cells": change.died, "born_cells": change.born}
+            entry |= {"dropped": change.dropped.numel(), "grown": change.grown.numel()}
+            if self.record == "indices":
+                entry |= {"dropped_indices": change.dropped, "grown_indices": change.grown}
             self.log.append(entry)
             before = [] if self.record == "counts" else self._degrees.get(change.layer, [])
             self._degrees[change.layer] = [*before, change.core_degrees]
 
     def core_degrees(self, layer: str) -> Tensor:
-        """(steps, in_features) int32: the surviving links of each input of ``layer`` after each removal.
+        """(steps, in_features) int32: the surviving connections of each input of ``layer`` after each removal.
 
-        Of the last step only, unless they are recorded (``record="degrees"`` or ``"cells"``).
+        Of the last step only, unless they are recorded (``record="degrees"`` or ``"indices"``).
         """
         if layer not in self._degrees:
             raise InputError(f"layer must be one that has been rewired, got {layer!r}")
@@ -270,12 +271,12 @@ class Rewire:
         return f"Rewire(drop={self.drop.name}, grow={self.grow.name}, layers={list(self.layers)}, steps={self.steps})"
 
 
-def first_weights(new_links: str, count: int, layer: SparseLayer, generator: torch.Generator) -> Tensor:
-    """(count): the weights that new links of ``layer`` start with."""
+def first_weights(new_weights: str, count: int, layer: SparseLayer, generator: torch.Generator) -> Tensor:
+    """(count): the weights that new connections of ``layer`` start with."""
     n_in, n_out = layer.in_features, layer.out_features * math.prod(layer.kernel_size)
-    if new_links == "zero":
-        return torch.zeros(count, dtype=layer.values.dtype, device=layer.values.device)
-    if new_links == "normal":
-        return (torch.randn(count, generator=generator) / 10).to(layer.values)
-    bound = math.sqrt(6 / (n_in if new_links == "he" else n_in + n_out))
-    return ((torch.rand(count, generator=generator) * 2 - 1) * bound).to(layer.values)
+    if new_weights == "zero":
+        return torch.zeros(count, dtype=layer.weight_values.dtype, device=layer.weight_values.device)
+    if new_weights == "normal":
+        return (torch.randn(count, generator=generator) / 10).to(layer.weight_values)
+    bound = math.sqrt(6 / (n_in if new_weights == "he" else n_in + n_out))
+    return ((torch.rand(count, generator=generator) * 2 - 1) * bound).to(layer.weight_values)

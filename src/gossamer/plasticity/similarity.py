@@ -2,7 +2,7 @@
 
     C[j, i] = |⟨u_i, z_j⟩| / (‖u_i‖ ‖z_j‖)     vectors over all samples, not centred; 0 if one of them is zero
 
-for output j and input i of a layer (Pieterse & Mocanu, arXiv 1903.07138v1). What u and z are depends on ``activity``:
+for output j and input i of a layer (Pieterse & Mocanu, arXiv 1903.07138v1). What u and z are depends on ``activation``:
 
 ``"pre"``    z: what the layer returns, bias included, before any activation function. u: what the layer before it
              returns, likewise; for a layer with none before it, its input. What that paper's program does.
@@ -13,7 +13,7 @@ for output j and input i of a layer (Pieterse & Mocanu, arXiv 1903.07138v1). Wha
 layer that reads a mixture of several layers' outputs (a residual sum) falls back to its own input, and one that nothing
 of its own width reads to its own output.
 
-For a convolution u and z are images: output j is a channel and input i a cell of the kernel, which respond at every
+For a convolution u and z are images: output j is a channel and input i a position of the kernel, which respond at every
 position of every sample (see `patches`; ours). If what u or z should be has not the shape of the layer's own images,
 because pooling or reshaping stands between, it falls back likewise.
 
@@ -39,9 +39,9 @@ from gossamer.plasticity.pairs import Factored, Score, Summed
 from gossamer.plasticity.patches import add_products_, patches
 from gossamer.plasticity.ranks import sum_over_ranks_
 
-__all__ = ["Activity", "Cosine", "CosineSums", "affordable_samples", "measure_cosines"]
+__all__ = ["Activation", "Cosine", "CosineSums", "affordable_samples", "measure_cosines"]
 
-Activity = Literal["pre", "post"]
+Activation = Literal["pre", "post"]
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 
@@ -49,11 +49,11 @@ Call = tuple[tuple[Any, ...], dict[str, Any]]
 class Cosine(Statistic):
     """C of this page; with ``absolute=False`` its positive part, so that opposite units count as unlike."""
 
-    activity: Activity = "pre"
+    activation: Activation = "pre"
     absolute: bool = True
 
     def __post_init__(self) -> None:
-        check_choice("activity", self.activity, ("pre", "post"))
+        check_choice("activation", self.activation, ("pre", "post"))
 
 
 def affordable_samples(layers: Iterable[SparseLayer]) -> int:
@@ -186,11 +186,11 @@ def measure_cosines(
     generators are left as they are. Layers that the passes don't reach are an `InputError`.
     """
     wanted = tuple(dict.fromkeys(wanted))
-    activities = tuple(dict.fromkeys(cosine.activity for cosine in wanted))
+    activations = tuple(dict.fromkeys(cosine.activation for cosine in wanted))
     sums = {
-        (name, activity): CosineSums(layer.out_features, layer.in_features, layer.values, layer.groups)
+        (name, activation): CosineSums(layer.out_features, layer.in_features, layer.weight_values, layer.groups)
         for name, layer in layers.items()
-        for activity in activities
+        for activation in activations
     }
     names: dict[nn.Module, str] = {layer: name for name, layer in layers.items()}
     reached: set[str] = set()
@@ -204,29 +204,29 @@ def measure_cosines(
             name = names.get(call.layer)
             if name is not None:
                 reached.add(name)
-                for activity in activities:
-                    z, u = _pair(calls, index, flow, y, activity)
+                for activation in activations:
+                    z, u = _pair(calls, index, flow, y, activation)
                     parts = patches(z, u, call.layer) if isinstance(call.layer, SparseConv2d) else [(z.t(), u.t())]
                     for z_part, u_part in parts:
-                        sums[name, activity].add(z_part.t(), u_part.t())
-    device = next(iter(layers.values())).values.device
+                        sums[name, activation].add(z_part.t(), u_part.t())
+    device = next(iter(layers.values())).weight_values.device
     if not sum_over_ranks_(torch.tensor(samples, device=device), group):
         raise InputError("inputs (without them, training) must give at least one sample, got none")
     if samples and (missed := [name for name in layers if name not in reached]):
         raise InputError(f"net must use every layer that is rewired, and did not use {', '.join(map(repr, missed))}")
     out: dict[str, dict[Statistic, PairScores]] = {name: {} for name in layers}
-    for (name, activity), gathered in sums.items():
+    for (name, activation), gathered in sums.items():
         finished = gathered.finish(name, group)
-        out[name] |= {cosine: finished(cosine.absolute) for cosine in wanted if cosine.activity == activity}
+        out[name] |= {cosine: finished(cosine.absolute) for cosine in wanted if cosine.activation == activation}
     return out
 
 
 def _pair(
-    calls: Sequence[_Call], index: int, flow: _Flow, end: Tensor | None, activity: Activity
+    calls: Sequence[_Call], index: int, flow: _Flow, end: Tensor | None, activation: Activation
 ) -> tuple[Tensor, Tensor]:
     """(z, u) of one call."""
     call, before, after = calls[index], flow.before[index], flow.after[index]
-    if activity == "pre":
+    if activation == "pre":
         return call.y, call.x if before is None or calls[before].y.shape != call.x.shape else calls[before].y
     z = end if after == -1 else None if after is None else calls[after].x
     z = None if z is None else _samples(call.layer, z)

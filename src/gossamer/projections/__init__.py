@@ -1,4 +1,4 @@
-"""The nearest point of a sparse set: pure functions that `activity` uses on units and `connectivity` on weights."""
+"""The nearest point of a sparse set: pure functions that `activation` uses on units and `connectivity` on weights."""
 
 from gossamer.projections.group import group_hoyer_projection
 from gossamer.projections.hoyer import hoyer_projection

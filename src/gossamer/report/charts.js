@@ -212,37 +212,37 @@
       });
     },
     rewired(box) {
-      const { epoch, born, died, connections } = data.rewired;
-      const top = Math.max(...born, 0) * 1.08, bottom = Math.max(...died, 0) * 1.08;
+      const { epoch, grown, dropped, connections } = data.rewired;
+      const top = Math.max(...grown, 0) * 1.08, bottom = Math.max(...dropped, 0) * 1.08;
       bars(box, {
         x: [epoch[0] - 0.5, epoch.at(-1) + 0.5], y: [-bottom, top], whole: true, xLabel: "after epoch", xText: number,
-        yLabel: "links", yText: (v) => short(Math.abs(v)),
-        bars: epoch.map((e, i) => ({ from: e - 0.5, to: e + 0.5, up: born[i], down: died[i],
-          text: `epoch ${e}\nborn ${number(born[i])}, died ${number(died[i])}\n${percent(born[i] / (connections[i] || 1))} of all links` })),
+        yLabel: "connections", yText: (v) => short(Math.abs(v)),
+        bars: epoch.map((e, i) => ({ from: e - 0.5, to: e + 0.5, up: grown[i], down: dropped[i],
+          text: `epoch ${e}\nborn ${number(grown[i])}, dropped ${number(dropped[i])}\n${percent(grown[i] / (connections[i] || 1))} of all connections` })),
       });
     },
     moved(box, index) {
       const { epoch, layers } = data.rewired;
-      const share = (layer, values) => values.map((v) => v / (layer.links || 1));
+      const share = (layer, values) => values.map((v) => v / (layer.connections || 1));
       const top = (which) => Math.max(...layers.flatMap((layer) => share(layer, layer[which])), 1e-9) * 1.08;
-      const layer = layers[+index], born = share(layer, layer.born), died = share(layer, layer.died);
+      const layer = layers[+index], grown = share(layer, layer.grown), dropped = share(layer, layer.dropped);
       bars(box, {
-        x: [epoch[0] - 0.5, epoch.at(-1) + 0.5], y: [-top("died"), top("born")], whole: true, xText: number, yText: (v) => tickPercent(Math.abs(v)),
-        bars: epoch.map((e, i) => ({ from: e - 0.5, to: e + 0.5, up: born[i], down: died[i],
-          text: `epoch ${e}\nborn ${number(layer.born[i])}, died ${number(layer.died[i])}\n${percent(born[i])} of the layer's links` })),
+        x: [epoch[0] - 0.5, epoch.at(-1) + 0.5], y: [-top("dropped"), top("grown")], whole: true, xText: number, yText: (v) => tickPercent(Math.abs(v)),
+        bars: epoch.map((e, i) => ({ from: e - 0.5, to: e + 0.5, up: grown[i], down: dropped[i],
+          text: `epoch ${e}\nborn ${number(layer.grown[i])}, dropped ${number(layer.dropped[i])}\n${percent(grown[i])} of the layer's connections` })),
       });
     },
     fans(box, layer, way) {
       const { counts, edges } = data.fans[+layer][way];
-      if (!counts.length) { box.textContent = "No links."; return; }
-      const links = (from, to, last) => { // the whole numbers in [from, to), and in [from, to] of the last bin
+      if (!counts.length) { box.textContent = "No connections."; return; }
+      const connections = (from, to, last) => { // the whole numbers in [from, to), and in [from, to] of the last bin
         const low = Math.ceil(from), high = Math.max(low, last ? Math.floor(to) : Math.ceil(to) - 1);
-        return low === high ? `${number(low)} link${low === 1 ? "" : "s"}` : `${number(low)} to ${number(high)} links`;
+        return low === high ? `${number(low)} connection${low === 1 ? "" : "s"}` : `${number(low)} to ${number(high)} connections`;
       };
       bars(box, {
         whole: true, x: [edges[0], edges.at(-1)], y: [0, Math.max(...counts, 1) * 1.05], xText: number, yText: short, yTicks: 2,
         bars: counts.map((count, i) => ({ from: edges[i], to: edges[i + 1], up: count, down: 0,
-          text: `${count} unit${count === 1 ? "" : "s"} with\n${links(edges[i], edges[i + 1], i === counts.length - 1)}` })),
+          text: `${count} unit${count === 1 ? "" : "s"} with\n${connections(edges[i], edges[i + 1], i === counts.length - 1)}` })),
       });
     },
     tradeoff(box) {
@@ -318,15 +318,15 @@
   });
   document.addEventListener("scroll", hideTip, { passive: true });
 
-  // ---- the wiring: a map of pixels or ranked bars, one snapshot at a time ----
+  // ---- the connectivity: a map of pixels or ranked bars, one snapshot at a time ----
 
-  if (data.wiring) {
-    const wiring = data.wiring, { cells, epochs } = wiring;
+  if (data.connectivity) {
+    const connectivity = data.connectivity, { cells, epochs } = connectivity;
     const unpack = ({ values, max }) => {
       const bytes = Uint8Array.from(atob(values), (c) => c.charCodeAt(0)), view = new DataView(bytes.buffer);
       return Float64Array.from({ length: bytes.length / 2 }, (_, i) => (view.getUint16(2 * i, true) / 65535) * max);
     };
-    const metrics = { degree: unpack(wiring.degree), strength: unpack(wiring.strength) };
+    const metrics = { degree: unpack(connectivity.degree), strength: unpack(connectivity.strength) };
     const slider = document.getElementById("epoch"), play = document.getElementById("play");
     const canvas = document.getElementById("map"), ranked = document.getElementById("ranked");
     const say = (metric, v) => metric === "degree" ? number(Math.round(v)) : number(v);
@@ -343,13 +343,13 @@
 
     function drawMap(values, metric) {
       const context = canvas.getContext("2d"), image = context.createImageData(canvas.width, canvas.height);
-      const colours = ramp(), max = wiring[metric].max || 1;
+      const colours = ramp(), max = connectivity[metric].max || 1;
       values.forEach((v, i) => image.data.set([...colours[Math.round((v / max) * 255)], 255], 4 * i));
       context.putImageData(image, 0, 0);
-      document.getElementById("ramp-top").textContent = say(metric, wiring[metric].max);
+      document.getElementById("ramp-top").textContent = say(metric, connectivity[metric].max);
     }
 
-    const items = ranked ? wiring.labels.map((label) => {
+    const items = ranked ? connectivity.labels.map((label) => {
       const item = document.createElement("li"), [name, track, value] = ["span", "span", "span"].map((tag) => document.createElement(tag));
       name.className = "name";
       name.textContent = name.title = label;
@@ -363,11 +363,11 @@
     function drawRanked(values, metric) {
       const order = [...values.keys()].sort((a, b) => values[b] - values[a] || a - b);
       order.forEach((cell, rank) => {
-        const { item, value, bar } = items[cell], shown = rank < wiring.ranked;
-        item.style.transform = `translateY(${1.55 * Math.min(rank, wiring.ranked)}rem)`;
+        const { item, value, bar } = items[cell], shown = rank < connectivity.ranked;
+        item.style.transform = `translateY(${1.55 * Math.min(rank, connectivity.ranked)}rem)`;
         item.style.opacity = shown ? 1 : 0;
         item.setAttribute("aria-hidden", String(!shown));
-        bar.style.transform = `scaleX(${values[cell] / (wiring[metric].max || 1)})`;
+        bar.style.transform = `scaleX(${values[cell] / (connectivity[metric].max || 1)})`;
         value.textContent = say(metric, values[cell]);
       });
     }
@@ -375,14 +375,14 @@
     function draw() {
       const metric = chosen("metric"), snapshot = +slider.value, epoch = epochs[snapshot];
       const values = metrics[metric].subarray(snapshot * cells, (snapshot + 1) * cells);
-      const half = wiring[metric].half[snapshot], what = metric === "degree" ? "links leave" : "strength leaves";
+      const half = connectivity[metric].half[snapshot], what = metric === "degree" ? "connections leave" : "strength leaves";
       const place = epoch === 0 ? "Before training" : `After epoch ${epoch}`;
-      const text = `${place}, half of all ${what} ${number(half)} of ${number(wiring.features)} inputs (${percent(half / wiring.features)}).`;
+      const text = `${place}, half of all ${what} ${number(half)} of ${number(connectivity.features)} inputs (${percent(half / connectivity.features)}).`;
       if (canvas) {
         drawMap(values, metric);
-        canvas.setAttribute("aria-label", `How strongly each input pixel is wired. ${text}`);
+        canvas.setAttribute("aria-label", `How strongly each input pixel is connected. ${text}`);
       } else drawRanked(values, metric);
-      document.getElementById("wiring-text").textContent = text;
+      document.getElementById("connectivity-text").textContent = text;
       document.getElementById("epoch-text").textContent = `epoch ${epoch}`;
       slider.setAttribute("aria-valuetext", `epoch ${epoch}`);
     }
@@ -415,7 +415,7 @@
         const column = Math.min(canvas.width - 1, Math.floor(((event.clientX - rect.left) / rect.width) * canvas.width));
         const row = Math.min(canvas.height - 1, Math.floor(((event.clientY - rect.top) / rect.height) * canvas.height));
         const value = metrics[metric][+slider.value * cells + row * canvas.width + column];
-        showTip(`row ${row + 1}, column ${column + 1}\n${metric === "degree" ? "links" : "strength"} ${say(metric, value)}`, event.clientX, event.clientY);
+        showTip(`row ${row + 1}, column ${column + 1}\n${metric === "degree" ? "connections" : "strength"} ${say(metric, value)}`, event.clientX, event.clientY);
       };
       canvas.onpointerleave = hideTip;
     }

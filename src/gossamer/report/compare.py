@@ -155,7 +155,7 @@ _COSTS: tuple[tuple[str, Measure, Callable[[float], str], str, str, bool, bool],
     ("gradients", lambda n: n.gradient_bytes, text.size, "less", "more", False, True),
     ("optimizer state", lambda n: n.optimizer_bytes, text.size, "less", "more", False, True),
     ("indices of the connections", lambda n: n.index_bytes, text.size, "less", "more", False, True),
-    ("Multiply-adds per sample", lambda n: n.macs_per_sample_at_activity, _counted, "fewer", "more", False, False),
+    ("Multiply-adds per sample", lambda n: n.macs_per_sample_active, _counted, "fewer", "more", False, False),
     ("if every unit were active", lambda n: n.macs_per_sample, _counted, "fewer", "more", False, True),
     ("Training time", lambda n: n.training_seconds, text.duration, "faster", "slower", True, False),
 )

@@ -79,7 +79,7 @@ def _layers(run: Run) -> list[dict[str, Any]]:
 
     def side(name: NetworkName, layer: str) -> dict[str, float | None]:
         layers = [found for network in run.networks(name) for found in network.layers if found.name == layer]
-        fields = ("density", "connections", "active_fraction", "dead_units", "unwired_units")
+        fields = ("density", "connections", "active_fraction", "dead_units", "isolated_units")
         return {field: mean(layers, field) for field in fields}
 
     return [
@@ -105,7 +105,7 @@ def render(run: Run) -> str:
         method=sure.method if sure else "",
         layers=_layers(run),
         values=values,
-        rewired=any(values["rewired"]["born"]) or any(values["rewired"]["died"]),
+        rewired=any(values["rewired"]["grown"]) or any(values["rewired"]["dropped"]),
     )
 
 

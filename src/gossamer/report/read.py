@@ -1,11 +1,11 @@
 """A run folder, read and checked.
 
 A finished run holds ``config.toml`` (the resolved options), ``metrics.jsonl`` (one object a line: network, seed, epoch,
-losses, accuracies, connections, seconds, links born and died in all and by layer), ``results.json`` (what was measured
-at the end, for each network and seed) and, if the wiring was recorded, ``wiring.npz``: ``strength`` (snapshots,
-features), the sum of |w| over the links that leave each input; ``degree`` (snapshots, features), their number;
-``epochs`` (snapshots,).
-Inputs of image data are in row-major order of ``data.image`` = (height, width, channels).
+losses, accuracies, connections, seconds, connections grown and dropped in all and by layer), ``results.json`` (what was
+measured at the end, for each network and seed) and, if the connectivity was recorded, ``connectivity.npz``:
+``strength`` (snapshots, features), the sum of |w| over the connections that leave each input; ``degree`` (snapshots,
+features), their number; ``epochs`` (snapshots,). Inputs of image data are in row-major order of ``data.image`` =
+(height, width, channels).
 
 Everything that is missing, damaged or of a newer format raises `InputError` with the file, the field and the remedy.
 """
@@ -28,7 +28,7 @@ from gossamer.errors import InputError
 
 from .fields import Fields
 
-__all__ = ["FORMAT", "Data", "Epoch", "Histogram", "Layer", "Network", "NetworkName", "Run", "Wiring", "read"]
+__all__ = ["FORMAT", "Connectivity", "Data", "Epoch", "Histogram", "Layer", "Network", "NetworkName", "Run", "read"]
 
 FORMAT = 1
 """The newest format of ``results.json`` that this version reads."""
@@ -60,7 +60,7 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One layer as trained; ``active_fraction`` is None where activity isn't defined, as at the output."""
+    """One layer as trained; ``active_fraction`` is None where activation isn't defined, as at the output."""
 
     name: str
     in_features: int
@@ -69,7 +69,7 @@ class Layer:
     connections: int
     active_fraction: float | None
     dead_units: int
-    unwired_units: int
+    isolated_units: int
     fan_in: Histogram
     fan_out: Histogram
 
@@ -90,7 +90,7 @@ class Network:
     optimizer_bytes: int
     index_bytes: int
     macs_per_sample: float
-    macs_per_sample_at_activity: float
+    macs_per_sample_active: float
     training_seconds: float
     epochs: int
     latency_ms: dict[int, float]
@@ -105,7 +105,7 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """One line of ``metrics.jsonl``; ``moved``: links born and died by layer, which older versions didn't record."""
+    """One line of ``metrics.jsonl``; ``moved``: connections grown and dropped by layer, absent in older versions."""
 
     network: NetworkName
     seed: int
@@ -116,14 +116,14 @@ class Epoch:
     validation_accuracy: float
     connections: int
     seconds: float
-    born: int
-    died: int
+    grown: int
+    dropped: int
     moved: dict[str, tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
-class Wiring:
-    """How strongly each input of the sparse network of the first seed is wired, at each recorded epoch."""
+class Connectivity:
+    """How strongly each input of the sparse network of the first seed is connected, at each recorded epoch."""
 
     strength: NDArray[np.float32]
     degree: NDArray[np.int32]
@@ -143,7 +143,7 @@ class Run:
     sparse: tuple[Network, ...]
     dense: tuple[Network, ...]
     epochs: tuple[Epoch, ...]
-    wiring: Wiring | None
+    connectivity: Connectivity | None
 
     @property
     def name(self) -> str:
@@ -181,7 +181,7 @@ def _layer(fields: Fields) -> Layer:
         connections=fields.count("connections"),
         active_fraction=None if active is None else fields.number("active_fraction"),
         dead_units=fields.count("dead_units"),
-        unwired_units=fields.count("unwired_units"),
+        isolated_units=fields.count("isolated_units"),
         fan_in=_histogram(fields.object("fan_in")),
         fan_out=_histogram(fields.object("fan_out")),
     )
@@ -209,7 +209,7 @@ def _network(fields: Fields, test: int) -> Network:
         optimizer_bytes=fields.count("optimizer_bytes"),
         index_bytes=fields.count("index_bytes"),
         macs_per_sample=fields.known("macs_per_sample"),
-        macs_per_sample_at_activity=fields.known("macs_per_sample_at_activity"),
+        macs_per_sample_active=fields.known("macs_per_sample_active"),
         training_seconds=fields.number("training_seconds"),
         epochs=fields.count("epochs"),
         latency_ms={int(batch): latency.number(batch) for batch in batches},
@@ -255,8 +255,8 @@ def _epoch(fields: Fields) -> Epoch:
         validation_accuracy=fields.number("validation_accuracy"),
         connections=fields.count("connections"),
         seconds=fields.number("seconds"),
-        born=fields.count("born"),
-        died=fields.count("died"),
+        grown=fields.count("grown"),
+        dropped=fields.count("dropped"),
         moved=_moved(fields),
     )
 
@@ -266,7 +266,7 @@ def _moved(fields: Fields) -> dict[str, tuple[int, int]]:
     for layer, pair in moved.items():
         if not (isinstance(pair, list) and len(pair) == 2 and all(type(n) is int and n >= 0 for n in pair)):
             raise InputError(f"{fields.where}: moved must hold two whole numbers for layer {layer!r}, got {pair!r:.60}")
-    return {layer: (born, died) for layer, (born, died) in moved.items()}
+    return {layer: (grown, dropped) for layer, (grown, dropped) in moved.items()}
 
 
 def _epochs(path: Path) -> tuple[Epoch, ...]:
@@ -285,7 +285,7 @@ def _epochs(path: Path) -> tuple[Epoch, ...]:
     return tuple(epochs[key] for key in sorted(epochs))
 
 
-def _wiring(path: Path, features: int) -> Wiring:
+def _connectivity(path: Path, features: int) -> Connectivity:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             strength = np.asarray(arrays["strength"], dtype=np.float32)
@@ -298,7 +298,7 @@ def _wiring(path: Path, features: int) -> Wiring:
         raise InputError(
             f"{path}: strength and degree must have shape {expected}, got {strength.shape} and {degree.shape}"
         )
-    return Wiring(strength, degree, epochs)
+    return Connectivity(strength, degree, epochs)
 
 
 def _config(path: Path) -> dict[str, str]:
@@ -346,7 +346,7 @@ def read(folder: Path | str) -> Run:
     sparse = tuple(network for network in networks if network.network == "sparse")
     if not sparse:
         raise InputError(f"{results}: networks must hold a sparse network, got {len(networks)} dense")
-    wiring = folder / "wiring.npz"
+    connectivity = folder / "connectivity.npz"
     return Run(
         folder=folder,
         config=_config(folder / "config.toml"),
@@ -357,5 +357,5 @@ def read(folder: Path | str) -> Run:
         sparse=sparse,
         dense=tuple(network for network in networks if network.network == "dense"),
         epochs=_epochs(metrics),
-        wiring=_wiring(wiring, data.features) if wiring.exists() else None,
+        connectivity=_connectivity(connectivity, data.features) if connectivity.exists() else None,
     )

@@ -1,8 +1,9 @@
 """The numbers behind the charts, as plain JSON values; what isn't finite becomes null.
 
-The wiring map is the only large part. Per metric (strength, degree) it is an array (snapshots, cells) of uint16 in
-base64, little-endian, where 65535 stands for ``max``: cells are pixels (summed over channels) for image data, else the
-inputs that were ever among the `RANKED` best connected. Snapshots are thinned evenly to `BUDGET` values for one metric.
+The connectivity map is the only large part. Per metric (strength, degree) it is an array (snapshots, cells) of uint16
+in base64, little-endian, where 65535 stands for ``max``: cells are pixels (summed over channels) for image data, else
+the inputs that were ever among the `RANKED` best connected. Snapshots are thinned evenly to `BUDGET` values for one
+metric.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compare import accuracy, batch_sizes, headline
-from .read import Epoch, NetworkName, Run, Wiring
+from .read import Connectivity, Epoch, NetworkName, Run
 
 __all__ = ["BUDGET", "RANKED", "comparison_series", "run_series"]
 
@@ -24,7 +25,7 @@ RANKED = 20
 """How many of the best connected inputs the bars show."""
 
 BUDGET = 400_000
-"""The most values of the wiring map that a page holds for one metric."""
+"""The most values of the connectivity map that a page holds for one metric."""
 
 NAMES: tuple[NetworkName, ...] = ("sparse", "dense")
 QUANTITIES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
@@ -64,7 +65,7 @@ def _noise(run: Run, name: NetworkName) -> dict[str, Any]:
 
 
 def _rewired(run: Run) -> dict[str, Any]:
-    """Links born and died after each epoch, in all and in each layer that is rewired, averaged over the seeds."""
+    """Connections grown and dropped after each epoch, in total and by rewired layer, averaged over the seeds."""
     epochs = sorted({line.epoch for line in run.epochs if line.network == "sparse"})
     lines = {
         epoch: [line for line in run.epochs if (line.network, line.epoch) == ("sparse", epoch)] for epoch in epochs
@@ -73,23 +74,28 @@ def _rewired(run: Run) -> dict[str, Any]:
     def of_layer(layer: str, which: int) -> list[float]:
         return [float(np.mean([line.moved.get(layer, (0, 0))[which] for line in lines[epoch]])) for epoch in epochs]
 
-    wired = {layer.name: layer.connections for layer in run.sparse[0].layers}
+    connected = {layer.name: layer.connections for layer in run.sparse[0].layers}
     layers = dict.fromkeys(layer for line in run.epochs for layer in line.moved)
     return {
         "epoch": epochs,
         "layers": [
-            {"layer": layer, "links": wired[layer], "born": of_layer(layer, 0), "died": of_layer(layer, 1)}
+            {
+                "layer": layer,
+                "connections": connected[layer],
+                "grown": of_layer(layer, 0),
+                "dropped": of_layer(layer, 1),
+            }
             for layer in layers
-            if wired.get(layer)
+            if connected.get(layer)
         ],
-        "born": [float(np.mean([line.born for line in lines[epoch]])) for epoch in epochs],
-        "died": [float(np.mean([line.died for line in lines[epoch]])) for epoch in epochs],
+        "grown": [float(np.mean([line.grown for line in lines[epoch]])) for epoch in epochs],
+        "dropped": [float(np.mean([line.dropped for line in lines[epoch]])) for epoch in epochs],
         "connections": [float(np.mean([line.connections for line in lines[epoch]])) for epoch in epochs],
     }
 
 
 def _fans(run: Run) -> list[dict[str, Any]]:
-    """How many links a unit has, per layer of the sparse network of the first seed."""
+    """How many connections a unit has, per layer of the sparse network of the first seed."""
     return [
         {
             "layer": layer.name,
@@ -101,7 +107,7 @@ def _fans(run: Run) -> list[dict[str, Any]]:
 
 
 def _half(values: NDArray[np.float64]) -> list[int]:
-    """For each snapshot the least number of inputs that together hold half of all links or strength."""
+    """For each snapshot the least number of inputs that together hold half of all connections or strength."""
     ordered = -np.sort(-values, axis=1)
     total = ordered.sum(axis=1, keepdims=True)
     return [int(count) for count in np.sum(np.cumsum(ordered, axis=1) < total / 2, axis=1) + (total[:, 0] > 0)]
@@ -113,9 +119,9 @@ def _packed(values: NDArray[np.float64]) -> dict[str, Any]:
     return {"max": top, "values": base64.b64encode(scaled.tobytes()).decode("ascii")}
 
 
-def _wiring(run: Run, wiring: Wiring) -> dict[str, Any] | None:
-    strength = np.nan_to_num(wiring.strength.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    metrics = {"strength": strength, "degree": wiring.degree.astype(np.float64)}
+def _connectivity(run: Run, connectivity: Connectivity) -> dict[str, Any] | None:
+    strength = np.nan_to_num(connectivity.strength.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    metrics = {"strength": strength, "degree": connectivity.degree.astype(np.float64)}
     half = {name: _half(values) for name, values in metrics.items()}
     if run.data.image:
         height, width, channels = run.data.image
@@ -132,7 +138,7 @@ def _wiring(run: Run, wiring: Wiring) -> dict[str, Any] | None:
         return None
     chosen = np.unique(np.linspace(0, snapshots - 1, min(snapshots, max(2, BUDGET // cells))).round().astype(int))
     return {
-        "epochs": wiring.epochs[chosen].tolist(),
+        "epochs": connectivity.epochs[chosen].tolist(),
         "image": run.data.image[:2] if run.data.image else None,
         "features": run.data.features,
         "labels": labels,
@@ -151,7 +157,7 @@ def run_series(run: Run) -> dict[str, Any]:
         "noise": {name: _noise(run, name) for name in NAMES},
         "rewired": _rewired(run),
         "fans": _fans(run),
-        "wiring": _wiring(run, run.wiring) if run.wiring else None,
+        "connectivity": _connectivity(run, run.connectivity) if run.connectivity else None,
     }
 
 
@@ -166,7 +172,7 @@ def comparison_series(runs: Sequence[Run]) -> dict[str, Any]:
             costs: dict[str, float] = {
                 "connections": float(np.mean([network.connections for network in networks])),
                 "memory": float(np.mean([network.training_bytes for network in networks])),
-                "macs": float(np.mean([network.macs_per_sample_at_activity for network in networks])),
+                "macs": float(np.mean([network.macs_per_sample_active for network in networks])),
                 "time": float(np.mean([network.training_seconds for network in networks])),
             }
             if 1 in batch_sizes(run):

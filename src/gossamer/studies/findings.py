@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from gossamer.errors import InputError, check_choice
-from gossamer.training.files import write_atomically, written
+from gossamer.io.files import write_atomically, written
 
 __all__ = ["Claim", "Figure", "Findings", "Table", "Verdict", "judged", "markdown", "write"]
 
@@ -139,7 +139,7 @@ def _shown(cell: Cell) -> str:
 
 
 def markdown(findings: Findings) -> str:
-    """The page as Markdown, its pictures as links to the files beside it."""
+    """The page as Markdown, its pictures as connections to the files beside it."""
     page = [f"# {findings.title}", "", f"> {findings.claim}", ""]
     if findings.command:
         page += [f"`{findings.command}`" + (f", {findings.date}" if findings.date else ""), ""]
@@ -150,7 +150,7 @@ def markdown(findings: Findings) -> str:
     for figure in findings.figures:
         page += [f"![{_line(figure.alt)}]({figure.file})", "", f"*{_line(figure.caption)}*", ""]
     for table in findings.tables:
-        rows = [[f"**{text}**" if best else text for text, best in row] for row in table.cells()]
+        rows = [[f"**{text}**" if best else text for text, best in row] for row in table.flat_indices()]
         page += [f"## {table.title}", "", *_table(table.columns, rows), ""]
         page += [table.note, ""] if table.note else []
     if findings.departures:

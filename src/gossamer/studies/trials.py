@@ -5,7 +5,7 @@
     {"variant": "SET", "dataset": "digits", "seed": 0, "settings": {...}, "seconds": 3.1, "machine": "...", ...}
 
 where the dots stand for what the trial's function returned. Whoever calls `run` again with the same trials gets these
-records back, and only what is missing is computed: the process may die at any moment.
+records back, and only what is missing is computed: the process may are dropped at any moment.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from gossamer.errors import InputError, check_count
-from gossamer.training.files import lock, written
+from gossamer.io.files import lock, written
 
 __all__ = ["FILE", "Record", "Trial", "Watch", "read", "run", "where"]
 

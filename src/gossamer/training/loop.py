@@ -26,16 +26,16 @@ from gossamer.models import MLP
 from gossamer.noise import Noise
 from gossamer.plasticity import Rewire, preset, schedule
 from gossamer.plasticity.presets import RuleArguments
-from gossamer.training.options import Recipe
+from gossamer.training.recipe import Recipe
 from gossamer.training.samples import Samples, SparseRows
-from gossamer.training.task import CLASSES, Tally, Task
+from gossamer.training.task import MULTICLASS, Tally, Task
 
 __all__ = ["DivergedError", "Epoch", "Fit", "architecture", "build", "evaluate", "make_optimizer", "one_pass"]
 
-TWIN_ACTIVITY = "relu"
+TWIN_ACTIVATION = "relu"
 """What fires in the dense twin: the network that one would train otherwise."""
 
-_SNAPSHOTS = 100  # recorded states of the input wiring, at most about so many
+_SNAPSHOTS = 100  # recorded states of the input connectivity, at most about so many
 _RECORDED = 10_000_000  # inputs in all of them, at most about so many
 
 OnStep = Callable[[int, Tensor], None]
@@ -51,7 +51,7 @@ class Epoch:
 
     Losses and accuracies are means of a `Task`'s losses and credits, those of training taken during the epoch, before
     each step; without validation samples, those of validation are 0. ``seconds`` went into training and rewiring, not
-    into validation. ``born`` and ``died`` count the connections that moved, ``moved`` both of them layer by layer.
+    into validation. ``grown`` and ``dropped`` count the connections that moved, ``moved`` both of them layer by layer.
     """
 
     epoch: int
@@ -61,13 +61,13 @@ class Epoch:
     validation_accuracy: float
     connections: int
     seconds: float
-    born: int
-    died: int
+    grown: int
+    dropped: int
     moved: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 def evaluate(
-    model: nn.Module, samples: Samples, task: Task = CLASSES, *, amp: bool = False, batch_size: int = 4096
+    model: nn.Module, samples: Samples, task: Task = MULTICLASS, *, amp: bool = False, batch_size: int = 4096
 ) -> tuple[float, float]:
     """Mean loss over ``samples`` and their summed credit (of classes, how many are right), with dropout off."""
     tally = Tally(task)
@@ -91,7 +91,7 @@ def one_pass(
     batch_size: int,
     seed: tuple[int, int],
     amp: bool = False,
-    clip: float | None = None,
+    max_grad_norm: float | None = None,
     before_step: Callable[[int], None] | None = None,
     on_step: OnStep | None = None,
 ) -> tuple[float, float]:
@@ -117,8 +117,8 @@ def one_pass(
             loss = task.loss(outputs, y, weight)
             optimizer.zero_grad()
             loss.backward()
-            if clip is not None:
-                nn.utils.clip_grad_norm_(model.parameters(), clip)
+            if max_grad_norm is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
             optimizer.step()
             tally.add(loss, outputs, y, weight)
             if on_step is not None:
@@ -145,7 +145,7 @@ def architecture(options: Recipe, features: int, outputs: int, *, sparse: bool =
         "density": options.density_for(features) if sparse else None,
         "output_density": options.output_density if sparse else None,
         "allocate": options.allocate,
-        "activity": options.activity if sparse else TWIN_ACTIVITY,
+        "activation": options.activation if sparse else TWIN_ACTIVATION,
         "dropout": options.dropout,
     }
 
@@ -162,7 +162,7 @@ class Fit:
     Args:
         options: what to train and how.
         sparse: the sparse network, or its dense twin.
-        seed: of wiring, weights, order and dropout.
+        seed: of connectivity, weights, order and dropout.
         outputs: number of outputs, such as classes.
         train, validation: the samples; of those to validate on there may be none.
         task: what the outputs are to tell.
@@ -181,7 +181,7 @@ class Fit:
         outputs: int,
         train: Samples,
         validation: Samples,
-        task: Task = CLASSES,
+        task: Task = MULTICLASS,
         rule: RuleArguments | None = None,
         model: nn.Module | None = None,
     ) -> None:
@@ -203,8 +203,8 @@ class Fit:
         self.history: list[Epoch] = []
         self.best: dict[str, Any] | None = None  # epoch, loss and model, if patience asks for them
         self.finished = False
-        self.wiring: dict[int, tuple[Tensor, Tensor]] = {}  # epoch -> strength, degree
-        self._record_wiring(0)
+        self.connectivity: dict[int, tuple[Tensor, Tensor]] = {}  # epoch -> strength, degree
+        self._record_connectivity(0)
 
     def run(self, on_step: OnStep | None = None) -> Iterator[Epoch]:
         """Train to the end, yielding after each epoch; ``on_step(step, loss)`` is called after each batch."""
@@ -228,7 +228,7 @@ class Fit:
             batch_size=options.batch_size,
             seed=(self.seed, epoch),
             amp=options.amp,
-            clip=options.clip,
+            max_grad_norm=options.max_grad_norm,
             before_step=partial(self._set_learning_rate, (epoch - 1) * self.steps),
             on_step=on_step,
         )
@@ -244,7 +244,7 @@ class Fit:
         if self.rewire is not None and not self.finished:
             start = time.perf_counter()
             changes = self.rewire.step(score=validation_credit if len(self.validation.y) else -train_loss)
-            moved = {change.layer: (change.born.numel(), change.died.numel()) for change in changes}
+            moved = {change.layer: (change.grown.numel(), change.dropped.numel()) for change in changes}
             seconds += time.perf_counter() - start
         record = Epoch(
             epoch=epoch,
@@ -254,12 +254,12 @@ class Fit:
             validation_accuracy=validation_credit / max(1, len(self.validation.y)),
             connections=_connections(model),
             seconds=seconds,
-            born=sum(born for born, _ in moved.values()),
-            died=sum(died for _, died in moved.values()),
+            grown=sum(grown for grown, _ in moved.values()),
+            dropped=sum(dropped for _, dropped in moved.values()),
             moved=moved,
         )
         self.history.append(record)
-        self._record_wiring(epoch)
+        self._record_connectivity(epoch)
         return record
 
     def _note_best(self, epoch: int, loss: float) -> None:
@@ -281,16 +281,16 @@ class Fit:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["scale"]
 
-    def _record_wiring(self, epoch: int) -> None:
-        """Of the sparse network, Σ|w| over the links that leave each input, and their number.
+    def _record_connectivity(self, epoch: int) -> None:
+        """Of the sparse network, Σ|w| over the connections that leave each input, and their number.
 
-        Nothing of one that begins with a convolution: each of its links leaves all pixels.
+        Nothing of one that begins with a convolution: each of its connections leaves all pixels.
         """
         first = next(iter(linear_layers(self.model).values()), None)
         snapshots = max(1, min(_SNAPSHOTS, _RECORDED // math.prod(self.train.x.shape[1:])))
         wanted = epoch % math.ceil(self.options.epochs / snapshots) == 0 or self.finished
         if self.sparse and wanted and isinstance(first, nn.Linear | SparseLinear):
-            self.wiring[epoch] = strength_out(first).cpu(), fan_out(first).cpu()
+            self.connectivity[epoch] = strength_out(first).cpu(), fan_out(first).cpu()
 
     # ---- what a checkpoint holds -----------------------------------------------------------------------------------
 
@@ -303,7 +303,7 @@ class Fit:
             "history": [asdict(record) for record in self.history],
             "best": self.best,
             "finished": self.finished,
-            "wiring": {epoch: list(pair) for epoch, pair in self.wiring.items()},
+            "connectivity": {epoch: list(pair) for epoch, pair in self.connectivity.items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -314,7 +314,7 @@ class Fit:
             self.rewire.load_state_dict(state["rewire"])
         self.history = [Epoch(**record) for record in state["history"]]
         self.best, self.finished = state["best"], state["finished"]
-        self.wiring = {epoch: (pair[0], pair[1]) for epoch, pair in state["wiring"].items()}
+        self.connectivity = {epoch: (pair[0], pair[1]) for epoch, pair in state["connectivity"].items()}
 
 
 def _connections(model: nn.Module) -> int:
@@ -333,8 +333,8 @@ def make_optimizer(options: Recipe, model: nn.Module) -> torch.optim.Optimizer:
     for module in model.modules():
         own = list(module.parameters(recurse=False))
         if isinstance(module, SparseLayer) and options.optimizer != "sgd":
-            groups.setdefault(module.density**-0.5, []).append(module.values)
-            own = [parameter for parameter in own if parameter is not module.values]
+            groups.setdefault(module.density**-0.5, []).append(module.weight_values)
+            own = [parameter for parameter in own if parameter is not module.weight_values]
         groups.setdefault(1.0, []).extend(own)
     parameters = [{"params": group, "scale": scale} for scale, group in groups.items()]
     rate, decay = options.learning_rate, options.weight_decay

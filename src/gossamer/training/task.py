@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["CLASSES", "LABELS", "NUMBERS", "Tally", "Task"]
+__all__ = ["MULTICLASS", "MULTILABEL", "REGRESSION", "Tally", "Task"]
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class Task:
     ==============  =======================  ================================  ========================================
     task            y                        loss of a sample                  credit
     ==============  =======================  ================================  ========================================
-    ``CLASSES``     (n) int64                cross-entropy, in nats            whether the largest output is the class's
-    ``LABELS``      (n, labels) of 0 and 1   cross-entropy, mean over labels   whether all labels are right
-    ``NUMBERS``     (n, outputs)             squared error, mean over outputs  1 − loss: R² where y has unit variance
+    ``MULTICLASS``  (n) int64                cross-entropy, in nats            whether the largest output is the class's
+    ``MULTILABEL``  (n, labels) of 0 and 1   cross-entropy, mean over labels   whether all labels are right
+    ``REGRESSION``  (n, outputs)             squared error, mean over outputs  1 − loss: R² where y has unit variance
     ==============  =======================  ================================  ========================================
     """
 
@@ -58,9 +58,9 @@ def _number_credit(outputs: Tensor, y: Tensor) -> Tensor:
     return 1 - F.mse_loss(outputs, y, reduction="none").mean(1)
 
 
-CLASSES = Task(_class_loss, _class_credit)
-LABELS = Task(_label_loss, _label_credit)
-NUMBERS = Task(_number_loss, _number_credit)
+MULTICLASS = Task(_class_loss, _class_credit)
+MULTILABEL = Task(_label_loss, _label_credit)
+REGRESSION = Task(_number_loss, _number_credit)
 
 _WAITING = 1 << 16  # numbers that a tally keeps before it adds them up
 

@@ -11,7 +11,7 @@
 #include <thread>
 #include <vector>
 
-#include "joint.h"
+#include "spspmm.h"
 #include "pattern.h"
 #include "products.h"
 #include "srelu.h"
@@ -20,7 +20,7 @@ using namespace gossamer;
 namespace gossamer::baseline {
 extern const Kernels kernels;
 extern const Layout layout;
-extern const JointKernels joint_kernels;
+extern const SpspmmKernels spspmm_kernels;
 extern const SreluKernelSet srelu_kernels;
 }  // namespace gossamer::baseline
 
@@ -61,11 +61,11 @@ struct Pattern {
 Pattern random_pattern(std::int64_t rows, std::int64_t cols) {
   Pattern p{rows, cols, {}, {}, {}, {}, {}};
   const std::int64_t count = below(rows * cols + 1);
-  std::vector<std::int64_t> cells(count);
-  sample_sorted(rows * cols, count, source(), cells.data());
-  for (std::int64_t i = 1; i < count; ++i) expect(cells[i - 1] < cells[i], "cells ascend");
+  std::vector<std::int64_t> drawn(count);
+  sample_sorted(rows * cols, count, source(), drawn.data());
+  for (std::int64_t i = 1; i < count; ++i) expect(drawn[i - 1] < drawn[i], "drawn ascend");
   p.indptr.assign(rows + 1, 0);
-  for (const auto cell : cells) {
+  for (const auto cell : drawn) {
     ++p.indptr[cell / cols + 1];
     p.indices.push_back(std::int32_t(cell % cols));
   }
@@ -74,7 +74,7 @@ Pattern random_pattern(std::int64_t rows, std::int64_t cols) {
   p.t_indices.resize(count);
   p.positions.resize(count);
   transpose(p.indptr.data(), p.indices.data(), rows, cols, p.t_indptr.data(), p.t_indices.data());
-  positions(p.indptr.data(), p.t_indptr.data(), p.t_indices.data(), rows, cols, p.positions.data());
+  csc_permutation(p.indptr.data(), p.t_indptr.data(), p.t_indices.data(), rows, cols, p.positions.data());
   std::int64_t where = 0;
   expect(check(p.indptr.data(), p.indices.data(), rows, cols, count, &where) == 0, "a sound pattern is accepted");
   return p;
@@ -122,13 +122,13 @@ void test_products(const Products<T, T>& kernel) {
   const Compressed backward{p.t_indptr.data(), p.t_indices.data(), p.cols, nullptr, nullptr, 0};
   const Blocks blocks = below(2) ? Blocks{1 + below(8), 1 + below(8)} : Blocks{0, 0};
   std::vector<std::int32_t> resume(std::max(p.rows, p.cols));
-  const GatherProduct<T, T> product{forward, values.data(), bias.data(), x.data(), y.data(), p.cols,       batch,
+  const Spmm<T, T> product{forward, values.data(), bias.data(), x.data(), y.data(), p.cols,       batch,
                                     batch,   batch,         relu,        prefetch, blocks,   resume.data(), nullptr};
-  const GatherProduct<T, T> transposed{backward, values.data(), nullptr, grad.data(), dx_only.data(), p.rows,       batch,
+  const Spmm<T, T> transposed{backward, values.data(), nullptr, grad.data(), dx_only.data(), p.rows,       batch,
                                        batch,    batch,         false,   prefetch,    blocks,         resume.data(), nullptr};
-  const FusedProduct<T, T> both{backward, values.data(), x.data(), grad.data(), dx.data(), dv.data(), p.rows,       batch,
+  const SpmmSddmm<T, T> both{backward, values.data(), x.data(), grad.data(), dx.data(), dv.data(), p.rows,       batch,
                                 batch,    batch,         batch,    prefetch,    blocks,    resume.data(), nullptr};
-  const FusedProduct<T, T> one{forward, nullptr, grad.data(), x.data(), nullptr, dv_only.data(), p.cols,       batch,
+  const SpmmSddmm<T, T> one{forward, nullptr, grad.data(), x.data(), nullptr, dv_only.data(), p.cols,       batch,
                                batch,   batch,   batch,       prefetch, blocks,  resume.data(), nullptr};
   const bool packs = below(2);
   const auto with_scratch = [&](auto job, const auto& work) {  // each thread has its own
@@ -137,16 +137,16 @@ void test_products(const Products<T, T>& kernel) {
     work(job);
   };
   threaded(p.rows, [&](auto begin, auto end) {
-    with_scratch(product, [&](const auto& job) { kernel.gather(job, begin, end); });
+    with_scratch(product, [&](const auto& job) { kernel.spmm(job, begin, end); });
   });
   threaded(p.cols, [&](auto begin, auto end) { with_counters(p, transposed, begin, [&](const auto& counted) {
-    with_scratch(counted, [&](const auto& job) { kernel.gather(job, begin, end); });
+    with_scratch(counted, [&](const auto& job) { kernel.spmm(job, begin, end); });
   }); });
   threaded(p.cols, [&](auto begin, auto end) { with_counters(p, both, begin, [&](const auto& counted) {
-    with_scratch(counted, [&](const auto& job) { kernel.fuse(job, begin, end); });
+    with_scratch(counted, [&](const auto& job) { kernel.spmm_sddmm(job, begin, end); });
   }); });
   threaded(p.rows, [&](auto begin, auto end) {
-    with_scratch(one, [&](const auto& job) { kernel.fuse(job, begin, end); });
+    with_scratch(one, [&](const auto& job) { kernel.spmm_sddmm(job, begin, end); });
   });
   expect_near(y, y_wanted, "product");
   expect_near(dx_only, dx_wanted, "transposed product");
@@ -156,13 +156,13 @@ void test_products(const Products<T, T>& kernel) {
 }
 
 template <class T>
-void test_joint(const Joint<T, T>& kernel) {
+void test_spspmm(const SpspmmFunctions<T, T>& kernel) {
   const auto p = random_pattern(1 + below(30), 1 + below(30));
   const std::int64_t batch = 1 + below(4), slots = below(p.cols + 1);
   const auto values = numbers<T>(p.nnz()), code = numbers<T>(batch * slots), grad = numbers<T>(batch * p.rows);
   std::vector<std::int32_t> units(batch * slots);
   for (auto& unit : units) unit = std::int32_t(below(p.cols));
-  const JointProduct<T, T> job{p.t_indptr.data(), p.t_indices.data(), values.data(),
+  const Spspmm<T, T> job{p.t_indptr.data(), p.t_indices.data(), values.data(),
                                {units.data(), batch, slots}, code.data(), p.rows};
   std::vector<double> y_wanted(batch * p.rows, 0.0), dc_wanted(batch * slots, 0.0), dv_wanted(p.nnz(), 0.0);
   for (std::int64_t b = 0; b < batch; ++b) {
@@ -183,9 +183,9 @@ void test_joint(const Joint<T, T>& kernel) {
   threaded(p.cols, [&](auto begin, auto end) {
     kernel.backward(job, grad.data(), std::int32_t(begin), std::int32_t(end), dc.data(), dv.data());
   });
-  expect_near(y, y_wanted, "joint product");
-  expect_near(dc, dc_wanted, "joint: code gradient");
-  expect_near(dv, dv_wanted, "joint: weight gradient");
+  expect_near(y, y_wanted, "spspmm product");
+  expect_near(dc, dc_wanted, "spspmm: code gradient");
+  expect_near(dv, dv_wanted, "spspmm: weight gradient");
 }
 
 template <class T>
@@ -221,30 +221,30 @@ void test_srelu(const SreluKernels<T>& kernel) {
 
 void test_lists() {
   const auto p = random_pattern(1 + below(20), 1 + below(20));
-  std::vector<std::int64_t> cells(p.nnz()), empty, ranks, wanted;
-  cells_of(p.indptr.data(), p.indices.data(), p.rows, p.cols, cells.data());
+  std::vector<std::int64_t> flat_indices(p.nnz()), empty, ranks, wanted;
+  flat_indices_of(p.indptr.data(), p.indices.data(), p.rows, p.cols, flat_indices.data());
   std::vector<std::int32_t> indptr(p.rows + 1), indices(p.nnz());
-  csr_of(cells.data(), p.nnz(), p.rows, p.cols, indptr.data(), indices.data());
-  expect(indptr == p.indptr && indices == p.indices, "cells of a pattern, and its pattern again");
+  csr_of(flat_indices.data(), p.nnz(), p.rows, p.cols, indptr.data(), indices.data());
+  expect(indptr == p.indptr && indices == p.indices, "flat_indices of a pattern, and its pattern again");
 
   for (std::int64_t cell = 0; cell < p.rows * p.cols; ++cell) {
-    if (!std::binary_search(cells.begin(), cells.end(), cell)) empty.push_back(cell);
+    if (!std::binary_search(flat_indices.begin(), flat_indices.end(), cell)) empty.push_back(cell);
   }
   for (std::int64_t rank = 0; rank < std::int64_t(empty.size()); rank += 1 + below(4)) {
     ranks.push_back(rank), wanted.push_back(empty[rank]);
   }
   std::vector<std::int64_t> found(ranks.size());
-  empty_at(cells.data(), p.nnz(), ranks.data(), std::int64_t(ranks.size()), found.data());
-  expect(found == wanted, "empty cells by rank");
+  empty_at(flat_indices.data(), p.nnz(), ranks.data(), std::int64_t(ranks.size()), found.data());
+  expect(found == wanted, "empty flat_indices by rank");
 
-  const std::unique_ptr<bool[]> chosen(new bool[cells.size()]);
+  const std::unique_ptr<bool[]> chosen(new bool[flat_indices.size()]);
   std::vector<std::int64_t> yes_wanted, no_wanted;
-  for (std::size_t i = 0; i < cells.size(); ++i) {
+  for (std::size_t i = 0; i < flat_indices.size(); ++i) {
     chosen[i] = below(2);
-    (chosen[i] ? yes_wanted : no_wanted).push_back(cells[i]);
+    (chosen[i] ? yes_wanted : no_wanted).push_back(flat_indices[i]);
   }
   std::vector<std::int64_t> yes(yes_wanted.size() + 1), no(no_wanted.size() + 1);
-  split(cells.data(), chosen.get(), p.nnz(), yes.data(), no.data());
+  split(flat_indices.data(), chosen.get(), p.nnz(), yes.data(), no.data());
   yes.pop_back(), no.pop_back();
   expect(yes == yes_wanted && no == no_wanted, "a list as two");
 }
@@ -283,8 +283,8 @@ int main(int argc, char** argv) {
   for (int round = 0; round < rounds; ++round) {
     test_products<float>(baseline::kernels.f32);
     test_products<double>(baseline::kernels.f64);
-    test_joint<float>(baseline::joint_kernels.f32);
-    test_joint<double>(baseline::joint_kernels.f64);
+    test_spspmm<float>(baseline::spspmm_kernels.f32);
+    test_spspmm<double>(baseline::spspmm_kernels.f64);
     test_srelu<float>(baseline::srelu_kernels.f32);
     test_srelu<double>(baseline::srelu_kernels.f64);
     test_lists();

@@ -17,7 +17,7 @@ namespace {
 // ---- products -----------------------------------------------------------------------------------------------------
 
 template <class C, int V>
-void gather_tile(const ConvProduct<C>& job, std::int64_t tile, std::int64_t begin, std::int64_t end) {
+void spmm_tile(const ConvProduct<C>& job, std::int64_t tile, std::int64_t begin, std::int64_t end) {
   constexpr int W = kLanes<C>, U = V >= 6 ? 1 : V >= 3 ? 2 : 4;  // taps in flight: hides the latency of the sums
   using Vector = Vec<C, W>;
   std::int64_t from[V];
@@ -50,7 +50,7 @@ void gather_tile(const ConvProduct<C>& job, std::int64_t tile, std::int64_t begi
 }
 
 template <class C, int V, bool WithTarget>
-void fuse_tile(const ConvProduct<C>& job, std::int64_t tile, std::int64_t begin, std::int64_t end) {
+void spmm_sddmm_tile(const ConvProduct<C>& job, std::int64_t tile, std::int64_t begin, std::int64_t end) {
   constexpr int W = kLanes<C>;
   using Vector = Vec<C, W>;
   std::int64_t from[V];
@@ -121,23 +121,23 @@ void over_tiles(const std::array<TileFunction<C>, N>& functions, const ConvProdu
 }
 
 template <class C, int... V>
-constexpr std::array<TileFunction<C>, sizeof...(V)> gather_tiles(std::integer_sequence<int, V...>) {
-  return {gather_tile<C, V + 1>...};
+constexpr std::array<TileFunction<C>, sizeof...(V)> spmm_tiles(std::integer_sequence<int, V...>) {
+  return {spmm_tile<C, V + 1>...};
 }
 template <class C, bool WithTarget, int... V>
-constexpr std::array<TileFunction<C>, sizeof...(V)> fuse_tiles(std::integer_sequence<int, V...>) {
-  return {fuse_tile<C, V + 1, WithTarget>...};
+constexpr std::array<TileFunction<C>, sizeof...(V)> spmm_sddmm_tiles(std::integer_sequence<int, V...>) {
+  return {spmm_sddmm_tile<C, V + 1, WithTarget>...};
 }
 
 template <class C>
-void gather(const ConvProduct<C>& job, std::int64_t begin, std::int64_t end) {
-  over_tiles(gather_tiles<C>(std::make_integer_sequence<int, kGatherVectors>()), job, begin, end);
+void spmm(const ConvProduct<C>& job, std::int64_t begin, std::int64_t end) {
+  over_tiles(spmm_tiles<C>(std::make_integer_sequence<int, kSpmmVectors>()), job, begin, end);
 }
 
 template <class C>
-void fuse(const ConvProduct<C>& job, std::int64_t begin, std::int64_t end) {
-  constexpr auto vectors = std::make_integer_sequence<int, kFuseVectors>();
-  over_tiles(job.target ? fuse_tiles<C, true>(vectors) : fuse_tiles<C, false>(vectors), job, begin, end);
+void spmm_sddmm(const ConvProduct<C>& job, std::int64_t begin, std::int64_t end) {
+  constexpr auto vectors = std::make_integer_sequence<int, kSddmmVectors>();
+  over_tiles(job.target ? spmm_sddmm_tiles<C, true>(vectors) : spmm_sddmm_tiles<C, false>(vectors), job, begin, end);
 }
 
 // ---- frames -------------------------------------------------------------------------------------------------------
@@ -199,7 +199,7 @@ inline void over_rows(const Frame<S, C>& frame, std::int64_t channel, const Visi
 
 // The pixels [pixel, pixel + count) of a channel with all lanes together, from the map or, laid out anew, from scratch.
 template <class S, class C>
-const S* gather_lanes(const Frame<S, C>& frame, const S* pixels, std::int64_t count, S* scratch) {
+const S* spmm_lanes(const Frame<S, C>& frame, const S* pixels, std::int64_t count, S* scratch) {
   if (frame.samples < frame.lanes) std::fill_n(scratch, count * frame.lanes, S{});
   if (frame.pixel == 1) {
     transpose_into(pixels, frame.sample, frame.samples, count, scratch, frame.lanes);
@@ -218,7 +218,7 @@ void pack(const Frame<S, C>& frame, std::int64_t begin, std::int64_t end, S* scr
   const std::int64_t step = in_place ? frame.pixel : lanes;
   for (std::int64_t c = begin; c < end; ++c) {
     const S* pixels = frame.image + c * frame.channel + low * width * frame.pixel;
-    if (!in_place && count > 0) pixels = gather_lanes(frame, pixels, count, scratch);
+    if (!in_place && count > 0) pixels = spmm_lanes(frame, pixels, count, scratch);
     over_rows(frame, c, [&](C* cells, std::int64_t row, Run run) {
       if (row < 0) run = {frame.pitch, frame.pitch, 0};
       std::fill_n(cells, run.low * lanes, C(0));
@@ -272,7 +272,7 @@ void unpack(const Frame<S, C>& frame, std::int64_t begin, std::int64_t end, S* s
 
 template <class S, class C>
 constexpr Convolution<S, C> table() {
-  return {kLanes<C>, kGatherVectors, gather<C>, fuse<C>, pack<S, C>, unpack<S, C>};
+  return {kLanes<C>, kSpmmVectors, spmm<C>, spmm_sddmm<C>, pack<S, C>, unpack<S, C>};
 }
 
 }  // namespace

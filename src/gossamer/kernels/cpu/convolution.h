@@ -46,8 +46,8 @@ struct Tap {  // a stored entry
 
 // The taps of all rows come in blocks, so that the part of the source that a block reads stays in the first cache.
 // With x(v) the vector of the source at at_source[v], and y(r, v) that of row r of the target at at_target[v]:
-//   gather:  y(r, v) = bias(r) + sum of tap.value * x(v + tap.offset)   over the taps of row r
-//   fuse:    the same (without bias, and unless target is null), and
+//   spmm:  y(r, v) = bias(r) + sum of tap.value * x(v + tap.offset)   over the taps of row r
+//   spmm_sddmm:    the same (without bias, and unless target is null), and
 //            dvalues[tap] += <factor(r, v), x(v + tap.offset)>          summed over v
 template <class C>
 struct ConvProduct {
@@ -69,8 +69,8 @@ struct Convolution {
   int lanes;         // of a vector
   int tile_vectors;  // vectors that are worked on together
   // Rows [begin, end) of the target.
-  void (*gather)(const ConvProduct<C>&, std::int64_t begin, std::int64_t end);
-  void (*fuse)(const ConvProduct<C>&, std::int64_t begin, std::int64_t end);
+  void (*spmm)(const ConvProduct<C>&, std::int64_t begin, std::int64_t end);
+  void (*spmm_sddmm)(const ConvProduct<C>&, std::int64_t begin, std::int64_t end);
   // Channels [begin, end); `scratch` has room for the pixels that the frame covers of one channel, for all lanes.
   void (*pack)(const Frame<S, C>&, std::int64_t begin, std::int64_t end, S* scratch);
   void (*unpack)(const Frame<S, C>&, std::int64_t begin, std::int64_t end, S* scratch);

@@ -61,7 +61,7 @@ void conv_backward(int dtype, int threads, Address t_indptr, Address t_indices, 
 void bind_convolution(nb::module_& m) {
   m.def("conv_forward", &conv_forward, "dtype"_a, "threads"_a, "indptr"_a, "indices"_a, "values"_a, "bias"_a, "x"_a,
         "y"_a, "layer"_a);
-  m.def("conv_backward", &conv_backward, "dtype"_a, "threads"_a, "t_indptr"_a, "t_indices"_a, "positions"_a,
+  m.def("conv_backward", &conv_backward, "dtype"_a, "threads"_a, "t_indptr"_a, "t_indices"_a, "csc_permutation"_a,
         "values"_a, "x"_a, "dy"_a, "dx"_a, "dvalues"_a, "layer"_a);
 }
 

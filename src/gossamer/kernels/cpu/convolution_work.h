@@ -146,9 +146,9 @@ struct Work {
                              place.dvalues};
     if (factor.data) {
       kernels.pack(frame(factor, place.factor, y.target, x.target, false, unit), begin, end, scratch);
-      kernels.fuse(job, begin * phases, end * phases);
+      kernels.spmm_sddmm(job, begin * phases, end * phases);
     } else {
-      kernels.gather(job, begin * phases, end * phases);
+      kernels.spmm(job, begin * phases, end * phases);
     }
     if (target.data) kernels.unpack(frame(target, place.target, y.target, x.target, false, unit), begin, end, scratch);
   }

@@ -32,7 +32,7 @@ GOSSAMER_TABLE(Layout, layout, active_layout)
 
 void bind_convolution(nb::module_& m);
 void bind_hoyer(nb::module_& m);
-void bind_joint(nb::module_& m);
+void bind_spspmm(nb::module_& m);
 void bind_srelu(nb::module_& m);
 
 namespace {
@@ -54,8 +54,8 @@ int best_isa() {
   return 0;
 }
 
-// A matrix W by rows; with it as owner, the pattern at work is that of W', whose values are in the order of W.
-struct Owner {
+// A matrix W by rows; with it as csr, the pattern at work is that of W', whose values are in the order of W.
+struct Csr {
   const std::int32_t *indptr, *indices;
   std::int64_t rows;
 };
@@ -66,7 +66,7 @@ Compressed compressed(Address indptr, Address indices, std::int64_t rows) {
 
 // Runs kernel(job, begin, end) on rows balanced by their entries.
 template <class Job>
-void run(void (*kernel)(const Job&, std::int64_t, std::int64_t), const Job& job, const Owner& owner, int threads) {
+void run(void (*kernel)(const Job&, std::int64_t, std::int64_t), const Job& job, const Csr& csr, int threads) {
   const auto& pattern = job.pattern;
   // An entry costs about as much as 40 samples at batch 1, where a number has to be fetched for each.
   const double work = (double(pattern.indptr[pattern.rows]) + double(pattern.rows)) * double(job.batch + 40);
@@ -86,12 +86,12 @@ void run(void (*kernel)(const Job&, std::int64_t, std::int64_t), const Job& job,
       if (std::int64_t(kept.size()) < bytes) kept.resize(std::size_t(bytes));
       mine.scratch = reinterpret_cast<Element*>(kept.data());
     }
-    std::vector<std::int32_t> next(owner.indptr ? owner.rows : 0), first(owner.indptr && begin > 0 ? owner.rows : 0);
-    if (owner.indptr) {
-      if (begin > 0) first_from(owner.indptr, owner.indices, owner.rows, pattern.rows, begin, first.data());
-      mine.pattern.first = begin > 0 ? first.data() : owner.indptr;
+    std::vector<std::int32_t> next(csr.indptr ? csr.rows : 0), first(csr.indptr && begin > 0 ? csr.rows : 0);
+    if (csr.indptr) {
+      if (begin > 0) first_from(csr.indptr, csr.indices, csr.rows, pattern.rows, begin, first.data());
+      mine.pattern.first = begin > 0 ? first.data() : csr.indptr;
       mine.pattern.next = next.data();
-      mine.pattern.others = owner.rows;
+      mine.pattern.others = csr.rows;
     }
     kernel(mine, begin, end);
   });
@@ -118,40 +118,40 @@ Blocks blocks_of(const Compressed& pattern, std::int64_t cols, std::int64_t row_
   return {0, 0};
 }
 
-void gather(int dtype, int threads, Address indptr, Address indices, std::int64_t rows, std::int64_t cols,
-            Address owner_indptr, Address owner_indices, Address values, Address bias, Address x, Address y,
+void spmm(int dtype, int threads, Address indptr, Address indices, std::int64_t rows, std::int64_t cols,
+            Address csr_indptr, Address csr_indices, Address values, Address bias, Address x, Address y,
             std::int64_t batch, std::int64_t x_stride, std::int64_t y_stride, bool relu) {
   nb::gil_scoped_release release;
   if (rows == 0 || batch == 0) return;
-  const Owner owner{at<const std::int32_t>(owner_indptr), at<const std::int32_t>(owner_indices), cols};
+  const Csr csr{at<const std::int32_t>(csr_indptr), at<const std::int32_t>(csr_indices), cols};
   with_dtype(dtype, active(), [&](const auto& products, auto storage) {
     using S = decltype(storage);
     const auto pattern = compressed(indptr, indices, rows);
     const Blocks blocks = blocks_of(pattern, cols, batch * std::int64_t(sizeof(S)), true);
     std::vector<std::int32_t> resume(blocks.columns ? rows : 0);
-    const GatherProduct<S, Compute<S>> job{pattern, at<const S>(values), at<const S>(bias), at<const S>(x), at<S>(y),
+    const Spmm<S, Compute<S>> job{pattern, at<const S>(values), at<const S>(bias), at<const S>(x), at<S>(y),
                                            cols, batch, x_stride, y_stride, relu,
                                            cols * batch * std::int64_t(sizeof(S)) > l1_bytes(), blocks, resume.data(), nullptr};
-    run(products.gather, job, owner, threads);
+    run(products.spmm, job, csr, threads);
   });
 }
 
-void fuse(int dtype, int threads, Address indptr, Address indices, std::int64_t rows, std::int64_t cols,
-          Address owner_indptr, Address owner_indices, Address values, Address a, Address b, Address da,
+void spmm_sddmm(int dtype, int threads, Address indptr, Address indices, std::int64_t rows, std::int64_t cols,
+          Address csr_indptr, Address csr_indices, Address values, Address a, Address b, Address da,
           Address dvalues, std::int64_t batch, std::int64_t a_stride, std::int64_t b_stride, std::int64_t da_stride) {
   nb::gil_scoped_release release;
   if (rows == 0 || batch == 0) return;
-  const Owner owner{at<const std::int32_t>(owner_indptr), at<const std::int32_t>(owner_indices), cols};
+  const Csr csr{at<const std::int32_t>(csr_indptr), at<const std::int32_t>(csr_indices), cols};
   with_dtype(dtype, active(), [&](const auto& products, auto storage) {
     using S = decltype(storage);
     using C = Compute<S>;
     const auto pattern = compressed(indptr, indices, rows);
     const Blocks blocks = blocks_of(pattern, cols, 8 * active().vector_bytes, false);
     std::vector<std::int32_t> resume(blocks.columns ? rows : 0);
-    const FusedProduct<S, C> job{pattern, at<const S>(values), at<const S>(a), at<const S>(b), at<S>(da),
+    const SpmmSddmm<S, C> job{pattern, at<const S>(values), at<const S>(a), at<const S>(b), at<S>(da),
                                  at<C>(dvalues), cols, batch, a_stride, b_stride, da_stride,
                                  cols * batch * std::int64_t(sizeof(S)) > l1_bytes(), blocks, resume.data(), nullptr};
-    run(products.fuse, job, owner, threads);
+    run(products.spmm_sddmm, job, csr, threads);
   });
 }
 
@@ -238,17 +238,17 @@ NB_MODULE(_cpu, m) {
   pthread_atfork(nullptr, nullptr, [] { forked = true; });
 #endif
 
-  m.def("gather", &gather, "dtype"_a, "threads"_a, "indptr"_a, "indices"_a, "rows"_a, "cols"_a,
-        "owner_indptr"_a, "owner_indices"_a, "values"_a, "bias"_a, "x"_a, "y"_a, "batch"_a, "x_stride"_a, "y_stride"_a, "relu"_a);
-  m.def("fuse", &fuse, "dtype"_a, "threads"_a, "indptr"_a, "indices"_a, "rows"_a, "cols"_a,
-        "owner_indptr"_a, "owner_indices"_a, "values"_a, "a"_a, "b"_a, "da"_a, "dvalues"_a, "batch"_a, "a_stride"_a, "b_stride"_a, "da_stride"_a);
+  m.def("spmm", &spmm, "dtype"_a, "threads"_a, "indptr"_a, "indices"_a, "rows"_a, "cols"_a,
+        "csr_indptr"_a, "csr_indices"_a, "values"_a, "bias"_a, "x"_a, "y"_a, "batch"_a, "x_stride"_a, "y_stride"_a, "relu"_a);
+  m.def("spmm_sddmm", &spmm_sddmm, "dtype"_a, "threads"_a, "indptr"_a, "indices"_a, "rows"_a, "cols"_a,
+        "csr_indptr"_a, "csr_indices"_a, "values"_a, "a"_a, "b"_a, "da"_a, "dvalues"_a, "batch"_a, "a_stride"_a, "b_stride"_a, "da_stride"_a);
 
   m.def("copy_transposed", &copy_transposed, "bytes"_a, "threads"_a, "source"_a, "target"_a, "rows"_a, "cols"_a,
         "stride"_a);
   m.def("relu_gradient", &relu_gradient);
-  m.def("sample_sorted", [](std::int64_t cells, std::int64_t count, std::uint64_t seed, Address out) {
+  m.def("sample_sorted", [](std::int64_t positions, std::int64_t count, std::uint64_t seed, Address out) {
     nb::gil_scoped_release release;
-    sample_sorted(cells, count, seed, at<std::int64_t>(out));
+    sample_sorted(positions, count, seed, at<std::int64_t>(out));
   });
   m.def("transpose", [](Address indptr, Address indices, std::int64_t rows, std::int64_t cols, Address t_indptr,
                         Address t_indices) {
@@ -256,24 +256,24 @@ NB_MODULE(_cpu, m) {
     transpose(at<const std::int32_t>(indptr), at<const std::int32_t>(indices), rows, cols, at<std::int32_t>(t_indptr),
               at<std::int32_t>(t_indices));
   });
-  m.def("positions", [](Address indptr, Address t_indptr, Address t_indices, std::int64_t rows, std::int64_t cols,
+  m.def("csc_permutation", [](Address indptr, Address t_indptr, Address t_indices, std::int64_t rows, std::int64_t cols,
                         Address out) {
     nb::gil_scoped_release release;
-    positions(at<const std::int32_t>(indptr), at<const std::int32_t>(t_indptr), at<const std::int32_t>(t_indices), rows,
+    csc_permutation(at<const std::int32_t>(indptr), at<const std::int32_t>(t_indptr), at<const std::int32_t>(t_indices), rows,
               cols, at<std::int32_t>(out));
   });
-  m.def("cells_of", [](Address indptr, Address indices, std::int64_t rows, std::int64_t cols, Address out) {
+  m.def("flat_indices_of", [](Address indptr, Address indices, std::int64_t rows, std::int64_t cols, Address out) {
     nb::gil_scoped_release release;
-    cells_of(at<const std::int32_t>(indptr), at<const std::int32_t>(indices), rows, cols, at<std::int64_t>(out));
+    flat_indices_of(at<const std::int32_t>(indptr), at<const std::int32_t>(indices), rows, cols, at<std::int64_t>(out));
   });
   m.def("merge", [](Address a, std::int64_t a_count, Address b, std::int64_t b_count, Address out, Address from_a) {
     nb::gil_scoped_release release;
     merge(at<const std::int64_t>(a), a_count, at<const std::int64_t>(b), b_count, at<std::int64_t>(out), at<bool>(from_a));
   });
-  m.def("csr_of", [](Address cells, std::int64_t count, std::int64_t rows, std::int64_t cols, Address indptr,
+  m.def("csr_of", [](Address flat_indices, std::int64_t count, std::int64_t rows, std::int64_t cols, Address indptr,
                      Address indices) {
     nb::gil_scoped_release release;
-    csr_of(at<const std::int64_t>(cells), count, rows, cols, at<std::int32_t>(indptr), at<std::int32_t>(indices));
+    csr_of(at<const std::int64_t>(flat_indices), count, rows, cols, at<std::int32_t>(indptr), at<std::int32_t>(indices));
   });
   m.def("split", [](Address list, Address chosen, std::int64_t count, Address yes, Address no) {
     nb::gil_scoped_release release;
@@ -313,6 +313,6 @@ NB_MODULE(_cpu, m) {
   });
   bind_convolution(m);
   bind_hoyer(m);
-  bind_joint(m);
+  bind_spspmm(m);
   bind_srelu(m);
 }

@@ -58,12 +58,12 @@ std::vector<std::int64_t> sort_by_digit(const std::int64_t* from, std::int64_t c
   return place;
 }
 
-// Ascending sort of numbers below `cells`: parted by their highest digit, then part by part, each of which stays in a
+// Ascending sort of numbers below `positions`: parted by their highest digit, then part by part, each of which stays in a
 // cache, by the digits below from the lowest on.
-void sort_below(std::vector<std::int64_t>& keys, std::int64_t cells) {
+void sort_below(std::vector<std::int64_t>& keys, std::int64_t positions) {
   if (keys.size() < kDigits) return std::sort(keys.begin(), keys.end());
   int bits = kDigit;
-  while (bits < 63 && (cells - 1) >> bits) ++bits;
+  while (bits < 63 && (positions - 1) >> bits) ++bits;
   const int highest = bits - kDigit;
   const std::unique_ptr<std::int64_t[]> parted(new std::int64_t[keys.size()]);  // not cleared: fresh pages are dear
   const auto ends = sort_by_digit(keys.data(), std::int64_t(keys.size()), highest, parted.get());
@@ -87,20 +87,20 @@ void sort_below(std::vector<std::int64_t>& keys, std::int64_t cells) {
 }  // namespace
 
 // Draws until enough distinct numbers are there, sorting each time; a surplus is thinned at random. By symmetry every
-// subset of the size asked for is equally likely. More than half of the cells: the complement is drawn instead.
-void sample_sorted(std::int64_t cells, std::int64_t count, std::uint64_t seed, std::int64_t* out) {
+// subset of the size asked for is equally likely. More than half of the positions: the complement is drawn instead.
+void sample_sorted(std::int64_t positions, std::int64_t count, std::uint64_t seed, std::int64_t* out) {
   Random random(seed);
-  const bool inverted = count > cells / 2;
-  const std::int64_t wanted = inverted ? cells - count : count;
+  const bool inverted = count > positions / 2;
+  const std::int64_t wanted = inverted ? positions - count : count;
   std::vector<std::int64_t> drawn;
   while (std::int64_t(drawn.size()) < wanted) {
-    const double share = double(wanted) / double(cells);  // at most one half: few draws collide
+    const double share = double(wanted) / double(positions);  // at most one half: few draws collide
     const std::int64_t missing = wanted - std::int64_t(drawn.size());
     const double tries = double(missing) * (-std::log1p(-share) / std::max(share, 1e-300)) * (drawn.empty() ? 1 : 2);
     const std::int64_t more = std::int64_t(tries) + 16;
     drawn.reserve(drawn.size() + more);
-    for (std::int64_t i = 0; i < more; ++i) drawn.push_back(std::int64_t(random.below(std::uint64_t(cells))));
-    sort_below(drawn, cells);
+    for (std::int64_t i = 0; i < more; ++i) drawn.push_back(std::int64_t(random.below(std::uint64_t(positions))));
+    sort_below(drawn, positions);
     drawn.erase(std::unique(drawn.begin(), drawn.end()), drawn.end());
   }
   // Selection sampling (Knuth, algorithm 3.4.2 S) of `wanted` out of what was drawn keeps the order.
@@ -118,11 +118,11 @@ void sample_sorted(std::int64_t cells, std::int64_t count, std::uint64_t seed, s
     return;
   }
   std::int64_t next = 0, written = 0;
-  for (std::int64_t cell = 0; cell < cells; ++cell) {
-    if (next < kept && drawn[next] == cell) {
+  for (std::int64_t position = 0; position < positions; ++position) {
+    if (next < kept && drawn[next] == position) {
       ++next;
     } else {
-      out[written++] = cell;
+      out[written++] = position;
     }
   }
 }
@@ -139,7 +139,7 @@ void transpose(const std::int32_t* indptr, const std::int32_t* indices, std::int
   }
 }
 
-void positions(const std::int32_t* indptr, const std::int32_t* t_indptr, const std::int32_t* t_indices,
+void csc_permutation(const std::int32_t* indptr, const std::int32_t* t_indptr, const std::int32_t* t_indices,
                std::int64_t rows, std::int64_t cols, std::int32_t* out) {
   std::vector<std::int32_t> next(indptr, indptr + rows);
   for (std::int32_t j = 0; j < t_indptr[cols]; ++j) out[j] = next[t_indices[j]]++;
@@ -158,19 +158,19 @@ void first_from(const std::int32_t* indptr, const std::int32_t* indices, std::in
   }
 }
 
-void cells_of(const std::int32_t* indptr, const std::int32_t* indices, std::int64_t rows, std::int64_t cols,
+void flat_indices_of(const std::int32_t* indptr, const std::int32_t* indices, std::int64_t rows, std::int64_t cols,
               std::int64_t* out) {
   for (std::int64_t row = 0; row < rows; ++row) {
     for (std::int32_t j = indptr[row]; j < indptr[row + 1]; ++j) out[j] = row * cols + indices[j];
   }
 }
 
-void csr_of(const std::int64_t* cells, std::int64_t count, std::int64_t rows, std::int64_t cols, std::int32_t* indptr,
+void csr_of(const std::int64_t* flat_indices, std::int64_t count, std::int64_t rows, std::int64_t cols, std::int32_t* indptr,
             std::int32_t* indices) {
   std::int64_t j = 0;
   for (std::int64_t row = 0; row < rows; ++row) {
     indptr[row] = std::int32_t(j);
-    for (; j < count && cells[j] < (row + 1) * cols; ++j) indices[j] = std::int32_t(cells[j] - row * cols);
+    for (; j < count && flat_indices[j] < (row + 1) * cols; ++j) indices[j] = std::int32_t(flat_indices[j] - row * cols);
   }
   indptr[rows] = std::int32_t(j);
 }

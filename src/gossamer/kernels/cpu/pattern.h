@@ -6,27 +6,27 @@
 
 namespace gossamer {
 
-// `count` distinct numbers of [0, cells), uniformly, ascending.
-void sample_sorted(std::int64_t cells, std::int64_t count, std::uint64_t seed, std::int64_t* out);
+// `count` distinct numbers of [0, positions), uniformly, ascending.
+void sample_sorted(std::int64_t positions, std::int64_t count, std::uint64_t seed, std::int64_t* out);
 
 // Transposed CSR of a CSR pattern: column pointers, and the row of each entry.
 void transpose(const std::int32_t* indptr, const std::int32_t* indices, std::int64_t rows, std::int64_t cols,
                std::int32_t* t_indptr, std::int32_t* t_indices);
 
 // The position in row order of each entry in column order.
-void positions(const std::int32_t* indptr, const std::int32_t* t_indptr, const std::int32_t* t_indices,
+void csc_permutation(const std::int32_t* indptr, const std::int32_t* t_indptr, const std::int32_t* t_indices,
                std::int64_t rows, std::int64_t cols, std::int32_t* out);
 
 // The first entry of each row whose column is `column` or greater.
 void first_from(const std::int32_t* indptr, const std::int32_t* indices, std::int64_t rows, std::int64_t cols,
                 std::int64_t column, std::int32_t* out);
 
-// The number row * cols + col of each entry's cell.
-void cells_of(const std::int32_t* indptr, const std::int32_t* indices, std::int64_t rows, std::int64_t cols,
+// The number row * cols + col of each entry.
+void flat_indices_of(const std::int32_t* indptr, const std::int32_t* indices, std::int64_t rows, std::int64_t cols,
               std::int64_t* out);
 
-// The other way round: CSR of `count` ascending cells.
-void csr_of(const std::int64_t* cells, std::int64_t count, std::int64_t rows, std::int64_t cols, std::int32_t* indptr,
+// The other way round: CSR of `count` ascending flat indices.
+void csr_of(const std::int64_t* flat_indices, std::int64_t count, std::int64_t rows, std::int64_t cols, std::int32_t* indptr,
             std::int32_t* indices);
 
 // Two ascending lists without a number in common as one, and which of its entries come from the first.
@@ -36,7 +36,7 @@ void merge(const std::int64_t* a, std::int64_t a_count, const std::int64_t* b, s
 // A list as two: those elements that are chosen, and the others. Both need room for one element more than they get.
 void split(const std::int64_t* list, const bool* chosen, std::int64_t count, std::int64_t* yes, std::int64_t* no);
 
-// The empty cells of these ranks, both ascending, beside `count` occupied ones: cell number r + |{i : occupied[i] - i <= r}|.
+// The empty positions of these ranks, both ascending, beside `count` occupied ones: flat index r + |{i : occupied[i] - i <= r}|.
 void empty_at(const std::int64_t* occupied, std::int64_t count, const std::int64_t* ranks, std::int64_t wanted,
               std::int64_t* out);
 

@@ -5,8 +5,8 @@
 
 #include <cstdint>
 
-#include "products_fuse.h"
-#include "products_gather.h"
+#include "spmm_sddmm.h"
+#include "spmm.h"
 #include "vec.h"
 
 namespace gossamer {
@@ -47,9 +47,9 @@ void relu_gradient(const ReluGradient<S>& job, std::int64_t begin, std::int64_t 
 extern const Kernels kernels;  // const alone would make it internal
 const Kernels kernels{GOSSAMER_NAME(GOSSAMER_ISA),
                       kVectorBytes,
-                      {gather<float>, fuse<float>, relu_gradient<float>},
-                      {gather<double>, fuse<double>, relu_gradient<double>},
-                      {gather<bfloat16>, fuse<bfloat16>, relu_gradient<bfloat16>}};
+                      {spmm<float>, spmm_sddmm<float>, relu_gradient<float>},
+                      {spmm<double>, spmm_sddmm<double>, relu_gradient<double>},
+                      {spmm<bfloat16>, spmm_sddmm<bfloat16>, relu_gradient<bfloat16>}};
 
 }  // namespace GOSSAMER_ISA
 }  // namespace gossamer

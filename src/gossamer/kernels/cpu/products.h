@@ -1,8 +1,8 @@
 // The three products of a sparse layer, as plain pointers and sizes.
 //
 // W is (rows x cols) with nnz stored entries in CSR; X is feature-major, (cols x batch), row i starts at X + i * x_stride.
-//   gather:   Y = W X (+ bias, ReLU)                     one row of Y in registers, one broadcast per stored entry
-//   fuse:     dA = W B and dv[j] = <A[row j], B[col j]>   both need the same row of B: it is read once, used twice
+//   spmm:   Y = W X (+ bias, ReLU)                     one row of Y in registers, one broadcast per stored entry
+//   spmm_sddmm:     dA = W B and dv[j] = <A[row j], B[col j]>   both need the same row of B: it is read once, used twice
 #pragma once
 
 #include <cstdint>
@@ -30,7 +30,7 @@ struct Blocks {
 };
 
 template <class S, class C>
-struct GatherProduct {
+struct Spmm {
   Compressed pattern;  // W, or W' for a product with the transposed layer
   const S* values;
   const S* bias;  // null: none
@@ -45,7 +45,7 @@ struct GatherProduct {
 };
 
 template <class S, class C>
-struct FusedProduct {
+struct SpmmSddmm {
   Compressed pattern;  // W' where dA is the gradient of the layer's input
   const S* values;  // used with da
   const S* a;       // (rows x batch)
@@ -69,8 +69,8 @@ struct ReluGradient {  // out[r] = g[r] where not y[r] <= 0, and dbias[r] = its 
 // What one instruction set offers. Rows [begin, end) of the pattern are worked on by the calling thread.
 template <class S, class C>
 struct Products {
-  void (*gather)(const GatherProduct<S, C>&, std::int64_t begin, std::int64_t end);
-  void (*fuse)(const FusedProduct<S, C>&, std::int64_t begin, std::int64_t end);
+  void (*spmm)(const Spmm<S, C>&, std::int64_t begin, std::int64_t end);
+  void (*spmm_sddmm)(const SpmmSddmm<S, C>&, std::int64_t begin, std::int64_t end);
   void (*relu_gradient)(const ReluGradient<S>&, std::int64_t begin, std::int64_t end);
 };
 

@@ -32,9 +32,9 @@ constexpr int kVectorBytes = 16, kRegisters = 16;
 template <class T>
 constexpr int kLanes = kVectorBytes / int(sizeof(T));  // of a full vector
 
-// Vectors of the tile that a product works on. Of each, gather holds a sum; fuse holds a sum and a factor, beside the
+// Vectors of the tile that a product works on. Of each, spmm holds a sum; spmm_sddmm holds a sum and a factor, beside the
 // values and inner products of four entries.
-constexpr int kGatherVectors = 8, kFuseVectors = kRegisters / 4;
+constexpr int kSpmmVectors = 8, kSddmmVectors = kRegisters / 4;
 
 inline float widen(bfloat16 value) {
   std::uint32_t bits = std::uint32_t(value.bits) << 16;

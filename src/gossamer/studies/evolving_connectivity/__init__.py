@@ -1,4 +1,4 @@
-"""Evolving connectivity: SET, the five cosine algorithms, CTRE and RigL beside networks whose wiring stays.
+"""Evolving connectivity: SET, the five cosine algorithms, CTRE and RigL beside networks whose connectivity stays.
 
 D. C. Mocanu et al., "Scalable training of artificial neural networks with adaptive sparse connectivity inspired by
 network science", Nature Communications 9, 2018 (SET); J. Pieterse & D. C. Mocanu, "Evolving and understanding sparse
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CLAIM", "PRESETS", "TITLE", "run"]
 
-TITLE = "Evolving connectivity: does it pay to move the links, and which way?"
+TITLE = "Evolving connectivity: does it pay to move the connections, and which way?"
 CLAIM = (
     "The cosine variants of SET usually outperform SET and dense networks without tuning for each data set, and the "
     "evolved input connectivity reflects each input's impact on the classification "
@@ -77,12 +77,13 @@ def _findings(preset: str, chosen: dict[str, Plan], records: list[trials.Record]
 
 def _departures(preset: str, jobs: int) -> list[str]:
     notes = [
-        "The authors' layers start from a Bernoulli pattern; ours from the expected number of links, at random cells. "
-        "First weights are uniform on ±1/√fan-in of the links that exist: the authors' weights, drawn as for a dense "
-        "layer, leave sparse ones with signals so small that they learned late in a trial on Isolet. Only on Madelon, "
+        "The authors' layers start from a Bernoulli pattern; ours from the expected number of connections, uniformly. "
+        "Initial weights are uniform on ±1/√fan-in of the existing connections: the authors' weights, drawn as for a "
+        "dense layer, leave sparse ones with signals so small that they learned late in a trial on Isolet. Only on "
+        "Madelon, "
         "where the authors' own run is repeated and they came out better in a trial, are they used.",
-        "The authors restart the momentum of every weight at each rewiring; here surviving links keep theirs. Removal "
-        "counts are exact, where the reference code is off by one or two.",
+        "The authors restart the momentum of every weight at each rewiring; here surviving connections keep theirs. "
+        "Removal counts are exact, where the reference code is off by one or two.",
         "Evaluation and the measurement of cosines have dropout off; the authors' script leaves it on. Accuracy with "
         "dropout on is given for Madelon.",
         "An accuracy is the mean over the last epochs (a fifth of all, at most ten), not the best epoch on the test "
@@ -90,8 +91,8 @@ def _departures(preset: str, jobs: int) -> list[str]:
         "all trials share, were changed after earlier ones had diverged or come out low on test rows, so accuracies "
         "lean to the high side. All training rows are trained on.",
         "CTRE and RigL run in this network, once an epoch, with their own fractions (0.2; 0.3 falling along half a "
-        "cosine) and rules for new links; their papers have ReLU networks, other densities and RigL a step each 100 "
-        "batches.",
+        "cosine) and rules for new connections; their papers have ReLU networks, other densities and RigL a step each "
+        "100 batches.",
         "No augmentation of images.",
     ]
     if preset == "quick":

@@ -1,4 +1,4 @@
-"""One network of the study: how it is wired and rewired, trained and looked at.
+"""One network of the study: how it is connected and rewired, trained and looked at.
 
 Every network is a multilayer perceptron of SReLU units with dropout, trained by gradient descent with momentum; a
 hidden layer of n_in inputs and n_out units has ε (n_in + n_out) connections, the output layer all of them. What differs
@@ -8,8 +8,8 @@ is how the connections move after each epoch but the last:
 the eight rules       as `gossamer.plasticity.PRESETS` has them; RigL's fraction falls along half a cosine to 0
 ``fixed``             not at all
 ``dense``             all connections exist
-``random removed``    a control: as SET, but the links that go are chosen by chance
-``largest removed``   a control: as SET, but the links that go are those of largest |weight|
+``random removed``    a control: as SET, but the connections that go are chosen by chance
+``largest removed``   a control: as SET, but the connections that go are those of largest |weight|
 ====================  ================================================================================================
 """
 
@@ -49,7 +49,8 @@ _ABLATIONS = 40  # steps of an ablation curve, at most
 @dataclass(frozen=True)
 class Plan:
     """How the networks of one data set are trained. ``dense_learning_rate`` is the dense network's where the other
-    makes it diverge. ``start``: first weights are uniform on ±1/√fan-in of the links that exist (``"fan-in"``), or
+    makes it diverge. ``start``: first weights are uniform on ±1/√fan-in of the connections that exist (``"fan-in"``),
+    or
     drawn as for a dense layer. ``test_size`` counts where the data set brings no test rows of its own."""
 
     epochs: int
@@ -120,7 +121,8 @@ def trials_of(plans: Mapping[str, Plan]) -> list[Trial]:
 
 
 def carry_out(trial: Trial) -> dict[str, Any]:
-    """Train one network; its test accuracy after each epoch, what it costs, and how it is wired. A network whose loss
+    """Train one network; its test accuracy after each epoch, what it costs, and how it is connected. A network whose
+    loss
     is no longer a number keeps what it then answers."""
     import torch
 
@@ -183,7 +185,7 @@ def _fit(trial: Trial, plan: Plan, train: Samples, test: Samples, classes: int) 
     rate = plan.dense_learning_rate if dense else None
     options = Recipe(
         hidden=plan.hidden,
-        activity="srelu",
+        activation="srelu",
         dropout=plan.dropout,
         rewire="none",
         epochs=plan.epochs,
@@ -199,7 +201,7 @@ def _fit(trial: Trial, plan: Plan, train: Samples, test: Samples, classes: int) 
         classes,
         density=None if dense else epsilon_density(shapes, plan.epsilon),
         allocate="er",
-        activity="srelu",
+        activation="srelu",
         dropout=plan.dropout,
         generator=generator,
     )
@@ -264,7 +266,7 @@ def _time_rewiring(fit: Fit) -> list[float]:
 
 
 def _core_degrees(fit: Fit) -> NDArray[np.int64] | None:
-    """(features): each input's links after the last removal, before growth; None if the first layer is dense."""
+    """(features): each input's connections after the last removal, before growth; None if the first layer is dense."""
     from gossamer.connectivity import SparseLinear
 
     first = fit.model.get_submodule("linear1")
@@ -299,11 +301,11 @@ def _ablation(model: torch.nn.Module, test: Samples, degrees: NDArray[np.int64])
 def _spread(fit: Fit) -> list[dict[str, Any]]:
     """How the inputs' degrees are distributed at the start, early, midway and at the end: degrees that occur, and how
     many inputs have them."""
-    last = max(fit.wiring)
-    chosen = sorted({min(fit.wiring, key=lambda epoch: abs(epoch - part * last)) for part in (0, 0.1, 0.4, 1)})
+    last = max(fit.connectivity)
+    chosen = sorted({min(fit.connectivity, key=lambda epoch: abs(epoch - part * last)) for part in (0, 0.1, 0.4, 1)})
     spread = []
     for epoch in chosen:
-        degrees, inputs = np.unique(fit.wiring[epoch][1].numpy(), return_counts=True)
+        degrees, inputs = np.unique(fit.connectivity[epoch][1].numpy(), return_counts=True)
         spread.append({"epoch": epoch, "degrees": degrees.tolist(), "inputs": inputs.tolist()})
     return spread
 

@@ -1,4 +1,4 @@
-"""The study's pictures: ranks, curves, which inputs are wired, and what happens when they are taken away."""
+"""The study's pictures: ranks, curves, which inputs are connected, and what happens when they are taken away."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def all_figures(plans: Mapping[str, Plan], records: Sequence[Record]) -> list[Fi
     found += [_madelon(records)] if "madelon" in plans else []
     images = [name for name in plans if name in _SIDES]
     found += [_maps(images, records)] if images else []
-    wired = [name for name in plans if any("ablation" in r for r in where(records, dataset=name))]
-    if wired:
-        found += [_ablations(wired, records), _spread(wired, records)]
+    connected = [name for name in plans if any("ablation" in r for r in where(records, dataset=name))]
+    if connected:
+        found += [_ablations(connected, records), _spread(connected, records)]
     return found
 
 
@@ -122,14 +122,14 @@ def _madelon(records: Sequence[Record]) -> Figure:
             panel.scatter(chosen, degrees[chosen], s=22, marker="D", color=figures.COLOURS[1], label="informative")
             panel.set_xlabel("input")
             panel.set_ylim(bottom=0)
-        panels[_COMPARED[0]].set_ylabel("links after removal")
+        panels[_COMPARED[0]].set_ylabel("connections after removal")
         _legend(figure, panels[_COMPARED[0]])
         return Figure(
             "madelon",
-            figures.svg(figure, "Links of Madelon's inputs"),
-            "Links of each of Madelon's 500 inputs after the last removal, mean over the seeds: 20 inputs tell the "
-            "class, 480 are noise.",
-            "Links by input for SET, CoDACoRSET and a fixed wiring, the 20 informative inputs marked.",
+            figures.svg(figure, "Connections of Madelon's inputs"),
+            "Connections of each of Madelon's 500 inputs after the last removal, mean over the seeds: 20 inputs carry "
+            "the class, 480 are noise.",
+            "Connections by input for SET, CoDACoRSET and a fixed topology, the 20 informative inputs marked.",
         )
 
 
@@ -151,9 +151,9 @@ def _maps(datasets: Sequence[str], records: Sequence[Record]) -> Figure:
         return Figure(
             "maps",
             figures.png(figure),
-            "Links of each input pixel after the last removal, mean over the seeds; bright is many, each picture on "
-            "its own scale from 0 to its 99.5 % quantile.",
-            f"Maps of how many links leave each pixel of {', '.join(datasets)}, for eight variants.",
+            "Connections of each input pixel after the last removal, mean over the seeds; bright is many, each picture "
+            "on its own scale from 0 to its 99.5 % quantile.",
+            f"Maps of how many connections leave each pixel of {', '.join(datasets)}, for eight variants.",
         )
 
 
@@ -177,13 +177,14 @@ def _ablations(datasets: Sequence[str], records: Sequence[Record]) -> Figure:
             "ablation",
             figures.svg(figure, "Accuracy as inputs are set to zero"),
             "Test accuracy as inputs are set to 0, from the least connected on (solid) and from the most connected on "
-            "(dashed), mean over the seeds. Where links follow use, the solid line stays up and the dashed one falls.",
-            f"Ablation curves of SET, CoDACoRSET and a fixed wiring on {', '.join(datasets)}.",
+            "(dashed), mean over the seeds. Where connections follow use, the solid line stays up and the "
+            "dashed one falls.",
+            f"Ablation curves of SET, CoDACoRSET and a fixed topology on {', '.join(datasets)}.",
         )
 
 
 def _spread(datasets: Sequence[str], records: Sequence[Record]) -> Figure:
-    """The share of inputs with at least so many links, of the first seed."""
+    """The share of inputs with at least so many connections, of the first seed."""
     with figures.canvas(*_size(datasets)) as figure:
         panels = _panels(figure, datasets)
         for dataset, panel in panels.items():
@@ -206,7 +207,7 @@ def _spread(datasets: Sequence[str], records: Sequence[Record]) -> Figure:
                         linewidth=1.0 if start else 1.4,
                         label="start, both" if start else f"{variant}, epoch {state['epoch']}",
                     )
-            panel.set(xscale="log", yscale="log", xlabel="links of an input")
+            panel.set(xscale="log", yscale="log", xlabel="connections of an input")
             figures.log_ticks(panel.xaxis, panel.yaxis)
         next(iter(panels.values())).set_ylabel("share of inputs with as many")
         handles = [
@@ -223,7 +224,8 @@ def _spread(datasets: Sequence[str], records: Sequence[Record]) -> Figure:
         return Figure(
             "degrees",
             figures.svg(figure, "How the inputs' degrees spread"),
-            "The share of inputs with at least so many links, at the start and after a tenth, four tenths and all of "
-            "the epochs; first seed. A wiring drawn by chance ends in a cliff; evolution gives few inputs many links.",
+            "The share of inputs with at least so many connections, at the start and after a tenth, four tenths and "
+            "all of the epochs; first seed. A random pattern ends in a cliff; evolution gives few inputs many "
+            "connections.",
             f"Distributions of input degrees over time for SET and CoDACoRSET on {', '.join(datasets)}.",
         )

@@ -200,9 +200,9 @@ def _importance(plans: Mapping[str, Plan], records: Sequence[Record]) -> Table:
     note = (
         "Inputs of the trained network are set to 0 one after the other. Mean test accuracy while the least connected "
         "go first, less that while the most connected go first, in points, averaged over all steps and seeds: 0 if an "
-        "input's links say nothing about its use."
+        "input's connections say nothing about its use."
     )
-    return Table("Do links show which inputs matter?", ("variant", *shown), rows, note)
+    return Table("Do connections show which inputs matter?", ("variant", *shown), rows, note)
 
 
 def _controls(datasets: Sequence[str], records: Sequence[Record]) -> Table:
@@ -210,5 +210,5 @@ def _controls(datasets: Sequence[str], records: Sequence[Record]) -> Table:
         [variant, *(f"{100 * mean(records, dataset, variant):.1f}" for dataset in datasets)]
         for variant in ("SET", "fixed", *CONTROLS)
     ]
-    note = "Test accuracy in percent; links go by their smallest weights (SET), by chance, or by their largest weights."
-    return Table("Which links are removed matters", ("variant", *datasets), rows, note)
+    note = "Test accuracy in percent; connections go by smallest weight (SET), at random, or by largest weight."
+    return Table("Which connections are removed matters", ("variant", *datasets), rows, note)

@@ -30,8 +30,10 @@ def claims(plans: Mapping[str, Plan], records: Sequence[Record]) -> list[Claim]:
         _against(
             plans, records, COSINE, "dense", f"The cosine variants usually outperform dense networks ({_COSINE})."
         ),
-        _against(plans, records, ("SET",), "fixed", f"SET is better than the same sparse wiring left alone ({_SET})."),
-        _links_tell(plans, records),
+        _against(
+            plans, records, ("SET",), "fixed", f"SET is better than the same sparse connectivity left alone ({_SET})."
+        ),
+        _connections_show(plans, records),
     ]
     found += [_controls(plans, records)] if any(plan.controls for plan in plans.values()) else []
     found += _madelon(plans, records) if "madelon" in plans else []
@@ -50,7 +52,7 @@ def summary(plans: Mapping[str, Plan], records: Sequence[Record]) -> str:
     spread = text.points(max(sparse.values()) - min(sparse.values()), sign=False)
     line = (
         f"Mean accuracy over {len(plans)} data set{'s' * (len(plans) > 1)}: SET {text.percent(means['SET'])}, "
-        f"CoDACoRSET {text.percent(means['CoDACoRSET'])}, wiring left alone {text.percent(means['fixed'])}, dense "
+        f"CoDACoRSET {text.percent(means['CoDACoRSET'])}, fixed topology {text.percent(means['fixed'])}, dense "
         f"networks {text.percent(means['dense'])}; {best} is highest with {text.percent(means[best])}. The sparse "
         f"variants lie within {spread} of each other, with {text.share(float(share))} of the dense networks' "
         "connections on average."
@@ -83,8 +85,8 @@ def _against(
     return Claim(statement, verdict, f"{evidence}{limit}.")
 
 
-def _links_tell(plans: Mapping[str, Plan], records: Sequence[Record]) -> Claim:
-    """The contrast of the ablation curves against that of a wiring left alone, over data sets."""
+def _connections_show(plans: Mapping[str, Plan], records: Sequence[Record]) -> Claim:
+    """The contrast of the ablation curves against that of a connectivity left alone, over data sets."""
     rule = "CoDACoRSET"
     gaps: dict[str, tuple[float, float]] = {}
     for dataset in plans:
@@ -104,8 +106,8 @@ def _links_tell(plans: Mapping[str, Plan], records: Sequence[Record]) -> Claim:
         statement,
         judged(float((ours - fixed).mean()), p),
         f"Zeroing the least connected inputs of {rule} first instead of the most connected leaves "
-        f"{text.points(float(ours.mean()))} of accuracy on average, {text.points(float(fixed.mean()))} with a wiring "
-        f"left alone; more on {higher} of {len(gaps)} data sets, {text.p_value(p)} (Wilcoxon).",
+        f"{text.points(float(ours.mean()))} of accuracy on average, {text.points(float(fixed.mean()))} with a fixed "
+        f"topology; more on {higher} of {len(gaps)} data sets, {text.p_value(p)} (Wilcoxon).",
     )
 
 
@@ -124,7 +126,7 @@ def _controls(plans: Mapping[str, Plan], records: Sequence[Record]) -> Claim:
             f"{text.percent(by_largest)}, largest class {text.percent(chance)}"
         )
     return Claim(
-        f"Removing links by chance loses much accuracy, removing the largest weights leaves chance ({_SET}).",
+        f"Removing connections by chance loses much accuracy, removing the largest weights leaves chance ({_SET}).",
         "holds" if all(verdicts) else "undecided" if any(verdicts) else "does not hold",
         f"{'; '.join(details)}. Much: a tenth or more of what SET has above that class; chance: a tenth or less.",
     )

@@ -22,7 +22,7 @@ __all__ = ["CLAIM", "PRESETS", "TITLE", "run"]
 TITLE = "Feature selection: do the best connected inputs make the best features?"
 CLAIM = (
     "The evolved input connectivity reflects each input's impact on the classification "
-    "(Pieterse & Mocanu, arXiv 1903.07138v1, 2019): then the inputs with the most links are the ones to select."
+    "(Pieterse & Mocanu, arXiv 1903.07138v1, 2019): then the inputs with the most connections are the ones to select."
 )
 PRESETS = {
     "quick": "digits, breast_cancer and made-up data like Madelon, 5 divisions; two minutes",

@@ -2,7 +2,7 @@
 
 ===================  =================================================================================================
 ``SET``              `SparseFeatureSelector`: strengths of the inputs of a classifier that rewires itself by chance
-``CoDACoRSET``       `SparseFeatureSelector`: links of the inputs of a classifier that rewires itself
+``CoDACoRSET``       `SparseFeatureSelector`: connections of the inputs of a classifier that rewires itself
 ``QuickSelection``   `SparseFeatureSelector`: strengths of the inputs of a denoising auto-encoder; doesn't look at y
 ``mutual info``      scikit-learn's ``mutual_info_classif``
 ``F test``           ``f_classif``

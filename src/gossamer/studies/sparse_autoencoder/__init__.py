@@ -1,7 +1,7 @@
-"""The supervised auto-encoder: sparse activity and sparse connectivity beside neither, each, and other networks.
+"""The supervised auto-encoder: sparse activations and sparse connectivity beside neither, each, and other networks.
 
-M. Thom, G. Palm, "Sparse activity and sparse connectivity in supervised learning", JMLR 14, 2013. Its claims are those
-of the abstract; the model is as remembered, and most settings are not known to us. Of its errors only the best is
+M. Thom, G. Palm, "Sparse activity and sparse connectivity in supervised learning", JMLR 14, 2013. Its claims are
+those of the abstract; the model is as remembered, and most settings are not known to us. Of its errors only the best is
 compared with, as a third party lists it.
 """
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CLAIM", "PRESETS", "TITLE", "run"]
 
-TITLE = "Supervised auto-encoder: do sparse activity and sparse connectivity help to classify?"
+TITLE = "Supervised auto-encoder: do sparse activations and sparse connectivity help to classify?"
 CLAIM = (
-    "Sparse activity or sparse connectivity improve the classification of MNIST's digits, and both together are "
+    "Sparse activations or sparse connectivity improve the classification of MNIST's digits, and both together are "
     "significantly better than networks with neither (Thom & Palm, JMLR 14, 2013)."
 )
 PRESETS: Mapping[str, str] = {

@@ -1,4 +1,4 @@
-"""One network of the study: what fires in it, how it is wired, what it learns from, and how well it classifies.
+"""One network of the study: what fires in it, how it is connected, what it learns from, and how well it classifies.
 
 All have one hidden layer and the same numbers of units, samples, epochs and steps. What differs:
 
@@ -6,12 +6,12 @@ All have one hidden layer and the same numbers of units, samples, epochs and ste
 variant                          what fires             weights of a unit           cost
 ===============================  =====================  ==========================  ====================================
 ``both``                         projection to σ        projected to σ, length 1    reconstruction, then classification
-``activity``                     projection to σ        free                        the same
+``activation``                     projection to σ        free                        the same
 ``connectivity``                 tanh                   projected to σ              the same
 ``neither``                      tanh                   free                        the same
-``l0 activity``                  k largest magnitudes   free                        the same
+``l0 activation``                  k largest magnitudes   free                        the same
 ``l0 both``                      k largest magnitudes   k' largest magnitudes       the same
-``activity, l0 connectivity``    projection to σ        k' largest magnitudes       the same
+``activation, l0 connectivity``    projection to σ        k' largest magnitudes       the same
 ``MLP from samples``             tanh, with biases      free                        classification
 ``MLP from noise``               tanh, with biases      free, start at random       classification
 ===============================  =====================  ==========================  ====================================
@@ -53,7 +53,7 @@ Adam hardly a projected weight is zero to the last digit.)"""
 class Variant:
     """What sets a network apart; see the head of this file."""
 
-    activity: Literal["projection", "l0", "tanh"]
+    activation: Literal["projection", "l0", "tanh"]
     connectivity: Literal["projection", "l0"] | None = None
     reconstructs: bool = True
     from_samples: bool = True
@@ -61,12 +61,12 @@ class Variant:
 
 VARIANTS: Mapping[str, Variant] = {
     "both": Variant("projection", "projection"),
-    "activity": Variant("projection"),
+    "activation": Variant("projection"),
     "connectivity": Variant("tanh", "projection"),
     "neither": Variant("tanh"),
-    "l0 activity": Variant("l0"),
+    "l0 activation": Variant("l0"),
     "l0 both": Variant("l0", "l0"),
-    "activity, l0 connectivity": Variant("projection", "l0"),
+    "activation, l0 connectivity": Variant("projection", "l0"),
     "MLP from samples": Variant("tanh", reconstructs=False),
     "MLP from noise": Variant("tanh", reconstructs=False, from_samples=False),
 }
@@ -184,10 +184,10 @@ def _network(
 ) -> SupervisedAutoencoder:
     from torch import nn
 
-    from gossamer.activity import Hoyer, TopK
+    from gossamer.activation import Hoyer, TopK
     from gossamer.models.autoencoder import SupervisedAutoencoder
 
-    activities: dict[str, nn.Module] = {
+    activations: dict[str, nn.Module] = {
         "projection": Hoyer(plan.sparseness),
         "l0": TopK(plan.live_units, signed=True),
         "tanh": nn.Tanh(),
@@ -196,7 +196,7 @@ def _network(
         x.shape[1],
         plan.hidden,
         classes,
-        activity=activities[variant.activity],
+        activation=activations[variant.activation],
         connectivity=_constraint(variant, plan),
         bias=not variant.reconstructs,
         samples=x if variant.from_samples else None,
@@ -210,7 +210,7 @@ def _constraint(variant: Variant, plan: Plan) -> Constraint | None:
     from gossamer.connectivity import constraints
 
     if variant.connectivity == "projection":
-        return constraints.Hoyer(plan.connectivity, norm="preserve" if variant.activity == "tanh" else 1.0)
+        return constraints.Hoyer(plan.connectivity, norm="preserve" if variant.activation == "tanh" else 1.0)
     return constraints.L0(plan.live_weights) if variant.connectivity == "l0" else None
 
 

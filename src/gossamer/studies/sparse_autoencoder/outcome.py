@@ -21,12 +21,12 @@ from gossamer.studies.trials import Record, where
 __all__ = ["Comparison", "claims", "compared", "errors", "findings"]
 
 _QUESTIONS = (
-    ("both", "neither", "Sparse activity and sparse connectivity together classify better than neither."),
-    ("activity", "neither", "Sparse activity alone classifies better than neither."),
+    ("both", "neither", "Sparse activations and sparse connectivity together classify better than neither."),
+    ("activation", "neither", "Sparse activations alone classifies better than neither."),
     ("connectivity", "neither", "Sparse connectivity alone classifies better than neither."),
-    ("both", "activity", "Both together classify better than sparse activity alone."),
+    ("both", "activation", "Both together classify better than sparse activations alone."),
     ("both", "connectivity", "Both together classify better than sparse connectivity alone."),
-    ("activity", "l0 activity", "To project is a better way to sparse activity than to keep the largest units."),
+    ("activation", "l0 activation", "To project is a better way to sparse activations than to keep the largest units."),
     ("both", "MLP from samples", "Both together classify better than a multilayer perceptron that starts alike."),
 )
 
@@ -166,8 +166,8 @@ def _summary(records: Sequence[Record]) -> str:
     means = {name: float(errors(records, name).mean()) for name in VARIANTS}
     best = min(means, key=lambda name: means[name])
     return (
-        f"Test error {_error(means['both'])} with sparse activity and sparse connectivity, "
-        f"{_error(means['activity'])} with sparse activity alone, {_error(means['connectivity'])} with sparse "
+        f"Test error {_error(means['both'])} with sparse activations and sparse connectivity, "
+        f"{_error(means['activation'])} with sparse activations alone, {_error(means['connectivity'])} with sparse "
         f"connectivity alone, {_error(means['neither'])} with neither. The lowest of all is that of “{best}”, "
         f"{_error(means[best])}."
     )
@@ -221,7 +221,7 @@ def _departures(plan: Plan, jobs: int) -> list[str]:
         "Adam instead of gradient descent sample by sample, and projection after every step: weights that a projection "
         "has set to zero move with the next step, and what is left in the end are many small weights rather than "
         "zeros. The l0 variants have real zeros.",
-        "What fires where activity isn't sparse is tanh. With the identity the network would be a linear classifier, "
+        "What fires where activation isn't sparse is tanh. With the identity the network would be a linear classifier, "
         "and no rival.",
         "Sparse weights have length 1 where codes are projected. With tanh they keep their lengths: on held-out "
         "samples of MNIST, after 8 epochs, length 1 gave an error of 1.7 % (sparseness 0.6), their own 1.2 % (0.75).",

@@ -15,7 +15,7 @@ from gossamer.studies.trials import Record, where
 
 __all__ = ["errors_of_all", "filters"]
 
-_MAIN = ("both", "activity", "connectivity", "neither")
+_MAIN = ("both", "activation", "connectivity", "neither")
 
 
 def errors_of_all(records: Sequence[Record]) -> Figure:
@@ -45,7 +45,7 @@ def filters(records: Sequence[Record]) -> Figure:
     """The first units' weights in six networks of the first seed."""
     side = int(FILTERS**0.5)
     with figures.canvas(8.4, 6) as figure:
-        shown = (*_MAIN, "activity, l0 connectivity", "MLP from samples")
+        shown = (*_MAIN, "activation, l0 connectivity", "MLP from samples")
         for panel, name in zip(figure.subplots(2, 3).flat, shown, strict=True):
             tiles = filters_of(where(records, variant=name, seed=0)[0])
             panel.imshow(mosaic(tiles, (min(side, -(-len(tiles) // side)), side)), cmap="gray", vmin=-1, vmax=1)

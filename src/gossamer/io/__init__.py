@@ -1,0 +1,1 @@
+"""Files for every room: atomic writes, locks, tensors in safetensors."""

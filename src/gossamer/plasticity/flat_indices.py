@@ -1,0 +1,86 @@
+"""Choosing among connections and among empty positions in time linear in the connections.
+
+Cell (row, col) of a layer has the number row · cols + col = out · n_in + in, the row order of `Pattern`, so the live
+positions of a pattern are an ascending vector of int64. (The papers write W as n_in × n_out; a rule that breaks ties by
+"the lowest flat index" means this order here.)
+
+The r-th empty position, r = 0, 1, …, is found without a list of the empty ones. Of the occupied positions c_0 < c_1 < …
+the i-th has a_i = c_i − i empty positions below it, and a is ascending; so the r-th empty position is r + |{i : a_i ≤
+r}|: for many ranks one walk along both lists.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from gossamer.connectivity.pattern import sample_flat_indices
+from gossamer.kernels import empty_at, merge
+
+__all__ = ["EmptyIndices", "contained", "share", "smallest", "smallest_of_each_sign"]
+
+
+def share(fraction: float, count: int) -> int:
+    """⌊fraction · count⌋ of the exact product: 0.29 · 100 is 29, not the 28 that ⌊28.999…⌋ gives."""
+    return min(count, math.floor(fraction * count + 1e-9))
+
+
+def smallest(scores: Tensor, count: int) -> Tensor:
+    """(n) bool: the ``count`` smallest of ``scores`` (n); among equal ones the earliest. Linear time, no sort."""
+    return _smallest(scores, scores, count)
+
+
+def _smallest(scores: Tensor, among: Tensor, count: int) -> Tensor:
+    """Which ``scores`` are not above the ``count``-th smallest of ``among``, a part of them: those of ``among`` that
+    are its ``count`` smallest, the earliest of equal ones, and maybe others that are not of it and lie below."""
+    if count <= 0:
+        return torch.zeros_like(scores, dtype=torch.bool)
+    if count >= among.numel():
+        return torch.ones_like(scores, dtype=torch.bool)
+    # on accelerators sorting is faster, and alike in every run
+    threshold = among.kthvalue(count).values if among.device.type == "cpu" else among.sort().values[count - 1]
+    chosen = scores < threshold
+    ties = (scores == threshold).nonzero().flatten()[: count - int((among < threshold).sum())]
+    chosen[ties] = True
+    return chosen
+
+
+def smallest_of_each_sign(importance: Tensor, fraction: float) -> Tensor:
+    """(n) bool: of the n₊ positive entries the ⌊fraction · n₊⌋ smallest, of the n₋ negative entries the ⌊fraction · n₋⌋
+    nearest zero, and every exact zero; among equal ones the earliest (Mocanu et al. 2018, with exact counts)."""
+    chosen = importance == 0
+    for distance in (importance, -importance):
+        side = distance > 0
+        among = distance[side]
+        chosen |= _smallest(distance, among, share(fraction, among.numel())) & side
+    return chosen
+
+
+def contained(flat_indices: Tensor, among: Tensor) -> Tensor:
+    """Which of ``flat_indices`` occur in ``among``; both ascending."""
+    if among.numel() == 0:
+        return torch.zeros_like(flat_indices, dtype=torch.bool)
+    place = torch.searchsorted(among, flat_indices).clamp_(max=among.numel() - 1)
+    return among[place] == flat_indices
+
+
+class EmptyIndices:
+    """The positions of [0, total) that are not in ``occupied``, an ascending vector of int64."""
+
+    def __init__(self, occupied: Tensor, total: int) -> None:
+        self.occupied, self.total = occupied, total
+        self.count = total - occupied.numel()
+
+    def at(self, ranks: Tensor) -> Tensor:
+        """The empty positions of these ascending ranks, each in [0, count)."""
+        return empty_at(self.occupied, ranks)
+
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+        """``count`` distinct empty positions, every such set equally likely, ascending."""
+        return self.at(sample_flat_indices(self.count, count, generator).to(self.occupied.device))
+
+    def without(self, flat_indices: Tensor) -> EmptyIndices:
+        """The same but for ``flat_indices``, which are ascending and empty until now."""
+        return EmptyIndices(merge(self.occupied, flat_indices)[0], self.total)

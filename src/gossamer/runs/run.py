@@ -1,0 +1,162 @@
+"""A run: every seed of the sparse network and of its dense twin, one after another, into one folder."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gossamer import data as data_room
+from gossamer.data import Dataset, Split
+from gossamer.errors import InputError
+from gossamer.models import MLP
+from gossamer.runs.folder import Job, RunFolder
+from gossamer.training.loop import Epoch, Fit, architecture, build
+from gossamer.runs.model_file import ModelFile, save_model
+from gossamer.runs.options import Options
+from gossamer.runs.results import measure, results
+from gossamer.training.samples import Samples
+
+__all__ = ["Watch", "find_device", "jobs_of", "load_data", "resume", "train"]
+
+
+class Watch:
+    """Whoever wants to see a run go on overrides some of these; as they are, they do nothing."""
+
+    def begin(self, folder: RunFolder, options: Options, data: Dataset, jobs: list[Job]) -> None:
+        """The folder is ready, training starts."""
+
+    def network(self, job: Job, done: int, steps: int) -> None:
+        """It is the turn of ``job``, of which ``done`` epochs lie behind; each takes ``steps`` steps."""
+
+    def step(self, job: Job, epoch: int, step: int, loss: torch.Tensor) -> None:
+        """A batch went through."""
+
+    def epoch(self, job: Job, epoch: Epoch) -> None:
+        """An epoch is over and safe on disk."""
+
+    def measuring(self, job: Job) -> None:
+        """Training is over, measuring starts."""
+
+    def result(self, job: Job, result: dict[str, Any]) -> None:
+        """The network is complete."""
+
+
+def jobs_of(options: Options) -> list[Job]:
+    """The networks of a run, in the order of training."""
+    seeds = range(options.seed, options.seed + options.seeds)
+    return [
+        Job(network, seed) for seed in seeds for network in ("sparse", "dense") if options.twin or network == "sparse"
+    ]
+
+
+def load_data(options: Options) -> Dataset:
+    """The samples that ``options`` name, divided by their seed."""
+    return data_room.load(options.data, target=options.target, seed=options.seed)
+
+
+def train(
+    options: Options, data: Dataset, out: Path | None = None, watch: Watch | None = None, *, overwrite: bool = False
+) -> RunFolder:
+    """Train what ``options`` say into the new folder ``out`` (default: the next free one in ``runs``).
+
+    ``data`` is what `load_data` gives for these options. With ``overwrite``, a run that is in ``out`` is removed.
+    """
+    device = find_device(options.device)
+    build(options, len(data.features), len(data.classes), sparse=True, seed=0)  # mistakes show before there is a folder
+    folder = RunFolder.create(out, data.name, overwrite=overwrite)
+    with folder.locked():
+        folder.begin(options, _fingerprint(data))
+        _complete(folder, options, data, device, watch or Watch())
+    return folder
+
+
+def resume(path: Path, watch: Watch | None = None) -> RunFolder:
+    """Go on with the run in the folder ``path`` where it was stopped, exactly as if it had not been."""
+    folder = RunFolder.open(path)
+    with folder.locked():
+        options = folder.options()
+        device = find_device(options.device)
+        data = load_data(options)
+        if _fingerprint(data) != folder.fingerprint():
+            raise InputError(
+                f"the data {options.data!r} is not what the run in {path} began with: its rows, or the way they are "
+                "read, have changed. Bring the old file back, or train anew"
+            )
+        _complete(folder, options, data, device, watch or Watch())
+    return folder
+
+
+def _complete(folder: RunFolder, options: Options, data: Dataset, device: torch.device, watch: Watch) -> None:
+    """Do all that is still to be done in the folder."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(options.threads)
+    try:
+        jobs = jobs_of(options)
+        folder.prepare(jobs)
+        watch.begin(folder, options, data, jobs)
+        measured = [_network(folder, options, data, device, watch, job) for job in jobs]
+        folder.write_results(results(data, measured, options.threads, device))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _network(
+    folder: RunFolder, options: Options, data: Dataset, device: torch.device, watch: Watch, job: Job
+) -> dict[str, Any]:
+    """Train and measure one network, from wherever its checkpoint stands; what was measured."""
+    state = folder.load(job)
+    if state is not None and state.get("result"):
+        result: dict[str, Any] = state["result"]
+        watch.result(job, result)
+        return result
+    fit = Fit(
+        options,
+        sparse=job.network == "sparse",
+        seed=job.seed,
+        outputs=len(data.classes),
+        train=_tensors(data.train, device),
+        validation=_tensors(data.validation, device),
+    )
+    if state is not None:
+        fit.load_state_dict(state)
+    watch.network(job, len(fit.history), fit.steps)
+
+    def on_step(step: int, loss: torch.Tensor) -> None:
+        watch.step(job, len(fit.history) + 1, step, loss)
+
+    for epoch in fit.run(on_step):
+        folder.save(job, fit.state_dict())
+        folder.add_metrics(job, epoch)
+        watch.epoch(job, epoch)
+
+    watch.measuring(job)
+    result = measure(fit, _tensors(data.test, device))
+    if job == Job("sparse", options.seed):
+        folder.write_connectivity(fit.connectivity)
+        save_model(folder.model, _model_file(fit, options, data))
+    # What only training needs is dropped, by far the larger part.
+    folder.save(job, {key: fit.state_dict()[key] for key in ("model", "history", "finished")} | {"result": result})
+    watch.result(job, result)
+    return result
+
+
+def _model_file(fit: Fit, options: Options, data: Dataset) -> ModelFile:
+    assert isinstance(fit.model, MLP)
+    arguments = architecture(options, len(data.features), len(data.classes))
+    return ModelFile(fit.model, arguments, data.classes, data.preprocessing, options.data, options.seed)
+
+
+def _tensors(split: Split, device: torch.device) -> Samples:
+    return Samples(torch.from_numpy(split.x).to(device), torch.from_numpy(split.y).to(device))
+
+
+def _fingerprint(data: Dataset) -> str:
+    """Of all samples, their division and their classes."""
+    digest = hashlib.sha256(repr((data.classes, data.features)).encode())
+    for split in (data.train, data.validation, data.test):
+        digest.update(split.x)  # type: ignore[arg-type]
+        digest.update(split.y)  # type: ignore[arg-type]
+    return digest.hexdigest()

@@ -1,0 +1,151 @@
+"""The recipe of a training run: which network is trained and how, whatever the data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, get_args
+
+import torch
+
+from gossamer.connectivity.allocate import Allocation, epsilon_density
+from gossamer.errors import InputError, check_choice, check_count, check_fraction
+from gossamer.models import activation_from
+from gossamer.plasticity import PRESETS
+
+__all__ = ["REWIRINGS", "SMALL", "Recipe", "completed", "sizes_for"]
+
+REWIRINGS = ("none", *PRESETS)
+SMALL = 50_000
+"""Numbers in a table up to which it counts as small: what a step costs is then not arithmetic."""
+
+_OPTIMIZERS = ("adam", "adamw", "sgd")
+_SCHEDULES = ("constant", "cosine")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What network is trained, and how, whatever the data.
+
+    The hidden layers have the share ``density`` of all connections between them, 0.1 if nothing is said, or each has
+    ``epsilon`` (n_in + n_out) of them (Mocanu et al. 2018, equation 3), as many as it can hold at most.
+
+    The ``learning_rate`` is that of dense layers; with Adam, the weights of a sparse one take 1/√density times as much,
+    since they start so much larger. The rule ``rewire`` (see `gossamer.plasticity.PRESETS`) moves the share
+    ``fraction`` of the connections after each epoch but the last. Both fall along half a cosine with the ``schedule``
+    of that name: connections that are grown late in training have no time to learn.
+
+    ``patience`` stops a network after as many epochs without a better validation loss, and returns to the best one;
+    None trains all epochs and keeps the last. ``amp`` computes in bfloat16 where that is safe. ``max_grad_norm`` bounds
+    the norm of the gradient.
+    """
+
+    hidden: tuple[int, ...]
+    density: float | None = None
+    epsilon: float | None = None
+    output_density: float | None = None
+    allocate: Allocation = "er"
+    activation: str = "hoyer:0.7"
+    dropout: float = 0.0
+    rewire: str = "SET"
+    fraction: float = 0.3
+    epochs: int
+    batch_size: int
+    optimizer: str = "adam"
+    learning_rate: float = 0.001
+    schedule: str = "cosine"
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    max_grad_norm: float | None = None
+    patience: int | None = None
+    amp: bool = False
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        for units in self.hidden:
+            check_count("hidden", units, low=1)
+        if self.density is None and self.epsilon is None:
+            object.__setattr__(self, "density", 0.1)  # frozen
+        if self.density is not None:
+            check_fraction("density", self.density, open_low=True)
+        if self.epsilon is not None:
+            _check_positive("epsilon", self.epsilon)
+            if self.density is not None:
+                raise InputError(
+                    "density and epsilon both say how many connections there are: give one of them, "
+                    f"got density = {self.density!r} and epsilon = {self.epsilon!r}"
+                )
+            if self.allocate == "uniform":
+                raise InputError("allocate must be 'er' or 'erk' where epsilon is given, got 'uniform'")
+        if self.output_density is not None:
+            check_fraction("output_density", self.output_density, open_low=True)
+        check_choice("allocate", self.allocate, get_args(Allocation))
+        activation_from(self.activation, generator=torch.Generator())  # torch keeps its own
+        check_fraction("dropout", self.dropout, open_high=True)
+        check_choice("rewire", self.rewire, REWIRINGS)
+        check_fraction("fraction", self.fraction, open_low=True, open_high=True)
+        check_count("epochs", self.epochs, low=1)
+        check_count("batch_size", self.batch_size, low=1)
+        check_choice("optimizer", self.optimizer, _OPTIMIZERS)
+        check_choice("schedule", self.schedule, _SCHEDULES)
+        check_fraction("momentum", self.momentum, open_high=True)
+        _check_positive("learning_rate", self.learning_rate)
+        _check_positive("weight_decay", self.weight_decay, zero=True)
+        if self.max_grad_norm is not None:
+            _check_positive("max_grad_norm", self.max_grad_norm)
+        if self.patience is not None:
+            check_count("patience", self.patience, low=1)
+
+    def density_for(self, features: int) -> float:
+        """Live fraction of the connections of all hidden layers together, in a network with so many inputs."""
+        if self.epsilon is None:
+            assert self.density is not None
+            return self.density
+        sizes = [features, *self.hidden]
+        return epsilon_density(list(zip(sizes[1:], sizes[:-1], strict=True)), self.epsilon)
+
+
+def sizes_for(samples: int, features: int) -> dict[str, Any]:
+    """Hidden layers, epochs and batch size for a training set of ``samples`` rows.
+
+    Small data takes small batches and many epochs: what training needs is a number of steps, of the order of 2000. Wide
+    layers cost a sparse network little, and it needs them.
+    """
+    batch_size = 32 if samples < 5000 else 64 if samples < 20000 else 128
+    steps = math.ceil(samples / batch_size)
+    epochs = min(100, max(10, round(2000 / steps)))
+    hidden = (1000, 1000) if samples * features > SMALL else (300, 300)
+    return {"hidden": hidden, "epochs": epochs, "batch_size": batch_size}
+
+
+def completed(given: Mapping[str, Any], samples: int, features: int) -> dict[str, Any]:
+    """``given`` arguments of a `Recipe`, and for those that are None or missing what suits the data and the others."""
+    said = {name: value for name, value in given.items() if value is not None}
+    chosen = sizes_for(samples, features)
+    if said.get("optimizer") == "sgd":
+        chosen["learning_rate"] = 0.1
+    if "rewire" in said:
+        said["rewire"] = next((rule for rule in REWIRINGS if rule.lower() == said["rewire"].lower()), said["rewire"])
+        if said["rewire"] in PRESETS:
+            chosen["fraction"] = PRESETS[said["rewire"]].fraction
+    return chosen | said
+
+
+def _check_positive(name: str, value: float, *, zero: bool = False) -> None:
+    if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
+        raise InputError(f"{name} must be a finite number {'of at least' if zero else 'above'} 0, got {value!r}")
+
+
+def _check_types(options: Recipe) -> None:
+    """The annotations hold: values may come from a file that somebody edited."""
+    kinds: dict[str, tuple[type, ...]] = {"str": (str,), "float": (int, float), "int": (int,), "bool": (bool,)}
+    kinds |= {"tuple[int, ...]": (tuple,), "Allocation": (str,)}
+    for field in fields(options):
+        annotation, _, optional = str(field.type).partition(" | ")
+        value = getattr(options, field.name)
+        right = isinstance(value, kinds[annotation]) and (annotation == "bool" or not isinstance(value, bool))
+        if not right and not (optional and value is None):
+            raise InputError(f"{field.name} must be of type {annotation}, got {value!r}")
+        if isinstance(value, str) and value != value.encode(errors="replace").decode():
+            raise InputError(f"{field.name} must be text that UTF-8 can write, got {value!r}")
