@@ -104,7 +104,7 @@ def test_every_option_reaches_the_config(table: Path, tmp_path: Path) -> None:
         'target = "kind"', "hidden = [9, 8]", "density = 0.5", "output_density = 0.6", 'allocate = "uniform"',
         'activation = "topk:4"', "dropout = 0.1", 'rewire = "none"', "fraction = 0.2", "epochs = 1", "batch_size = 16",
         'optimizer = "sgd"', "learning_rate = 0.05", 'schedule = "constant"', "momentum = 0.5", "weight_decay = 0.001",
-        "clip = 2.0", "patience = 3", "seeds = 1", "seed = 7", "twin = false", 'device = "cpu"', "amp = true",
+        "max_grad_norm = 2.0", "patience = 3", "seeds = 1", "seed = 7", "twin = false", 'device = "cpu"', "amp = true",
         "threads = 1",
     ):  # fmt: skip
         assert line in lines

@@ -28,7 +28,8 @@ ROOMS = {
     "estimators": "sklearn",
     "report": "report",
     "studies": "study",
-    "training": "cli",
+    "io": "cli",
+    "runs": "cli",
 }
 """The extra that each room needs."""
 
@@ -153,7 +154,7 @@ MISSING = [
     ("gossamer.data.read_table('a.csv', target='y')", "gossamer.data needs pandas", "data"),
     ("gossamer.data.load_images('natural_images')", "gossamer.data needs PIL", "data"),
     ("import gossamer.report", "gossamer.report needs jinja2", "report"),
-    ("gossamer.training.load_model(Path('a.csv'))", "a safetensors file needs safetensors", "cli"),
+    ("gossamer.runs.load_model(Path('a.csv'))", "a safetensors file needs safetensors", "cli"),
     ("from gossamer.cli import main; assert main(['train', 'wine']) == 2", "the command line needs rich", "cli"),
     ("from gossamer.studies.figures import canvas; canvas(1, 1).__enter__()", "figures need matplotlib", "plot"),
 ]
@@ -163,7 +164,7 @@ def test_who_has_no_extra_is_told_the_command(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     Path("a.csv").write_text("x,y\n1,2\n")
     code = f"""
-import gossamer, gossamer.training
+import gossamer, gossamer.runs
 from pathlib import Path
 sys.stderr = sys.stdout
 for code in {[code for code, _, _ in MISSING]}:

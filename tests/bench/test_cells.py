@@ -80,7 +80,7 @@ def test_json_holds_everything(bench: Bench) -> None:
     assert list(content) == ["date", "command", "stopped", "machine", "plan", "cells", "break_even"]
     assert content["machine"]["instruction_set"]
     assert content["machine"]["torch"]
-    assert len(content["cells"]) == len(bench.flat_indices)
+    assert len(content["cells"]) == len(bench.cells)
     first, last = content["cells"][0], content["cells"][-1]
     assert first["ratio"] == pytest.approx(0.5)
     assert first["unit"] == "seconds"

@@ -26,7 +26,7 @@ def test_panels_are_one_for_each_width_batch_and_task(bench: Bench) -> None:
     convolution = Cell(
         "convolution", {"channels": 4, "batch": 1, "size": 8, "density": 0.1}, {"gossamer": one, "dense": one}
     )
-    picture = svg(replace(bench, cells=(*bench.flat_indices, convolution)))
+    picture = svg(replace(bench, cells=(*bench.cells, convolution)))
     assert picture is not None
     visible = [part for part in picture.split('<g id="axes_')[1:] if "matplotlib.axis" in part]
     assert len(visible) == 3
@@ -35,11 +35,11 @@ def test_panels_are_one_for_each_width_batch_and_task(bench: Bench) -> None:
 def test_dense_faster_throughout(bench: Bench) -> None:
     slow = Sample(9.0, 9.0, 9.0, 1)
     picture = svg(
-        replace(bench, cells=[replace(c, results={**c.results, "gossamer": slow}) for c in bench.flat_indices[:2]])
+        replace(bench, cells=[replace(c, results={**c.results, "gossamer": slow}) for c in bench.cells[:2]])
     )
     assert picture is not None
 
 
 def test_nothing_to_plot(bench: Bench) -> None:
-    assert svg(replace(bench, cells=bench.flat_indices[-2:])) is None
+    assert svg(replace(bench, cells=bench.cells[-2:])) is None
     assert svg(replace(bench, cells=())) is None

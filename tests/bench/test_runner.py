@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from gossamer.bench.flat_indices import Cell
+from gossamer.bench.cells import Cell
 from torch import Tensor, nn
 
 import gossamer
@@ -22,13 +22,13 @@ HAS_SPARSELAB = rivals.why_not_sparselab(torch.float32) is None
 
 
 def names(found: Bench, task: str) -> set[tuple[str, ...]]:
-    return {tuple(sorted(cell.results)) for cell in found.flat_indices if cell.task == task}
+    return {tuple(sorted(cell.results)) for cell in found.cells if cell.task == task}
 
 
 def test_every_comparison_is_made(plan: Plan) -> None:
     told: list[tuple[int, int]] = []
     found = run(plan, threads=1, watch=lambda done, trials, trial: told.append((done, trials)))
-    tasks = [cell.task for cell in found.flat_indices]
+    tasks = [cell.task for cell in found.cells]
     counts = {task: tasks.count(task) for task in dict.fromkeys(tasks)}
     expected = {"layer": 4, "training": 2, "spspmm": 2, "projection": 4, "memory": 2}
     if hasattr(gossamer, "SparseConv2d"):
@@ -42,25 +42,25 @@ def test_every_comparison_is_made(plan: Plan) -> None:
     assert names(found, "layer") == names(found, "training") == names(found, "memory") == {(*rest, "masked")}
     assert names(found, "spspmm") == {(*rest, "zeros")}
     assert names(found, "projection") == {("gossamer", "softmax", "sort")}
-    for cell in found.flat_indices:
+    for cell in found.cells:
         for name, sample in cell.results.items():
             if name not in ("CSR", "SparseLab") and (cell.task != "memory" or sys.platform == "linux"):
                 assert isinstance(sample, Sample)
                 assert 0 <= sample.low <= sample.median <= sample.high
                 assert sample.count >= 2
-    assert {cell.results["CSR"] for cell in found.flat_indices if cell.task == "training"} == {"no training"}
+    assert {cell.results["CSR"] for cell in found.cells if cell.task == "training"} == {"no training"}
 
 
 def test_rows_are_in_the_order_of_the_tables(plan: Plan) -> None:
     found = run(replace(plan, tasks=("layer",)), threads=1)
-    rows = [(cell.setting["batch"], cell.setting["density"]) for cell in found.flat_indices]
+    rows = [(cell.setting["batch"], cell.setting["density"]) for cell in found.cells]
     assert rows == [(1, 0.5), (1, 0.1), (8, 0.5), (8, 0.1)]
 
 
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
 def test_other_dtypes(plan: Plan, dtype: str) -> None:
     found = run(replace(plan, dtype=dtype), threads=1)
-    for cell in found.flat_indices:
+    for cell in found.cells:
         assert isinstance(cell.results["gossamer"], Sample) or sys.platform != "linux"
         if HAS_SPARSELAB and "SparseLab" in cell.results:
             assert cell.results["SparseLab"] == "float32 only"
@@ -72,7 +72,7 @@ def test_a_rival_that_is_missing_is_named_as_such(plan: Plan, monkeypatch: pytes
     optional = rivals._optional
     monkeypatch.setattr(rivals, "_optional", lambda name: None if "sparselab" in name else optional(name))
     found = run(replace(plan, tasks=("layer", "training", "spspmm", "memory")), threads=1)
-    assert {cell.results["SparseLab"] for cell in found.flat_indices} == {rivals.NOT_INSTALLED}
+    assert {cell.results["SparseLab"] for cell in found.cells} == {rivals.NOT_INSTALLED}
 
 
 def test_a_rival_whose_threads_cannot_be_set_does_not_take_part(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,7 +164,7 @@ def test_ctrl_c_keeps_what_was_measured(plan: Plan) -> None:
 
     found = run(replace(plan, tasks=("layer",)), threads=1, watch=watch)
     assert found.stopped
-    assert len(found.flat_indices) == 2
+    assert len(found.cells) == 2
 
     def at_once(*_: object) -> None:
         raise KeyboardInterrupt
@@ -190,7 +190,7 @@ def test_noisy_comparisons_are_made_again_and_the_calmest_counts(
     told: list[tuple[int, int]] = []
     plan = replace(plan, tasks=("layer",), again=2)
     found = run(plan, threads=1, watch=lambda done, trials, trial: told.append((done, trials)))
-    assert [cell.spread for cell in found.flat_indices] == pytest.approx([kept] * 4)
+    assert [cell.spread for cell in found.cells] == pytest.approx([kept] * 4)
     assert len(made) == 4 * times
     assert told[:4] == [(i, 4) for i in range(4)]
     assert told[4:8] == [(4 + i, 8) for i in range(4)] * (times > 1)
@@ -202,8 +202,8 @@ def test_too_little_memory_costs_one_cell_and_not_the_run(plan: Plan, monkeypatc
 
     monkeypatch.setattr(rivals, "MaskedLinear", too_large)
     found = run(replace(plan, tasks=("layer", "memory")), threads=1)
-    assert {cell.results["masked"] for cell in found.flat_indices} == {runner.OUT_OF_MEMORY}
-    assert all(isinstance(cell.results["gossamer"], Sample) for cell in found.flat_indices if cell.task == "layer")
+    assert {cell.results["masked"] for cell in found.cells} == {runner.OUT_OF_MEMORY}
+    assert all(isinstance(cell.results["gossamer"], Sample) for cell in found.cells if cell.task == "layer")
 
 
 def test_too_little_memory_for_what_is_shared(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +212,7 @@ def test_too_little_memory_for_what_is_shared(plan: Plan, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(torch, "randn", full)
     found = run(replace(plan, tasks=("projection",)), threads=1)
-    assert {tuple(cell.results.items()) for cell in found.flat_indices} == {
+    assert {tuple(cell.results.items()) for cell in found.cells} == {
         (("gossamer", runner.OUT_OF_MEMORY), ("softmax", runner.OUT_OF_MEMORY))
     }
 
@@ -237,14 +237,14 @@ def test_the_convolution_is_measured_where_it_exists(plan: Plan, monkeypatch: py
 
     monkeypatch.setattr(gossamer, "SparseConv2d", Stand, raising=False)
     found = run(replace(plan, tasks=("convolution", "projection")), threads=1)
-    cells = [cell for cell in found.flat_indices if cell.task == "convolution"]
+    cells = [cell for cell in found.cells if cell.task == "convolution"]
     assert [dict(cell.setting) for cell in cells] == [
         {"channels": 4, "batch": 2, "size": 6, "density": density} for density in (0.5, 0.1)
     ]
     assert [line.task for line in found.break_evens] == ["convolution"]
 
     monkeypatch.delattr(gossamer, "SparseConv2d")
-    assert {cell.task for cell in run(replace(plan, tasks=("convolution", "projection")), threads=1).flat_indices} == {
+    assert {cell.task for cell in run(replace(plan, tasks=("convolution", "projection")), threads=1).cells} == {
         "projection"
     }
     with pytest.raises(InputError, match="no SparseConv2d"):

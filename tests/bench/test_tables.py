@@ -60,25 +60,25 @@ def test_sections_follow_the_tasks(bench: Bench) -> None:
         "Break-even density",
     ]
     for section in found:
-        assert all(len(row.flat_indices) == len(section.headings) for row in section.rows)
+        assert all(len(row.cells) == len(section.headings) for row in section.rows)
     layer = found[0]
     assert layer.headings == ("batch", "density", "gossamer", "dense", "gossamer is", "masked", "CSR", "SparseLab")
-    assert layer.rows[0].flat_indices == (
+    assert layer.rows[0].cells == (
         *("8", "0.4", "2.00 ms", "1.00 ms", "dense is 2.0× faster"),
         *("2.00 ms", "~50.0 µs", "not installed"),
     )
     assert [row.verdict for row in layer.rows] == ["lost", "won"]
     assert layer.rows[0].best == 6  # CSR
     spspmm = found[2]
-    assert spspmm.rows[0].flat_indices[:6] == ("8", "0.1", "0.1", "1.00 µs", "1.00 ms", "1000× faster")
+    assert spspmm.rows[0].cells[:6] == ("8", "0.1", "0.1", "1.00 µs", "1.00 ms", "1000× faster")
     projection = found[3]
     assert projection.headings[:3] == ("rows × units", "sparseness", "pass")
-    assert projection.rows[0].flat_indices == (
+    assert projection.rows[0].cells == (
         *("4 × 50", "0.8", "forward", "3.00 ms", "1.00 ms", "softmax is 3.0× faster"),
         *("40.0 ms",),
     )
     memory = found[4]
-    assert memory.rows[0].flat_indices == (
+    assert memory.rows[0].cells == (
         "0.1",
         "40 B / 16 B",
         "40.0 kB",
@@ -87,22 +87,22 @@ def test_sections_follow_the_tasks(bench: Bench) -> None:
         "–",
         "not installed",
     )
-    assert [row.flat_indices for row in found[5].rows] == [
+    assert [row.cells for row in found[5].rows] == [
         ("layer", "width 32, batch 8", "0.1"),
         ("training", "width 32, batch 128", "0.4 or above"),
     ]
 
 
 def test_a_density_that_never_pays_is_said_to(bench: Bench) -> None:
-    lost = [replace(c, results={**c.results, "gossamer": Sample(9.0, 9.0, 9.0, 1)}) for c in bench.flat_indices[:2]]
+    lost = [replace(c, results={**c.results, "gossamer": Sample(9.0, 9.0, 9.0, 1)}) for c in bench.cells[:2]]
     section = tables.sections(replace(bench, cells=lost))[-1]
-    assert section.rows[0].flat_indices[-1] == "none: dense is faster down to 0.025"
+    assert section.rows[0].cells[-1] == "none: dense is faster down to 0.025"
 
 
 def test_the_score_counts_losses_to_everyone(bench: Bench) -> None:
-    assert tables.losses(bench.flat_indices) == [bench.flat_indices[0], bench.flat_indices[5]]
+    assert tables.losses(bench.cells) == [bench.cells[0], bench.cells[5]]
     assert "Of 7 comparisons, the baseline (dense or softmax) wins 2; in 2 another rival" in tables.score(
-        bench.flat_indices
+        bench.cells
     )
 
 

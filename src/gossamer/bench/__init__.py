@@ -1,6 +1,6 @@
 """The break-even map of a machine: where sparse layers win on it, where they lose, and against whom."""
 
-from gossamer.bench.flat_indices import Bench, BreakEven, Cell, Plan, break_even, break_evens
+from gossamer.bench.cells import Bench, BreakEven, Cell, Plan, break_even, break_evens
 from gossamer.bench.measure import Sample, interleave
 from gossamer.bench.runner import TASKS, run
 

@@ -179,7 +179,7 @@ class Bench:
 
     @property
     def break_evens(self) -> list[BreakEven]:
-        return break_evens(self.flat_indices)
+        return break_evens(self.cells)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON has it; seconds and bytes are plain numbers, a reason stands where nothing was measured."""
@@ -203,7 +203,7 @@ class Bench:
                         for name, found in cell.results.items()
                     },
                 }
-                for cell in self.flat_indices
+                for cell in self.cells
             ],
             "break_even": [{**dataclasses.asdict(line), "setting": dict(line.setting)} for line in self.break_evens],
         }

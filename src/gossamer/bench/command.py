@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gossamer.bench import tables
-from gossamer.bench.flat_indices import DTYPES, Bench, Plan
+from gossamer.bench.cells import DTYPES, Bench, Plan
 from gossamer.bench.runner import TASKS, run
 from gossamer.bench.trial import Trial
 from gossamer.errors import InputError
@@ -153,11 +153,11 @@ def _show(found: Bench) -> None:
             table.add_column(heading, justify="left" if left else "right")
         for row in section.rows:
             styles = {section.verdict_column: colours[row.verdict], row.best: "bold"}
-            table.add_row(*(Text(cell, style=styles.get(i, "")) for i, cell in enumerate(row.flat_indices)))
+            table.add_row(*(Text(cell, style=styles.get(i, "")) for i, cell in enumerate(row.cells)))
         console.print(table)
         console.print(Text(section.note, style="dim"))
     console.print()
-    console.print(Text(f"{tables.score(found.flat_indices)} ~ marks noisy figures."))
+    console.print(Text(f"{tables.score(found.cells)} ~ marks noisy figures."))
 
 
 def _folder(path: Path) -> None:

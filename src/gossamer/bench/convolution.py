@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 import gossamer
-from gossamer.bench.flat_indices import DTYPES, Plan
+from gossamer.bench.cells import DTYPES, Plan
 from gossamer.bench.measure import Step
 from gossamer.bench.trial import Factories, Trial
 from gossamer.errors import InputError

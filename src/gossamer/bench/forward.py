@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gossamer.bench import rivals
-from gossamer.bench.flat_indices import DTYPES, Plan
+from gossamer.bench.cells import DTYPES, Plan
 from gossamer.bench.measure import Step
 from gossamer.bench.trial import Factories, Trial
 from gossamer.connectivity import SparseLinear

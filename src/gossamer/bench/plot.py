@@ -9,7 +9,7 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from gossamer.bench.flat_indices import OURS, Bench, Cell, break_even
+from gossamer.bench.cells import OURS, Bench, Cell, break_even
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +31,7 @@ def svg(bench: Bench) -> str | None:
     import matplotlib
     from matplotlib.figure import Figure
 
-    grid = _grid(bench.flat_indices)
+    grid = _grid(bench.cells)
     if not grid:
         return None
     columns = max(len(row) for row in grid)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gossamer.activation.hoyer import hoyer_projection
-from gossamer.bench.flat_indices import DTYPES, Plan
+from gossamer.bench.cells import DTYPES, Plan
 from gossamer.bench.measure import Step
 from gossamer.bench.trial import Factories, Trial
 

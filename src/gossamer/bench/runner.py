@@ -13,7 +13,7 @@ import torch
 import gossamer
 from gossamer.bench import rivals
 from gossamer.bench.convolution import convolution_trials
-from gossamer.bench.flat_indices import OURS, Bench, Cell, Plan
+from gossamer.bench.cells import OURS, Bench, Cell, Plan
 from gossamer.bench.forward import layer_trials, spspmm_trials
 from gossamer.bench.machine import describe
 from gossamer.bench.measure import Sample, Step, interleave

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from gossamer.bench.flat_indices import OURS, Bench, BreakEven, Cell
+from gossamer.bench.cells import OURS, Bench, BreakEven, Cell
 from gossamer.bench.measure import NOISY, Sample
 from gossamer.bench.training import CLASSES, HIDDEN
 
@@ -197,7 +197,7 @@ def sections(bench: Bench, spread: bool = False) -> list[Section]:
     of it; noisy ones are marked by a tilde in any case."""
     found = []
     titles: dict[str, list[Cell]] = {}
-    for cell in bench.flat_indices:
+    for cell in bench.cells:
         titles.setdefault(_FORMS[cell.task].title(cell.setting), []).append(cell)
     for title, cells in titles.items():
         form, task, baseline = _FORMS[cells[0].task], cells[0].task, cells[0].baseline
@@ -264,7 +264,7 @@ def markdown(bench: Bench, figure: str | None = None) -> str:
     page += [
         "Medians of rounds in which the contenders take turns; in brackets the interquartile range as a share of the "
         f"median, ~ where it exceeds {100 * NOISY:.0f} %. Bold: the best of a row, and where the baseline wins. "
-        + score(bench.flat_indices),
+        + score(bench.cells),
         "",
     ]
     if figure:
@@ -279,7 +279,7 @@ def markdown(bench: Bench, figure: str | None = None) -> str:
         for row in section.rows:
             bold = [
                 f"**{cell}**" if i == row.best or (row.verdict == "lost" and i == section.verdict_column) else cell
-                for i, cell in enumerate(row.flat_indices)
+                for i, cell in enumerate(row.cells)
             ]
             page.append(_line(bold))
         page.append("")

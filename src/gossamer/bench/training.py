@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from gossamer.bench import rivals
-from gossamer.bench.flat_indices import DTYPES, Plan
+from gossamer.bench.cells import DTYPES, Plan
 from gossamer.bench.measure import Sample, Step
 from gossamer.bench.trial import Factories, Trial
 from gossamer.connectivity import FeatureMajorLinear, SparseLinear, SparseLinearReLU

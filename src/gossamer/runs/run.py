@@ -10,6 +10,7 @@ import torch
 
 from gossamer import data as data_room
 from gossamer.data import Dataset, Split
+from gossamer.device import find_device
 from gossamer.errors import InputError
 from gossamer.models import MLP
 from gossamer.runs.folder import Job, RunFolder
@@ -19,7 +20,7 @@ from gossamer.runs.options import Options
 from gossamer.runs.results import measure, results
 from gossamer.training.samples import Samples
 
-__all__ = ["Watch", "find_device", "jobs_of", "load_data", "resume", "train"]
+__all__ = ["Watch", "jobs_of", "load_data", "resume", "train"]
 
 
 class Watch:

@@ -162,7 +162,7 @@ def _show(found: Findings, folder: Path) -> None:
         grid = Table(box=None, pad_edge=False, collapse_padding=console.width < 100)
         for i, heading in enumerate(table.columns):
             grid.add_column(heading, justify="right" if i else "left")
-        for row in table.flat_indices():
+        for row in table.cells():
             grid.add_row(*(Text(text, style="bold" if best else "") for text, best in row))
         console.print(grid)
         if table.note:

@@ -150,7 +150,7 @@ def markdown(findings: Findings) -> str:
     for figure in findings.figures:
         page += [f"![{_line(figure.alt)}]({figure.file})", "", f"*{_line(figure.caption)}*", ""]
     for table in findings.tables:
-        rows = [[f"**{text}**" if best else text for text, best in row] for row in table.flat_indices()]
+        rows = [[f"**{text}**" if best else text for text, best in row] for row in table.cells()]
         page += [f"## {table.title}", "", *_table(table.columns, rows), ""]
         page += [table.note, ""] if table.note else []
     if findings.departures:

@@ -1,0 +1,8 @@
+"""Runs: folders that hold options, checkpoints that survive anything, results and the trained model."""
+
+from gossamer.runs.folder import RunFolder
+from gossamer.runs.model_file import ModelFile, load_model, save_model
+from gossamer.runs.options import Options
+from gossamer.runs.run import Watch, load_data, resume, train
+
+__all__ = ["ModelFile", "Options", "RunFolder", "Watch", "load_data", "load_model", "resume", "save_model", "train"]
