@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from gossamer import InputError, SparseConv2d, SparseLinear, report
 from gossamer.data import Dataset, Preprocessing, Split
 from gossamer.runs import Options, RunFolder
-from gossamer.training import Fit, Samples
 from gossamer.runs.folder import Job
 from gossamer.runs.results import measure, results
+from gossamer.training import Fit, Samples
 
 OPTIONS = Options(data="pixels", hidden=(), epochs=2, batch_size=16, threads=1)
 NAMES = tuple(f"pixel_{i}_{j}" for i in range(6) for j in range(6))

@@ -16,9 +16,9 @@ import torch
 from gossamer import InputError, report
 from gossamer.data import Dataset
 from gossamer.runs import Options, RunFolder, Watch, load_data, resume, train
-from gossamer.training import Epoch
 from gossamer.runs.folder import Job
 from gossamer.runs.run import jobs_of
+from gossamer.training import Epoch
 
 
 @pytest.fixture(scope="module")

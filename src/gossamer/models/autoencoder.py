@@ -221,7 +221,7 @@ def _live(code: Tensor) -> tuple[Tensor, Structure] | None:
     indptr = torch.zeros(batch + 1, dtype=torch.int32)
     torch.cumsum(fires.sum(1), 0, out=indptr[1:])
     structure = kernels.transpose(indptr, (places % hidden).int(), hidden)
-    kernels.trust(structure)
+    kernels.mark_validated(structure)
     return places, structure
 
 

@@ -35,8 +35,8 @@ from torch import Tensor
 import gossamer
 from gossamer.errors import InputError
 from gossamer.io.files import lock, remove_partial, write_atomically, written
-from gossamer.training.loop import Epoch
 from gossamer.runs.options import Options
+from gossamer.training.loop import Epoch
 
 __all__ = ["Job", "RunFolder"]
 

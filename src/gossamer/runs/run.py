@@ -14,10 +14,10 @@ from gossamer.device import find_device
 from gossamer.errors import InputError
 from gossamer.models import MLP
 from gossamer.runs.folder import Job, RunFolder
-from gossamer.training.loop import Epoch, Fit, architecture, build
 from gossamer.runs.model_file import ModelFile, save_model
 from gossamer.runs.options import Options
 from gossamer.runs.results import measure, results
+from gossamer.training.loop import Epoch, Fit, architecture, build
 from gossamer.training.samples import Samples
 
 __all__ = ["Watch", "jobs_of", "load_data", "resume", "train"]
