@@ -24,7 +24,7 @@ from gossamer.errors import InputError
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 seeds = st.integers(0, 1000)
-fractions = st.floats(0.01, 1)
+shares = st.floats(0.01, 1)
 antis = st.floats(0, 1)
 
 
@@ -35,12 +35,12 @@ def numbers(*shape: int, seed: int = 0) -> Tensor:
 # ---- the cost ------------------------------------------------------------------------------------------------------
 
 
-def by_sorting(u: Tensor, fraction: float, anti: float) -> Tensor:
+def by_sorting(u: Tensor, winners: float, anti: float) -> Tensor:
     """ℓ as it is defined, channels in dim 1."""
     a = u.relu().sort(1, descending=True).values
-    winners = max(1, math.ceil(fraction * u.shape[1] - 1e-9))
-    rest = a[:, winners:].mean(1) if winners < u.shape[1] else 0
-    return a[:, :winners].mean(1) - anti * rest
+    k = max(1, math.ceil(winners * u.shape[1] - 1e-9))
+    rest = a[:, k:].mean(1) if k < u.shape[1] else 0
+    return a[:, :k].mean(1) - anti * rest
 
 
 def test_literal_channels() -> None:
@@ -65,30 +65,30 @@ def test_floating_products_are_not_taken_at_their_word() -> None:
     assert (torch.autograd.grad(hebbian_cost(u, 0.07), u)[0] > 0).sum() == 7
 
 
-@given(seeds, fractions, antis, st.integers(1, 12))
-def test_it_is_what_the_definition_says(seed: int, fraction: float, anti: float, channels: int) -> None:
+@given(seeds, shares, antis, st.integers(1, 12))
+def test_it_is_what_the_definition_says(seed: int, winners: float, anti: float, channels: int) -> None:
     u = numbers(2, channels, 3, 2, seed=seed)
-    torch.testing.assert_close(hebbian_cost(u, fraction, anti, "none"), by_sorting(u, fraction, anti))
-    torch.testing.assert_close(hebbian_cost(u, fraction, anti), by_sorting(u, fraction, anti).mean())
-    torch.testing.assert_close(hebbian_cost(u, fraction, anti, "sum"), by_sorting(u, fraction, anti).sum())
+    torch.testing.assert_close(hebbian_cost(u, winners, anti, "none"), by_sorting(u, winners, anti))
+    torch.testing.assert_close(hebbian_cost(u, winners, anti), by_sorting(u, winners, anti).mean())
+    torch.testing.assert_close(hebbian_cost(u, winners, anti, "sum"), by_sorting(u, winners, anti).sum())
 
 
-@given(seeds, fractions, antis, st.floats(0.01, 100), st.permutations(range(6)))
+@given(seeds, shares, antis, st.floats(0.01, 100), st.permutations(range(6)))
 def test_scale_factors_out_and_order_does_not_matter(
-    seed: int, fraction: float, anti: float, scale: float, order: list[int]
+    seed: int, winners: float, anti: float, scale: float, order: list[int]
 ) -> None:
     u = numbers(2, 6, 3, seed=seed)
-    cost = hebbian_cost(u, fraction, anti)
-    torch.testing.assert_close(hebbian_cost(scale * u, fraction, anti), scale * cost)
-    torch.testing.assert_close(hebbian_cost(u[:, order], fraction, anti), cost)
+    cost = hebbian_cost(u, winners, anti)
+    torch.testing.assert_close(hebbian_cost(scale * u, winners, anti), scale * cost)
+    torch.testing.assert_close(hebbian_cost(u[:, order], winners, anti), cost)
 
 
-@given(seeds, fractions, antis, antis)
-def test_it_falls_as_the_others_weigh_more(seed: int, fraction: float, one: float, other: float) -> None:
+@given(seeds, shares, antis, antis)
+def test_it_falls_as_the_others_weigh_more(seed: int, winners: float, one: float, other: float) -> None:
     u, (little, much) = numbers(2, 7, 3, seed=seed), sorted((one, other))
-    assert hebbian_cost(u, fraction, much) <= hebbian_cost(u, fraction, little) + 1e-12
-    assert (hebbian_cost(u, fraction, 0.0, "none") >= 0).all()
-    assert (hebbian_cost(u, fraction, 1.0, "none") >= -1e-12).all()
+    assert hebbian_cost(u, winners, much) <= hebbian_cost(u, winners, little) + 1e-12
+    assert (hebbian_cost(u, winners, 0.0, "none") >= 0).all()
+    assert (hebbian_cost(u, winners, 1.0, "none") >= -1e-12).all()
 
 
 def test_equal_channels_cost_nothing_if_the_others_weigh_as_much() -> None:
@@ -109,8 +109,8 @@ def test_the_gradient_is_one_over_the_winners_and_minus_anti_over_the_others() -
 
 def test_derivatives() -> None:
     u = numbers(2, 5, 3).requires_grad_()
-    for fraction in (0.1, 0.4, 1.0):
-        assert torch.autograd.gradcheck(lambda t, r=fraction: hebbian_cost(t, r, 0.3), (u,))
+    for winners in (0.1, 0.4, 1.0):
+        assert torch.autograd.gradcheck(lambda t, r=winners: hebbian_cost(t, r, 0.3), (u,))
 
 
 def test_silence_costs_nothing() -> None:
@@ -146,9 +146,9 @@ def test_half_types_are_computed_in_single_precision(dtype: torch.dtype) -> None
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"fraction": 0.0}, r"fraction must be in \(0, 1\], got 0.0"),
-        ({"fraction": 1.1}, "fraction must be"),
-        ({"fraction": math.nan}, "fraction must be"),
+        ({"winners": 0.0}, r"winners must be in \(0, 1\], got 0.0"),
+        ({"winners": 1.1}, "winners must be"),
+        ({"winners": math.nan}, "winners must be"),
         ({"anti": -0.1}, r"anti must be in \[0, inf\), got -0.1"),
         ({"anti": math.inf}, "anti must be"),
         ({"anti": math.nan}, "anti must be"),
@@ -208,7 +208,7 @@ def gradients(
     alpha: float | tuple[float, ...], mode: Any, make: Callable[[], Net] = Net
 ) -> tuple[Tensor, list[Tensor | None]]:
     net = make()
-    hebbian = HebbianLoss(net.convs, alpha, fraction=0.2, anti=0.3, gradient=mode)
+    hebbian = HebbianLoss(net.convs, alpha, winners=0.2, anti=0.3, gradient=mode)
     loss = F.cross_entropy(net(X), Y) + hebbian()
     loss.backward()
     return loss.detach(), [parameter.grad for parameter in net.parameters()]
@@ -262,7 +262,7 @@ def test_alpha_zero_is_no_cost_at_all() -> None:
 
 def test_steps_on_the_cost_alone_raise_it_at_every_layer() -> None:
     net = Net()
-    hebbian = HebbianLoss(net.convs, 1.0, fraction=0.2)
+    hebbian = HebbianLoss(net.convs, 1.0, winners=0.2)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.3)
     seen = []
     for _ in range(15):
@@ -360,7 +360,7 @@ def test_a_compiled_network_learns_the_same(mode: str) -> None:
         ({"alpha": (1.0, 2.0)}, "alpha must be one number or one for each of 1 layers"),
         ({"alpha": -1.0}, r"alpha must be in \[0, inf\)"),
         ({"alpha": math.nan}, "alpha must be"),
-        ({"fraction": 0.0}, "fraction must be"),
+        ({"winners": 0.0}, "winners must be"),
         ({"anti": -1.0}, "anti must be"),
         ({"gradient": "global"}, "gradient must be one of 'local', 'joint', got 'global'"),
     ],

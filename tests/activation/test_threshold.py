@@ -23,7 +23,7 @@ from gossamer.errors import InputError
 
 inf, nan = math.inf, math.nan
 seeds = st.integers(0, 1000)
-fractions = st.floats(0.01, 1)
+quantiles = st.floats(0, 0.99)
 Threshold = Callable[..., Tensor]
 
 
@@ -33,8 +33,8 @@ def distinct(*shape: int, seed: int = 0) -> Tensor:
     return (1 + order.double()).view(shape)
 
 
-def kept(n: int, fraction: float) -> int:
-    return n - math.floor((1 - fraction) * n + 1e-9)
+def kept(n: int, quantile: float) -> int:
+    return n - math.floor(quantile * n + 1e-9)
 
 
 # ---- quantile ------------------------------------------------------------------------------------------------------
@@ -42,7 +42,7 @@ def kept(n: int, fraction: float) -> int:
 
 def test_literal_maps() -> None:
     z = torch.tensor([[[[1.0, 2], [3, 4]], [[0, 5], [5, 0]]]])
-    assert quantile_threshold(z, 0.25).tolist() == [[[[0, 0], [0, 4]], [[0, 0], [0, 0]]]]  # ties at τ don't pass
+    assert quantile_threshold(z, 0.75).tolist() == [[[[0, 0], [0, 4]], [[0, 0], [0, 0]]]]  # ties at τ don't pass
     assert quantile_threshold(z, 0.5).tolist() == [[[[0, 0], [3, 4]], [[0, 5], [5, 0]]]]
     assert mean_threshold(z).tolist() == [[[[0, 0], [3, 4]], [[0, 5], [5, 0]]]]
     assert mean_threshold(z, 1.5).tolist() == [[[[0, 0], [0, 4]], [[0, 5], [5, 0]]]]
@@ -50,61 +50,61 @@ def test_literal_maps() -> None:
 
 @pytest.mark.parametrize(("side", "count"), [(32, 205), (16, 52), (8, 13), (4, 4), (2, 1), (1, 1)])
 def test_a_fifth_is_rounded_up(side: int, count: int) -> None:
-    z = quantile_threshold(distinct(2, 3, side, side), 0.2)
+    z = quantile_threshold(distinct(2, 3, side, side), 0.8)
     assert (z != 0).sum((2, 3)).unique().tolist() == [count]
 
 
 def test_floating_products_are_not_taken_at_their_word() -> None:
     assert math.floor((1 - 0.8) * 25) == 4  # not 5
-    assert (quantile_threshold(distinct(5, 5), 0.8) != 0).sum() == 20
+    assert (quantile_threshold(distinct(5, 5), 1 - 0.8) != 0).sum() == 20
 
 
-@given(seeds, fractions, st.integers(1, 7), st.integers(1, 7))
-def test_exactly_so_many_survive_unchanged(seed: int, fraction: float, height: int, width: int) -> None:
+@given(seeds, quantiles, st.integers(1, 7), st.integers(1, 7))
+def test_exactly_so_many_survive_unchanged(seed: int, quantile: float, height: int, width: int) -> None:
     z = distinct(2, 3, height, width, seed=seed)
-    s = quantile_threshold(z, fraction)
-    assert (s != 0).sum((2, 3)).unique().tolist() == [kept(height * width, fraction)]
+    s = quantile_threshold(z, quantile)
+    assert (s != 0).sum((2, 3)).unique().tolist() == [kept(height * width, quantile)]
     assert torch.equal(s[s != 0], z[s != 0])
-    assert s.flatten(2).amin(2).max() == 0 or fraction == 1 or kept(height * width, fraction) == height * width
+    assert s.flatten(2).amin(2).max() == 0 or quantile == 0 or kept(height * width, quantile) == height * width
     assert (s.flatten(2).amax(2) == z.flatten(2).amax(2)).all()  # the strongest is among them
 
 
-@given(st.lists(st.integers(0, 3), min_size=1, max_size=40), fractions)
-def test_with_ties_it_is_the_kth_smallest_that_must_be_exceeded(values: list[int], fraction: float) -> None:
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=40), quantiles)
+def test_with_ties_it_is_the_kth_smallest_that_must_be_exceeded(values: list[int], quantile: float) -> None:
     z = torch.tensor(values, dtype=torch.float32).view(1, -1)
-    k = math.floor((1 - fraction) * len(values) + 1e-9)
+    k = math.floor(quantile * len(values) + 1e-9)
     threshold = sorted(values)[k - 1] if k else 0
-    s = quantile_threshold(z, fraction)
+    s = quantile_threshold(z, quantile)
     assert s.flatten().tolist() == [value if value > threshold else 0 for value in values]
-    assert (s != 0).sum() <= kept(len(values), fraction)
+    assert (s != 0).sum() <= kept(len(values), quantile)
 
 
-@given(seeds, fractions, fractions)
-def test_a_smaller_fraction_keeps_a_part(seed: int, one: float, other: float) -> None:
+@given(seeds, quantiles, quantiles)
+def test_a_larger_quantile_keeps_a_part(seed: int, one: float, other: float) -> None:
     z = distinct(2, 5, 5, seed=seed)
-    few, many = sorted((one, other))
+    few, many = sorted((one, other), reverse=True)
     assert ((quantile_threshold(z, few) != 0) <= (quantile_threshold(z, many) != 0)).all()
 
 
-@given(seeds, fractions, st.floats(1e-3, 1e3), st.booleans())
-def test_the_support_is_blind_to_scale(seed: int, fraction: float, scale: float, mean: bool) -> None:
+@given(seeds, quantiles, st.floats(1e-3, 1e3), st.booleans())
+def test_the_support_is_blind_to_scale(seed: int, quantile: float, scale: float, mean: bool) -> None:
     z = distinct(2, 3, 4, 4, seed=seed)
     threshold: Threshold = mean_threshold if mean else quantile_threshold
-    argument = 1.1 if mean else fraction
+    argument = 1.1 if mean else quantile
     assert torch.equal(threshold(scale * z, argument) != 0, threshold(z, argument) != 0)
 
 
 def test_all_that_is_positive_passes_where_nothing_is_to_be_left_out() -> None:
     z = torch.tensor([[0.0, 1, -2, 3]])
-    assert quantile_threshold(z, 1.0).tolist() == [[0, 1, 0, 3]]
+    assert quantile_threshold(z, 0.0).tolist() == [[0, 1, 0, 3]]
     one = torch.tensor([[[[2.0]], [[0.0]]]])  # maps of one pixel
-    assert torch.equal(quantile_threshold(one, 0.2), one)
+    assert torch.equal(quantile_threshold(one, 0.8), one)
 
 
 def test_a_map_of_many_zeros_keeps_its_positive_entries() -> None:
     z = torch.zeros(1, 1, 8, 8)
     z[0, 0, 0, :5] = torch.arange(1.0, 6)
-    assert torch.equal(quantile_threshold(z, 0.2), z)
+    assert torch.equal(quantile_threshold(z, 0.8), z)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 3.7])
@@ -151,8 +151,8 @@ def test_nan_shows_in_its_own_map_alone(threshold: Threshold, gate: str) -> None
 
 def test_infinities() -> None:
     z = torch.tensor([[1.0, inf, 2, 3], [1, inf, inf, 0]])[:, None]
-    assert quantile_threshold(z, 0.25).flatten(1)[0].tolist() == [0, inf, 0, 0]
-    assert quantile_threshold(z, 0.25).flatten(1)[1].isnan().tolist() == [False, True, True, False]
+    assert quantile_threshold(z, 0.75).flatten(1)[0].tolist() == [0, inf, 0, 0]
+    assert quantile_threshold(z, 0.75).flatten(1)[1].isnan().tolist() == [False, True, True, False]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -168,10 +168,10 @@ def test_dtype_and_layout_are_kept(threshold: Threshold, dtype: torch.dtype) -> 
     assert threshold(z[:0]).shape == (0, 3, 4, 4)
 
 
-@pytest.mark.parametrize("fraction", [0.0, -0.2, 1.01, nan, "few"])
-def test_fraction_out_of_range(fraction: Any) -> None:
-    for make in (lambda: quantile_threshold(torch.ones(2, 2), fraction), lambda: QuantileThreshold(fraction)):
-        with pytest.raises(InputError, match=r"fraction must be .*\(0, 1\]"):
+@pytest.mark.parametrize("quantile", [1.0, -0.2, 1.01, nan, "few"])
+def test_quantile_out_of_range(quantile: Any) -> None:
+    for make in (lambda: quantile_threshold(torch.ones(2, 2), quantile), lambda: QuantileThreshold(quantile)):
+        with pytest.raises(InputError, match=r"quantile must be .*\[0, 1\)"):
             make()
 
 
@@ -202,7 +202,7 @@ def test_modules() -> None:
     z = distinct(2, 3, 4, 4)
     assert torch.equal(QuantileThreshold(0.4)(z), quantile_threshold(z, 0.4))
     assert torch.equal(MeanThreshold(1.2)(z), mean_threshold(z, 1.2))
-    assert repr(QuantileThreshold(0.4)) == "QuantileThreshold(fraction=0.4, gate='hard')"
+    assert repr(QuantileThreshold(0.4)) == "QuantileThreshold(quantile=0.4, gate='hard')"
     assert repr(MeanThreshold(gate="straight_through")) == "MeanThreshold(scale=1, gate='straight_through')"
     for layer in (QuantileThreshold(), MeanThreshold()):
         assert torch.equal(layer.eval()(z), layer.train()(z))

@@ -58,9 +58,9 @@ def test_its_activation_is_bounded(side: int, most: float) -> None:
 
 
 @given(st.floats(0.05, 1), st.floats(0.05, 1))
-def test_a_smaller_fraction_leaves_less_active(one: float, other: float) -> None:
+def test_a_larger_quantile_leaves_less_active(one: float, other: float) -> None:
     x, (few, many) = images(2, 3, 6, 6), sorted((one, other))
-    live = [HaHBlock(3, 8, fraction=r, generator=seeded())(x) != 0 for r in (few, many)]
+    live = [HaHBlock(3, 8, quantile=1 - r, generator=seeded())(x) != 0 for r in (few, many)]
     assert (live[0] <= live[1]).all()
 
 
@@ -180,8 +180,8 @@ def test_names_and_kinds_of_blocks() -> None:
 
 
 def test_options_reach_the_blocks() -> None:
-    block = small(fraction=0.4, sigma=1.0, window=1).features[0]
-    assert "fraction=0.4" in repr(block)
+    block = small(quantile=0.4, sigma=1.0, window=1).features[0]
+    assert "quantile=0.4" in repr(block)
     assert "sigma=1, window=1" in repr(block)
 
 
@@ -262,7 +262,7 @@ def test_compiles_without_a_break() -> None:
         ({"image_size": 0}, "image_size"),
         ({"hebbian_blocks": 5}, "hebbian_blocks must be a whole number from 0 to 4, got 5"),
         ({"hebbian_blocks": -1}, "hebbian_blocks"),
-        ({"fraction": 0.0}, "fraction"),
+        ({"quantile": 1.0}, "quantile"),
         ({"sigma": 2.0}, "sigma"),
         ({"window": 2}, "window"),
         ({"mean": (0.1, 0.2)}, "mean must be one finite number or one for each of 1 channels"),

@@ -41,13 +41,13 @@ Reduction = Literal["mean", "sum", "none"]
 
 
 def hebbian_cost(
-    u: Tensor, fraction: float = 0.1, anti: float = 0.1, reduction: Reduction = "mean", dim: int = 1
+    u: Tensor, winners: float = 0.1, anti: float = 0.1, reduction: Reduction = "mean", dim: int = 1
 ) -> Tensor:
     """L of this page, a number; with ``reduction="sum"`` the sum of ℓ, with ``"none"`` ℓ itself.
 
     Args:
         u: floating point, any shape, not empty: a layer's signed outputs, such as (N, C, H, W).
-        fraction: ρ in (0, 1], the share of the channels that win.
+        winners: ρ in (0, 1], the share of the channels that win.
         anti: λ ≥ 0, the weight of the others.
         reduction: over all but ``dim``.
         dim: the channels.
@@ -55,23 +55,23 @@ def hebbian_cost(
     Of equal candidates any may win. float16 and bfloat16 are computed in float32, and so is the result. NaN gives NaN.
     """
     check_choice("reduction", reduction, ("mean", "sum", "none"))
-    fraction, anti = _checked(fraction, anti)
+    winners, anti = _checked(winners, anti)
     if not u.is_floating_point() or not -u.dim() <= dim < u.dim() or not u.numel():
         raise InputError(
             f"u must be floating point with channels in dim {dim}, and not empty, got {u.dtype} of {tuple(u.shape)}"
         )
     a = (u if u.dtype == torch.float64 else u.float()).relu()
     channels = a.shape[dim]
-    winners = max(1, math.ceil(fraction * channels - 1e-9))  # 0.07 · 100 is more than 7 in floating point
-    share = anti / (channels - winners) if winners < channels else 0.0
-    top = a.topk(winners, dim, sorted=False).values.sum(dim)
-    cost = (1 / winners + share) * top - share * a.sum(dim)
+    k = max(1, math.ceil(winners * channels - 1e-9))  # K; 0.07 · 100 is more than 7 in floating point
+    share = anti / (channels - k) if k < channels else 0.0
+    top = a.topk(k, dim, sorted=False).values.sum(dim)
+    cost = (1 / k + share) * top - share * a.sum(dim)
     return cost if reduction == "none" else cost.mean() if reduction == "mean" else cost.sum()
 
 
-def _checked(fraction: float, anti: float) -> tuple[float, float]:
+def _checked(winners: float, anti: float) -> tuple[float, float]:
     anti = check_fraction("anti", anti, high=math.inf, open_high=True)
-    return check_fraction("fraction", fraction, open_low=True), anti
+    return check_fraction("winners", winners, open_low=True), anti
 
 
 class HebbianLoss:
@@ -86,7 +86,7 @@ class HebbianLoss:
     Args:
         layers: different modules, each of which gives one tensor, u_k.
         alpha: α ≥ 0, one for all layers or one for each.
-        fraction, anti, dim: ρ, λ and the channels, as in `hebbian_cost`.
+        winners, anti, dim: ρ, λ and the channels, as in `hebbian_cost`.
         gradient: ``"local"`` reaches the parameters of layer k from L_k alone, and only they are reached by L_k;
             ``"joint"`` also whatever led to the input of the layer.
 
@@ -100,7 +100,7 @@ class HebbianLoss:
         layers: Iterable[nn.Module],
         alpha: float | Sequence[float],
         *,
-        fraction: float = 0.1,
+        winners: float = 0.1,
         anti: float = 0.1,
         gradient: Literal["local", "joint"] = "local",
         dim: int = 1,
@@ -112,7 +112,7 @@ class HebbianLoss:
         if len(alphas) != len(self.layers):
             raise InputError(f"alpha must be one number or one for each of {len(self.layers)} layers, got {alpha!r}")
         self.alphas = [check_fraction("alpha", value, high=math.inf, open_high=True) for value in alphas]
-        self.fraction, self.anti = _checked(fraction, anti)
+        self.winners, self.anti = _checked(winners, anti)
         self.gradient, self.dim = check_choice("gradient", gradient, ("local", "joint")), dim
         self.costs: Tensor | None = None
         self._outputs: dict[int, Tensor] = {}
@@ -130,7 +130,7 @@ class HebbianLoss:
                 f"layers must all have run in training mode, with gradients, since the last call; layer {missing}, "
                 f"{self.layers[missing]}, has not"
             )
-        costs = [hebbian_cost(outputs[k], self.fraction, self.anti, dim=self.dim) for k in range(len(self.layers))]
+        costs = [hebbian_cost(outputs[k], self.winners, self.anti, dim=self.dim) for k in range(len(self.layers))]
         self.costs = torch.stack([cost.detach() for cost in costs])
         terms = [-alpha * cost for alpha, cost in zip(self.alphas, costs, strict=True)]
         if self.gradient == "local":

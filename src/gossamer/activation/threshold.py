@@ -1,22 +1,22 @@
-"""Thresholds that follow the activation: in each map of each image only what stands out fires.
+"""Thresholds that follow the activations: in each map of each image, only values above the map's threshold stay.
 
-For a map z of n = H · W activations, with its threshold τ,
+For a map z of n = H · W activations and its threshold τ,
 
-    f(z)_i = z_i if z_i > τ, else 0                      what stays keeps its value
+    f(z)_i = z_i if z_i > τ, else 0                      values that stay are unchanged
 
-    quantile   τ = z_(k), the k-th smallest, k = ⌊(1 − r) n⌋; 0 for k = 0
+    quantile   τ = z_(k), the k-th smallest, k = ⌊q n⌋; 0 for k = 0
     mean       τ = s · (1/n) Σ_i z_i
 
-At most n − k activations pass the quantile, exactly so many if all differ: a map of 2 × 2 keeps 1 for r = 0.2. Equals
-of τ do not pass, so a constant map becomes zero, and a map of which more than the share 1 − r is zero keeps its
+At most n − k activations exceed the quantile, exactly n − k if all differ: a map of 2 × 2 keeps 1 for q = 0.8. Values
+equal to τ are removed, so a constant map becomes zero, and a map in which more than the share q is zero keeps its
 positive entries.
 
-τ counts as a constant: the derivative is 1 where z passes, else 0. ``gate="straight_through"`` gives derivative 1
-everywhere, with the same values: what an attack has to try (Athalye, Carlini, Wagner, ICML 2018), as a gate that stops
-gradients hides directions in which a network is weak. `straight_through` does that for a trained network.
+τ is treated as a constant: the derivative is 1 where z > τ, else 0. ``gate="straight_through"`` gives derivative 1
+everywhere, with the same values. An attack has to try it (Athalye, Carlini, Wagner, ICML 2018), since a gate that stops
+gradients hides directions in which a network is weak. `straight_through` switches the gates of a trained network.
 
-Source: Cekic, Bakiskan, Madhow, ICIP 2022, arXiv 2202.13074; ">", and r = 0.2 as in the authors' released code. That k
-is 0 where ⌊(1 − r) n⌋ is (r = 1, or one pixel) and then passes all that is positive is ours.
+Source: Cekic, Bakiskan, Madhow, ICIP 2022, arXiv 2202.13074; ">", and q = 0.8 (the largest 20 % stay) as in the
+authors' released code. The case k = 0 (q = 0, or one pixel), in which all positive values stay, is ours.
 """
 
 from __future__ import annotations
@@ -36,16 +36,31 @@ __all__ = ["Gate", "MeanThreshold", "QuantileThreshold", "mean_threshold", "quan
 Gate = Literal["hard", "straight_through"]
 
 
-def quantile_threshold(z: Tensor, fraction: float = 0.2, gate: Gate = "hard") -> Tensor:
-    """``z`` (…, H, W) floating point, with at most the share ``fraction`` = r in (0, 1] of each map left.
+def quantile_threshold(z: Tensor, quantile: float = 0.8, gate: Gate = "hard") -> Tensor:
+    """Set activations that do not exceed the ``quantile`` of their map to zero.
 
-    A NaN stays, in its own map. Infinities are numbers, except that one that doesn't pass becomes NaN.
+    Args:
+        z: (…, H, W) floating point, maps of at least one pixel.
+        quantile: q in [0, 1); at most the share 1 − q of each map stays.
+        gate: derivative of removed entries: 0 (``"hard"``) or 1 (``"straight_through"``).
+
+    Returns:
+        Tensor of the shape and dtype of ``z``. A NaN stays, in its own map only. An infinity that is removed becomes
+        NaN.
+
+    Raises:
+        InputError: ``z`` is not floating point or has no pixels, or an argument is out of its range.
+
+    Example:
+        >>> quantile_threshold(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), quantile=0.5)
+        tensor([[0., 0.],
+                [3., 4.]])
     """
-    fraction = _checked_fraction(fraction)
+    quantile = _checked_quantile(quantile)
     with torch.no_grad():
         maps = _maps(z)
         n = maps.shape[-1]
-        k = math.floor((1 - fraction) * n + 1e-9)  # (1 − 0.8) · 25 is less than 5 in floating point
+        k = math.floor(quantile * n + 1e-9)  # (1 − 0.8) · 25 is less than 5 in floating point
         # the k-th smallest is the least of the n − k + 1 largest, which are found faster
         threshold = maps.topk(n - k + 1, sorted=False).values.amin(-1, keepdim=True) if k else maps.new_zeros(())
         passes = (maps > threshold).view(z.shape)
@@ -80,8 +95,8 @@ def _gated(z: Tensor, passes: Tensor, gate: Gate) -> Tensor:
     return kept if gate == "hard" else z + (kept - z).detach()
 
 
-def _checked_fraction(fraction: float) -> float:
-    return check_fraction("fraction", fraction, open_low=True)
+def _checked_quantile(quantile: float) -> float:
+    return check_fraction("quantile", quantile, open_high=True)
 
 
 def _checked_scale(scale: float) -> float:
@@ -100,15 +115,15 @@ class _Threshold(nn.Module):
 class QuantileThreshold(_Threshold):
     """`quantile_threshold` as a layer, the same in training and evaluation."""
 
-    def __init__(self, fraction: float = 0.2, gate: Gate = "hard") -> None:
+    def __init__(self, quantile: float = 0.8, gate: Gate = "hard") -> None:
         super().__init__(gate)
-        self.fraction = _checked_fraction(fraction)
+        self.quantile = _checked_quantile(quantile)
 
     def forward(self, z: Tensor) -> Tensor:
-        return quantile_threshold(z, self.fraction, self.gate)
+        return quantile_threshold(z, self.quantile, self.gate)
 
     def extra_repr(self) -> str:
-        return f"fraction={self.fraction:g}, gate={self.gate!r}"
+        return f"quantile={self.quantile:g}, gate={self.gate!r}"
 
 
 class MeanThreshold(_Threshold):

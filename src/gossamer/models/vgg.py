@@ -52,7 +52,7 @@ class HaHBlock(nn.Sequential):
     Args:
         in_channels: ≥ 1.
         out_channels: ≥ 1.
-        fraction: r in (0, 1], the share of each map that stays; see `quantile_threshold`.
+        quantile: q in [0, 1): at most the share 1 − q of each map stays; see `quantile_threshold`.
         sigma, window: of `divisive_norm`.
         generator: source of the filters (default: torch's own).
 
@@ -67,7 +67,7 @@ class HaHBlock(nn.Sequential):
         in_channels: int,
         out_channels: int,
         *,
-        fraction: float = 0.2,
+        quantile: float = 0.8,
         sigma: float = 0.1,
         window: int = 3,
         generator: torch.Generator | None = None,
@@ -76,7 +76,7 @@ class HaHBlock(nn.Sequential):
             "conv": _convolution(NormalizedConv2d, in_channels, out_channels, generator),
             "relu": nn.ReLU(),
             "norm": DivisiveNorm(sigma, window),
-            "threshold": QuantileThreshold(fraction),
+            "threshold": QuantileThreshold(quantile),
         }
         super().__init__(OrderedDict(parts))
 
@@ -114,7 +114,7 @@ class VGG(nn.Module):
         classes: outputs.
         image_size: S, their height and width.
         hebbian_blocks: how many of the blocks, from the first on, are `HaHBlock`; the others are `StandardBlock`.
-        fraction, sigma, window: of the HaH blocks.
+        quantile, sigma, window: of the HaH blocks.
         normalized: whether standard blocks have filters of length 1 (default: if there is a HaH block).
         mean, std: of pixels, one number or one for each channel, by which images are standardised, (x − mean) / std.
         generator: source of all weights (default: torch's own), uniform on ±1/√fan-in.
@@ -133,7 +133,7 @@ class VGG(nn.Module):
         classes: int,
         image_size: int,
         hebbian_blocks: int,
-        fraction: float = 0.2,
+        quantile: float = 0.8,
         sigma: float = 0.1,
         window: int = 3,
         normalized: bool | None = None,
@@ -165,7 +165,7 @@ class VGG(nn.Module):
             block += 1
             made: nn.Module
             if block <= hebbian_blocks:
-                made = HaHBlock(channels, layer, fraction=fraction, sigma=sigma, window=window, generator=generator)
+                made = HaHBlock(channels, layer, quantile=quantile, sigma=sigma, window=window, generator=generator)
             else:
                 made = StandardBlock(channels, layer, normalized=normalized, generator=generator)
             self.features.add_module(f"block{block}", made)
@@ -189,7 +189,7 @@ def vgg16(
     *,
     hebbian_blocks: int = 6,
     classes: int = 10,
-    fraction: float = 0.2,
+    quantile: float = 0.8,
     sigma: float = 0.1,
     window: int = 3,
     normalized: bool | None = None,
@@ -207,7 +207,7 @@ def vgg16(
         classes=classes,
         image_size=32,
         hebbian_blocks=hebbian_blocks,
-        fraction=fraction,
+        quantile=quantile,
         sigma=sigma,
         window=window,
         normalized=normalized,
