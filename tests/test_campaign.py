@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import pytest
-
 from tests.campaign import PARTS
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -453,7 +453,10 @@ def test_a_full_disk_under_standard_output_is_named(run: Path) -> None:
         done = subprocess.run(
             [sys.executable, "-c", code, "summary", str(run)], stdout=full, stderr=subprocess.PIPE, text=True
         )
-    assert (done.returncode, done.stderr) == (2, "gossamer: standard output can't be written: No space left on device\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "gossamer: standard output can't be written: No space left on device\n",
+    )
 
 
 def test_a_closed_standard_output_is_named(run: Path) -> None:
@@ -476,7 +479,8 @@ def test_too_many_threads_are_refused(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_version_and_help_need_no_torch() -> None:
-    code = "import sys; sys.argv[0] = 'gossamer'; from gossamer.cli import main; main(sys.argv[1:]); print('torch' in sys.modules)"
+    code = "import sys; sys.argv[0] = 'gossamer'; from gossamer.cli import main; main(sys.argv[1:]); "
+    code += "print('torch' in sys.modules)"
     for word in ("--version", "--help"):
         assert in_a_process(f"-c {code}", word).stdout.endswith("False\n")
     imported = in_a_process("-c import sys, gossamer; print('torch._dynamo' in sys.modules)")

@@ -34,9 +34,7 @@ def test_panels_are_one_for_each_width_batch_and_task(bench: Bench) -> None:
 
 def test_dense_faster_throughout(bench: Bench) -> None:
     slow = Sample(9.0, 9.0, 9.0, 1)
-    picture = svg(
-        replace(bench, cells=[replace(c, results={**c.results, "gossamer": slow}) for c in bench.cells[:2]])
-    )
+    picture = svg(replace(bench, cells=[replace(c, results={**c.results, "gossamer": slow}) for c in bench.cells[:2]]))
     assert picture is not None
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from gossamer.bench.cells import Cell
 from torch import Tensor, nn
 
 import gossamer
 from gossamer.bench import Bench, Plan, Sample, rivals, run, runner, training
 from gossamer.bench import forward as forward_room
+from gossamer.bench.cells import Cell
 from gossamer.bench.forward import layer_trials
 from gossamer.bench.trial import Trial
 from gossamer.connectivity import SparseLinear

@@ -101,9 +101,7 @@ def test_a_density_that_never_pays_is_said_to(bench: Bench) -> None:
 
 def test_the_score_counts_losses_to_everyone(bench: Bench) -> None:
     assert tables.losses(bench.cells) == [bench.cells[0], bench.cells[5]]
-    assert "Of 7 comparisons, the baseline (dense or softmax) wins 2; in 2 another rival" in tables.score(
-        bench.cells
-    )
+    assert "Of 7 comparisons, the baseline (dense or softmax) wins 2; in 2 another rival" in tables.score(bench.cells)
 
 
 def test_markdown_is_whole(bench: Bench) -> None:

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tests.campaign.common import Figure, finished_run
 
 from gossamer import report
 from gossamer.errors import InputError
 from gossamer.io.seal import EMPTY_SEAL, seal
 from gossamer.runs import RunFolder, load_model
 from gossamer.runs.run import jobs_of
-from tests.campaign.common import Figure, finished_run
 
 __all__ = ["flips", "hostile"]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tests.campaign.common import Figure
 from torch import Tensor, nn
 
 import gossamer as gs
 from gossamer.errors import InputError
-from tests.campaign.common import Figure
 
 __all__ = ["layers", "ranks"]
 
@@ -71,7 +71,9 @@ def _convolution(rng: np.random.Generator, generator: torch.Generator) -> tuple[
         generator=generator,
     )
     side = (int(rng.integers(size, 12)) for _ in range(2))
-    return layer.double(), torch.randn(int(rng.integers(1, 6)), channels, *side, generator=generator, dtype=torch.float64)
+    return layer.double(), torch.randn(
+        int(rng.integers(1, 6)), channels, *side, generator=generator, dtype=torch.float64
+    )
 
 
 def _differentiated(module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from tests.campaign.common import Figure, finished_run, options_for, outcome
 
 from gossamer.runs import RunFolder, resume
-from tests.campaign.common import Figure, finished_run, options_for, outcome
 
 __all__ = ["kills"]
 

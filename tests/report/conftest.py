@@ -176,7 +176,8 @@ def make_run() -> MakeRun:
         (folder / "results.json").write_bytes(dump(results | {"networks": networks}))
         (folder / "metrics.jsonl").write_bytes(b"".join(map(dump, lines)))
         text = (
-            f'# {EMPTY_SEAL}\ndata = "{data["name"]}"\nhidden = {list(shape[1:-1])}\ndensity = {density}\nactivation = "hoyer:0.8"\n'
+            f'# {EMPTY_SEAL}\ndata = "{data["name"]}"\nhidden = {list(shape[1:-1])}\ndensity = {density}\n'
+            'activation = "hoyer:0.8"\n'
             f'rewire = "CoDACoRSET"\nepochs = {epochs}\nbatch_size = 100\noptimizer = "adam"\nlearning_rate = 0.001\n'
             f"augment = false\nseeds = {list(range(seeds))}\n"
         )

@@ -12,8 +12,8 @@ import torch
 from gossamer import InputError
 from gossamer.io.seal import seal
 from gossamer.runs import Options, RunFolder
-from gossamer.training import Epoch
 from gossamer.runs.folder import Job
+from gossamer.training import Epoch
 
 JOB = Job("sparse", 0)
 EPOCH = Epoch(1, 0.5, 0.8, 0.6, 0.7, 10, 0.1, 1, 1)

@@ -30,7 +30,9 @@ ARCHITECTURE: dict[str, Any] = {
 
 def write(path: Path, tensors: dict[str, torch.Tensor], header: dict[str, Any]) -> None:
     """Tensors and header as they are, with a seal that is whole."""
-    path.write_bytes(seal(save(tensors, {"gossamer": json.dumps({"digest": EMPTY_SEAL} | header | {"digest": EMPTY_SEAL})})))
+    path.write_bytes(
+        seal(save(tensors, {"gossamer": json.dumps({"digest": EMPTY_SEAL} | header | {"digest": EMPTY_SEAL})}))
+    )
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from gossamer import InputError, SparseConv2d, SparseLinear, report
 from gossamer.data import Dataset, Preprocessing, Split
 from gossamer.runs import Options, RunFolder
-from gossamer.training import Fit, Samples
 from gossamer.runs.folder import Job
 from gossamer.runs.results import describe_machine, measure, results
 from gossamer.runs.schema import Network as Measured
 from gossamer.runs.schema import dump
+from gossamer.training import Fit, Samples
 
 OPTIONS = Options(data="pixels", hidden=(), epochs=2, batch_size=16, threads=1)
 NAMES = tuple(f"pixel_{i}_{j}" for i in range(6) for j in range(6))
@@ -125,7 +125,7 @@ def test_what_is_not_known_is_null_and_nothing_else(tmp_path: Path) -> None:
     for value in ("many", True):
         whole["networks"][0]["macs_per_sample"] = value
         (path / "results.json").write_bytes(dump({key: whole[key] for key in whole if key != "digest"}))
-        with pytest.raises(InputError, match="macs_per_sample: Expected `float | null`"):
+        with pytest.raises(InputError, match=r"macs_per_sample: Expected `float \| null`"):
             report.read(path)
     del whole["networks"][0]["macs_per_sample"]
     (path / "results.json").write_bytes(dump({key: whole[key] for key in whole if key != "digest"}))

@@ -16,9 +16,9 @@ import torch
 from gossamer import InputError, report
 from gossamer.data import Dataset
 from gossamer.runs import Options, RunFolder, Watch, load_data, resume, train
-from gossamer.training import Epoch
 from gossamer.runs.folder import Job
 from gossamer.runs.run import jobs_of
+from gossamer.training import Epoch
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,10 @@ def outcome(folder: RunFolder) -> dict[str, Any]:
         {key: value for key, value in network.items() if key not in ("training_seconds", "latency_ms")}
         for network in results["networks"]
     ]
-    metrics = [json.loads(line) | {"seconds": 0, "digest": ""} for line in (folder.path / "metrics.jsonl").read_text().splitlines()]
+    metrics = [
+        json.loads(line) | {"seconds": 0, "digest": ""}
+        for line in (folder.path / "metrics.jsonl").read_text().splitlines()
+    ]
     weights = {}
     for job in jobs_of(folder.options()):
         state = folder.load(job)
@@ -253,9 +256,7 @@ def test_other_data_is_refused(dataset: Dataset, options: Options, table: Path, 
         resume(tmp_path / "run")
 
 
-def test_a_checkpoint_of_another_network_is_refused(
-    finished: tuple[Options, RunFolder], tmp_path: Path
-) -> None:
+def test_a_checkpoint_of_another_network_is_refused(finished: tuple[Options, RunFolder], tmp_path: Path) -> None:
     options, _ = finished
     job = Job("sparse", 1)
     with pytest.raises(KeyboardInterrupt):
@@ -276,7 +277,8 @@ def test_a_checkpoint_of_another_network_is_refused(
         "must be a number": optimizer("step", lambda step: step.expand(3)),
         "is incomplete": whole | {"optimizer": whole["optimizer"] | {"state": {0: whole["optimizer"]["state"][0]}}},
         "other groups": whole | {"optimizer": whole["optimizer"] | {"param_groups": []}},
-        "it has 9 epochs, the run trains 4": whole | {"history": [whole["history"][0] | {"epoch": i} for i in range(1, 10)]},
+        "it has 9 epochs, the run trains 4": whole
+        | {"history": [whole["history"][0] | {"epoch": i} for i in range(1, 10)]},
         "not numbered": whole | {"history": whole["history"][::-1]},
         "linear1.bias is missing": whole | {"model": {k: v for k, v in whole["model"].items() if k != "linear1.bias"}},
         "connectivity of epoch": whole | {"connectivity": {0: [torch.ones(2), torch.ones(2)]}},

@@ -52,7 +52,9 @@ def add_parser(commands: Any) -> None:
     extent.add_argument(
         "--full", action="store_true", help="widths 1024 and 4096, batches to 1024, more repeats, noisy ones again"
     )
-    parser.add_argument("--only", type=_tasks, metavar="TASK,TASK", help="layer, training, spspmm, convolution, projection, memory")
+    parser.add_argument(
+        "--only", type=_tasks, metavar="TASK,TASK", help="layer, training, spspmm, convolution, projection, memory"
+    )
     parser.add_argument("--widths", type=_list(int), metavar="N,N", help="units of the layers")
     parser.add_argument("--densities", type=_list(float), metavar="D,D", help="live fractions of the connections")
     parser.add_argument("--batches", type=_list(int), metavar="B,B", help="samples at a time, of the layer")

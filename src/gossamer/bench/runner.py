@@ -12,8 +12,8 @@ import torch
 
 import gossamer
 from gossamer.bench import rivals
-from gossamer.bench.convolution import convolution_trials
 from gossamer.bench.cells import OURS, Bench, Cell, Plan
+from gossamer.bench.convolution import convolution_trials
 from gossamer.bench.forward import layer_trials, spspmm_trials
 from gossamer.bench.machine import describe
 from gossamer.bench.measure import Sample, Step, interleave

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from gossamer.bench.cells import OURS, Bench, BreakEven, Cell
-from gossamer.machine import busy
 from gossamer.bench.measure import NOISY, Sample
 from gossamer.bench.training import CLASSES, HIDDEN
+from gossamer.machine import busy
 
 __all__ = [
     "Row",

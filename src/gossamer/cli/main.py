@@ -14,6 +14,7 @@ PyTorch and whatever else a command needs are imported when it is carried out.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -156,7 +157,9 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     report.add_argument("runs", nargs="+", type=_path, metavar="RUN", help="the folder of a finished run")
-    report.add_argument("--out", type=_path, metavar="FILE", help="the page (report.html or comparison.html in the run)")
+    report.add_argument(
+        "--out", type=_path, metavar="FILE", help="the page (report.html or comparison.html in the run)"
+    )
 
     summary = commands.add_parser(
         "summary",
@@ -261,10 +264,8 @@ def _guarded(argv: Sequence[str] | None) -> int:
 
 def _discard_output() -> None:
     """What is still buffered for standard output goes nowhere, or Python would try again at its end."""
-    try:
+    with contextlib.suppress(OSError, ValueError):  # no file may lie under it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):  # no file lies under it
-        pass
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -289,8 +290,6 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _fail(message: str, code: int = 2) -> int:
-    try:
+    with contextlib.suppress(OSError):  # nobody may read it
         print(f"gossamer: {message}", file=sys.stderr)
-    except OSError:  # nobody reads it
-        pass
     return code

@@ -46,7 +46,7 @@ def sparse_layers(net: nn.Module, where: Where | None = None) -> dict[str, Spars
 def uncompiled(function: Callable[P, R]) -> Callable[P, R]:
     """``function``, which ``torch.compile`` leaves alone.
 
-    As ``torch.compiler.disable``, which imports the compiler where it decorates; this does where the function is called.
+    ``torch.compiler.disable`` does the same, but imports the compiler where it decorates, not where one calls.
     """
 
     @functools.wraps(function)

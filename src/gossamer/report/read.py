@@ -1,6 +1,6 @@
 """A run folder, read and checked.
 
-A finished run holds ``config.toml`` (the resolved options), ``metrics.jsonl`` (one `EpochLine` a line), ``results.json``
+A finished run holds ``config.toml`` (the resolved options), ``metrics.jsonl`` (`EpochLine`), ``results.json``
 (`Results`) and, if the connectivity was recorded, ``connectivity.npz``: ``strength`` (snapshots, features), the sum of
 |w| over the connections that leave each input; ``degree`` (snapshots, features), their number; ``epochs`` (snapshots,).
 Inputs of image data are in row-major order of ``data.image`` = (height, width, channels).

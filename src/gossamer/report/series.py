@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .compare import known, accuracy, batch_sizes, headline
+from .compare import accuracy, batch_sizes, headline, known
 from .read import Connectivity, EpochLine, NetworkName, Run
 
 __all__ = ["BUDGET", "RANKED", "comparison_series", "run_series"]
@@ -59,7 +59,9 @@ def _curves(run: Run, name: NetworkName) -> dict[str, Any]:
 def _noise(run: Run, name: NetworkName) -> dict[str, Any]:
     networks = run.networks(name)
     levels = sorted(set.intersection(*(set(network.noise_accuracy) for network in networks))) if networks else []
-    lines = [{"sigma": levels, "accuracy": _finite([network.noise_accuracy[s] for s in levels])} for network in networks]
+    lines = [
+        {"sigma": levels, "accuracy": _finite([network.noise_accuracy[s] for s in levels])} for network in networks
+    ]
     mean = [sum(network.noise_accuracy[level] for network in networks) / len(networks) for level in levels]
     return {"mean": {"sigma": levels, "accuracy": _finite(mean)}, "seeds": lines if len(lines) > 1 else []}
 

@@ -52,7 +52,7 @@ def final_state(fit: Fit, result: Network) -> dict[str, Any]:
 
 
 def result_of(state: Mapping[str, Any], epochs: int) -> Network | None:
-    """What was measured of a finished network, None of one in training; `ValueError` if the state contradicts itself."""
+    """What was measured of a finished network, None of one in training; `ValueError` if the state is contradictory."""
     if state.get("result") is None:
         return None
     result = convert(state["result"], Network, "result")

@@ -23,7 +23,6 @@ import contextlib
 import io
 import re
 import shlex
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass

@@ -10,8 +10,8 @@ import torch
 
 from gossamer.data import Preprocessing
 from gossamer.errors import InputError
-from gossamer.models import MLP
 from gossamer.io.tensor_file import load_weights, read_tensors, write_tensors
+from gossamer.models import MLP
 
 __all__ = ["FORMAT", "ModelFile", "load_model", "save_model"]
 

@@ -22,8 +22,8 @@ class Options(Recipe):
     """Everything that decides what a run computes: a `Recipe`, the data, and how many networks.
 
     ``data`` is a data set's name or a file, ``target`` its label column. ``seeds`` networks of each kind are trained,
-    with the seeds ``seed``, ``seed + 1``, … for connectivity, weights, order of samples and dropout; all of them share one
-    division into training, validation and test rows, that of ``seed``.
+    with the seeds ``seed``, ``seed + 1``, … for connectivity, weights, order of samples and dropout; all of them share
+    one division into training, validation and test rows, that of ``seed``.
 
     The dense ``twin`` has the same hidden layers, seeds, epochs, optimizer and learning rate; its units are ReLU, as in
     the network that one would train without this package.

@@ -134,4 +134,3 @@ def _histogram(counts: Tensor) -> Histogram:
     bins = -(-(high - low + 1) // width)
     found = torch.bincount((counts.long() - low).div(width, rounding_mode="floor"), minlength=bins)
     return Histogram(tuple(found.tolist()), tuple(low - 0.5 + width * i for i in range(bins + 1)))
-

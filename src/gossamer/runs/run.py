@@ -13,15 +13,15 @@ from gossamer import data as data_room
 from gossamer.data import Dataset, Split
 from gossamer.device import find_device
 from gossamer.errors import InputError
-from gossamer.models import MLP
 from gossamer.io.tensor_file import load_weights
+from gossamer.models import MLP
 from gossamer.runs.checkpoint import final_state, restore, result_of
 from gossamer.runs.folder import Job, RunFolder
-from gossamer.training.loop import Epoch, Fit, architecture, build
 from gossamer.runs.model_file import ModelFile, save_model
 from gossamer.runs.options import Options
 from gossamer.runs.results import describe_machine, measure, results
 from gossamer.runs.schema import Machine, Network
+from gossamer.training.loop import Epoch, Fit, architecture, build
 from gossamer.training.samples import Samples
 
 __all__ = ["Watch", "jobs_of", "load_data", "resume", "train"]
