@@ -6,9 +6,9 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-_COMMAND = (
-    "-m" in sys.argv[:1] and "gossamer" in getattr(sys, "orig_argv", ())
-    or os.path.splitext(os.path.basename((sys.argv or [""])[0]))[0] == "gossamer"
+_PROGRAM = (sys.argv or [""])[0]
+_COMMAND = os.path.splitext(os.path.basename(_PROGRAM))[0] == "gossamer" or (
+    _PROGRAM == "-m" and "gossamer" in sys.orig_argv
 )
 """Whether this process is the command line: each command imports the rooms that it needs, and --help none of them."""
 
