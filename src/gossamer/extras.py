@@ -10,7 +10,6 @@ __all__ = ["OPTIONAL", "needs"]
 OPTIONAL = frozenset(
     (
         "PIL",
-        "filelock",
         "jinja2",
         "joblib",
         "markupsafe",

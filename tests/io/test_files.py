@@ -67,7 +67,7 @@ def test_a_file_system_without_locks_is_used_all_the_same(tmp_path: Path, monkey
     fcntl = pytest.importorskip("fcntl")
 
     def none(*_: object) -> None:
-        raise OSError(errno.ENOSYS, "no locks")
+        raise OSError(errno.ENOLCK, "no locks")
 
     monkeypatch.setattr(fcntl, "flock", none)
     with lock(tmp_path / ".lock"):

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gossamer.errors import InputError
-from gossamer.extras import needs
 from gossamer.io.seal import BrokenSealError, unseal
 
 __all__ = ["is_partial", "lock", "read_bytes", "read_sealed", "remove_partial", "write_atomically", "written"]
@@ -130,19 +129,26 @@ def remove_partial(folder: Path) -> None:
 
 @contextlib.contextmanager
 def lock(path: Path) -> Iterator[None]:
-    """Hold ``path`` alone; `InputError` if another process does. The operating system releases it if we are killed."""
-    with needs("cli", "a lock"):
-        from filelock import FileLock, Timeout
+    """Hold ``path`` alone; `InputError` if another process does. The operating system releases it if we are killed.
 
-    held = FileLock(path, blocking=False)
+    Not filelock's: where a file system has no locks, that one leaves a file behind which outlives a killed process.
+    """
     with written(path):
+        file = open(path, "a+b")  # noqa: SIM115 - closed below, in every case
+    with file:
         try:
-            held.acquire()
-        except NotImplementedError:
-            pass  # a file system without locks: better unguarded than unusable
-        except Timeout:
+            if os.name == "posix":
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            else:
+                import msvcrt
+
+                file.seek(0)
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK):
+                yield  # a file system without locks: better unguarded than unusable
+                return
             raise InputError(f"{path.parent} is being trained by another process: wait for it, or stop it") from None
-    try:
         yield
-    finally:
-        held.release()
