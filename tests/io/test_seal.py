@@ -3,7 +3,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from gossamer.io.seal import EMPTY_SEAL, BrokenSealError, seal, unseal
@@ -17,6 +17,7 @@ def test_the_digest_is_that_of_the_bytes_with_zeros_in_its_place() -> None:
 
 @given(st.binary(max_size=60), st.binary(max_size=60), st.booleans(), st.data())
 def test_every_flip_is_found(before: bytes, after: bytes, inside: bool, data: st.DataObject) -> None:
+    assume(b"gossamer-sha256:" not in before + after)
     content = seal(before + EMPTY_SEAL.encode() + after if inside else before + after)
     assert unseal(content) == content
     bit = data.draw(st.integers(0, 8 * len(content) - 1))
