@@ -5,17 +5,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint install clean
+.PHONY: campaign demo test lint install clean
 
 install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt CMakeLists.txt $(wildcard src/gossamer/kernels/cpu/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "gossamer needs Python 3.11 or newer; choose one with: make PYTHON=/path/to/python3.11"; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt "scikit-build-core>=0.10" "nanobind>=2.2" "cmake>=3.18" ninja
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable ".[dev]"
+	@echo "1 of 3: a virtual environment in $(VENV)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade pip
+	@echo "2 of 3: what the build needs (scikit-build-core, nanobind, cmake, ninja)"
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt "scikit-build-core>=0.10" "nanobind>=2.2" "cmake>=3.18" ninja
+	@echo "3 of 3: PyTorch and the other packages, a few hundred megabytes, then the C++ kernels: some minutes"
+	@$(BIN)/python -m pip install --constraint constraints.txt --no-build-isolation --editable ".[dev]"
 	@touch $@
 
 demo: $(INSTALLED)
@@ -23,6 +26,9 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2
+
+campaign: $(INSTALLED)
+	$(BIN)/python -m tests.campaign
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -444,3 +444,44 @@ def test_a_reader_that_goes_away_leaves_no_traceback(run: Path) -> None:
     deaf = "import os; read, write = os.pipe(); os.close(read); os.dup2(write, 1)"
     done = in_a_process(f"-c {deaf}; import sys; from gossamer.cli import main; sys.exit(main())", "summary", str(run))
     assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_under_standard_output_is_named(run: Path) -> None:
+    code = "import sys; from gossamer.cli import main; sys.exit(main())"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code, "summary", str(run)], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert (done.returncode, done.stderr) == (
+        2,
+        "gossamer: standard output can't be written: No space left on device\n",
+    )
+
+
+def test_a_closed_standard_output_is_named(run: Path) -> None:
+    close = "import os, sys; os.close(1); sys.stdout = None; from gossamer.cli import main; sys.exit(main())"
+    done = in_a_process(f"-c {close}", "summary", str(run))
+    assert (done.returncode, done.stderr) == (
+        2,
+        "gossamer: standard output is closed: redirect it to a file, or to /dev/null\n",
+    )
+
+
+@pytest.mark.parametrize("name", ["~no-such-user/x.csv", "a" * 256 + ".csv", "a\0b.csv"])
+def test_names_that_no_file_can_have_are_refused(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["train", name], ["predict", "run", name], ["summary", name], ["report", name]):
+        assert "must" in mistake(capsys, *words)
+
+
+def test_too_many_threads_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "threads must be a whole number from 1 to 1024" in mistake(capsys, "train", "digits", "--threads", "100000")
+
+
+def test_version_and_help_need_no_torch() -> None:
+    code = "import sys; sys.argv[0] = 'gossamer'; from gossamer.cli import main; main(sys.argv[1:]); "
+    code += "print('torch' in sys.modules)"
+    for word in ("--version", "--help"):
+        assert in_a_process(f"-c {code}", word).stdout.endswith("False\n")
+    imported = in_a_process("-c import sys, gossamer; print('torch._dynamo' in sys.modules)")
+    assert imported.stdout == "False\n"

@@ -13,10 +13,13 @@ from gossamer import data
 from gossamer.cli import terminal
 from gossamer.runs import Options, RunFolder
 from gossamer.runs.folder import Job
+from gossamer.runs.schema import Network
 from gossamer.training import Epoch
 
 JOBS = [Job("sparse", 0), Job("dense", 0)]
 OPTIONS = Options(data="wine", hidden=(30,), epochs=4, batch_size=10, threads=1)
+
+RESULT = Network("sparse", 0, 0.915, 0.1, 3, 1, 1, 4, 4, 8, 8, 1.0, 1.0, 12.0, 4, {}, (), ())
 
 
 @pytest.fixture
@@ -77,7 +80,7 @@ def test_the_plan_counts_epochs(count: int, said: str) -> None:
 def test_a_finished_network_leaves_a_line(screen: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     with begun(screen, [0.0], monkeypatch) as progress:
         progress.network(JOBS[0], 2, 20)
-        progress.result(JOBS[0], {"test_accuracy": 0.915, "training_seconds": 12.0})
+        progress.result(JOBS[0], RESULT)
         assert shown(progress) == [""]
         progress.network(JOBS[1], 0, 20)
         assert shown(progress)[0] == "dense, seed 0  (2 of 2)  epoch 1/4"

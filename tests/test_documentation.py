@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -44,9 +43,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 def test_readme(run: Run) -> None:
-    rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(60, 30)), np.arange(60) % 2
-    names, _ = run("README.md", X=x, y=y)
+    names, _ = run("README.md")
     names["rewire"].step()
     assert names["net"](torch.rand(3, 784)).shape == (3, 10)
     assert names["clf"].feature_importances_.shape == (30,)

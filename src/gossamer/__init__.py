@@ -2,54 +2,63 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
-from gossamer import activation, connectivity, data, evaluate, functional, kernels, models, plasticity, projections
-from gossamer.activation import (
-    AllReLU,
-    DivisiveNorm,
-    HebbianLoss,
-    Hoyer,
-    MeanThreshold,
-    QuantileThreshold,
-    Sparseout,
-    SReLU,
-    TopK,
+_PROGRAM = (sys.argv or [""])[0]
+_COMMAND = os.path.splitext(os.path.basename(_PROGRAM))[0] == "gossamer" or (
+    _PROGRAM == "-m" and "gossamer" in sys.orig_argv
 )
-from gossamer.connectivity import (
-    Bridgeout,
-    BridgeoutLinear,
-    BridgeoutSparseLinear,
-    NormalizedConv2d,
-    NormalizedLinear,
-    Pattern,
-    SparseConv2d,
-    SparseLinear,
-    SparseLinearReLU,
-    allocate_densities,
-    compact_,
-    constraints,
-    sparsify_,
-)
-from gossamer.errors import InputError
-from gossamer.evaluate import summary
-from gossamer.kernels import Code
-from gossamer.plasticity import (
-    CTRE,
-    SET,
-    CoDACoRSET,
-    CoDASET,
-    CoPACoRSET,
-    CoPASET,
-    CoRSET,
-    GradualMagnitudePruning,
-    Rewire,
-    RigL,
-    drop,
-    grow,
-    importance_prune_,
-    magnitude_prune_,
-)
+"""Whether this process is the command line: each command imports the rooms that it needs, and --help none of them."""
+
+if TYPE_CHECKING or not _COMMAND:
+    from gossamer import activation, connectivity, data, evaluate, functional, kernels, models, plasticity, projections
+    from gossamer.activation import (
+        AllReLU,
+        DivisiveNorm,
+        HebbianLoss,
+        Hoyer,
+        MeanThreshold,
+        QuantileThreshold,
+        Sparseout,
+        SReLU,
+        TopK,
+    )
+    from gossamer.connectivity import (
+        Bridgeout,
+        BridgeoutLinear,
+        BridgeoutSparseLinear,
+        NormalizedConv2d,
+        NormalizedLinear,
+        Pattern,
+        SparseConv2d,
+        SparseLinear,
+        SparseLinearReLU,
+        allocate_densities,
+        compact_,
+        constraints,
+        sparsify_,
+    )
+    from gossamer.errors import InputError
+    from gossamer.evaluate import summary
+    from gossamer.kernels import Code
+    from gossamer.plasticity import (
+        CTRE,
+        SET,
+        CoDACoRSET,
+        CoDASET,
+        CoPACoRSET,
+        CoPASET,
+        CoRSET,
+        GradualMagnitudePruning,
+        Rewire,
+        RigL,
+        drop,
+        grow,
+        importance_prune_,
+        magnitude_prune_,
+    )
 
 if TYPE_CHECKING:
     from gossamer import estimators as estimators

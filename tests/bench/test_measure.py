@@ -4,8 +4,8 @@ import gc
 
 import pytest
 
-from gossamer.bench import Sample, interleave
 from gossamer.bench import measure as room
+from gossamer.bench.measure import Sample, interleave
 from gossamer.errors import InputError
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import itertools
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+from gossamer.io.seal import EMPTY_SEAL, seal
+from gossamer.runs.schema import dump
 
 MakeRun = Callable[..., Path]
 
@@ -121,7 +124,9 @@ def _connectivity(path: Path, features: int, image: Sequence[int] | None, epochs
     rate = (1 - shares[:, None]) * pull.mean() + shares[:, None] * pull
     degree = np.clip(np.round(mean * rate / pull.mean() * (1 + noise * 0.6)), 0, None).astype(np.int32)
     strength = (degree * (0.03 + 0.05 * shares[:, None] * pull)).astype(np.float32)
-    np.savez(path, strength=strength, degree=degree, epochs=np.arange(epochs + 1))
+    buffer = io.BytesIO()
+    np.savez(buffer, strength=strength, degree=degree, epochs=np.arange(epochs + 1))
+    path.write_bytes(seal(buffer.getvalue()))
 
 
 @pytest.fixture(scope="session")
@@ -168,13 +173,15 @@ def make_run() -> MakeRun:
             data["features_names"] = list(feature_names)
         machine = {"processor": "AMD EPYC 7763", "threads": 2, "system": "Linux", "device": "cpu"}
         results = {"format": 1, "gossamer": "0.1.0", "torch": "2.13.0", "machine": machine, "data": data}
-        (folder / "results.json").write_text(json.dumps(results | {"networks": networks}))
-        (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        (folder / "config.toml").write_text(
-            f'data = "{data["name"]}"\nhidden = {list(shape[1:-1])}\ndensity = {density}\nactivation = "hoyer:0.8"\n'
+        (folder / "results.json").write_bytes(dump(results | {"networks": networks}))
+        (folder / "metrics.jsonl").write_bytes(b"".join(map(dump, lines)))
+        text = (
+            f'# {EMPTY_SEAL}\ndata = "{data["name"]}"\nhidden = {list(shape[1:-1])}\ndensity = {density}\n'
+            'activation = "hoyer:0.8"\n'
             f'rewire = "CoDACoRSET"\nepochs = {epochs}\nbatch_size = 100\noptimizer = "adam"\nlearning_rate = 0.001\n'
             f"augment = false\nseeds = {list(range(seeds))}\n"
         )
+        (folder / "config.toml").write_bytes(seal(text.encode()))
         if connectivity:
             _connectivity(folder / "connectivity.npz", features, pictured, epochs)
         return folder

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
 from gossamer import InputError
 from gossamer.data import Dataset
+from gossamer.io.seal import EMPTY_SEAL, seal
 from gossamer.models import MLP
 from gossamer.runs import ModelFile, load_model, save_model
 
@@ -24,6 +26,13 @@ ARCHITECTURE: dict[str, Any] = {
     "activation": "topk:4",
     "dropout": 0.1,
 }
+
+
+def write(path: Path, tensors: dict[str, torch.Tensor], header: dict[str, Any]) -> None:
+    """Tensors and header as they are, with a seal that is whole."""
+    path.write_bytes(
+        seal(save(tensors, {"gossamer": json.dumps({"digest": EMPTY_SEAL} | header | {"digest": EMPTY_SEAL})}))
+    )
 
 
 @pytest.fixture
@@ -89,9 +98,57 @@ def test_what_the_header_says_is_checked(tmp_path: Path, file: ModelFile, change
     path = tmp_path / "m.safetensors"
     save_model(path, file)
     header, tensors = opened(path)
-    save_file(tensors, path, {"gossamer": json.dumps(header | change)})
+    write(path, tensors, header | change)
     with pytest.raises(InputError, match=message):
         load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda weights: weights.fill_(torch.nan), "must hold finite numbers"),
+        (lambda weights: weights.fill_(torch.inf), "must hold finite numbers"),
+        (lambda weights: weights.to(torch.int32), r"weight_values must be float32 \(\d+,\), got int32"),
+        (lambda weights: weights.double(), "must be float32 .*, got float64"),
+        (lambda weights: weights[:-1], "must be float32"),
+        (lambda weights: weights[:, None], "must be float32"),
+    ],
+)
+def test_weights_of_another_kind_are_refused(
+    tmp_path: Path, file: ModelFile, change: Callable[[torch.Tensor], torch.Tensor], message: str
+) -> None:
+    path = tmp_path / "m.safetensors"
+    save_model(path, file)
+    header, tensors = opened(path)
+    tensors["linear1.weight_values"] = change(tensors["linear1.weight_values"].clone())
+    write(path, tensors, header)
+    with pytest.raises(InputError, match=message):
+        load_model(path)
+
+
+def test_tensors_that_are_missing_or_foreign_are_named(tmp_path: Path, file: ModelFile) -> None:
+    path = tmp_path / "m.safetensors"
+    save_model(path, file)
+    header, tensors = opened(path)
+    write(path, tensors | {"more": torch.ones(1)}, header)
+    with pytest.raises(InputError, match="more is not of this network"):
+        load_model(path)
+    del tensors["linear1.bias"]
+    write(path, tensors, header)
+    with pytest.raises(InputError, match=r"linear1.bias is missing"):
+        load_model(path)
+
+
+def test_no_bit_of_the_header_can_flip_in_silence(tmp_path: Path, file: ModelFile) -> None:
+    path = tmp_path / "m.safetensors"
+    save_model(path, file)
+    content = path.read_bytes()
+    for place in range(0, 8 * (8 + int.from_bytes(content[:8], "little")), 7):
+        flipped = bytearray(content)
+        flipped[place // 8] ^= 1 << place % 8
+        path.write_bytes(flipped)
+        with pytest.raises(InputError, match=r"m.safetensors (is damaged|holds no network)"):
+            load_model(path)
 
 
 def test_equal_networks_are_equal_files(tmp_path: Path, file: ModelFile) -> None:

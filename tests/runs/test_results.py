@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +12,9 @@ from gossamer import InputError, SparseConv2d, SparseLinear, report
 from gossamer.data import Dataset, Preprocessing, Split
 from gossamer.runs import Options, RunFolder
 from gossamer.runs.folder import Job
-from gossamer.runs.results import measure, results
+from gossamer.runs.results import describe_machine, measure, results
+from gossamer.runs.schema import Network as Measured
+from gossamer.runs.schema import dump
 from gossamer.training import Fit, Samples
 
 OPTIONS = Options(data="pixels", hidden=(), epochs=2, batch_size=16, threads=1)
@@ -43,7 +44,7 @@ class Network(nn.Module):
         return logits
 
 
-def measured(*, sparse: bool, idle: bool = False) -> tuple[Fit, dict[str, Any]]:
+def measured(*, sparse: bool, idle: bool = False) -> tuple[Fit, Measured]:
     fit = Fit(
         OPTIONS,
         sparse=sparse,
@@ -74,28 +75,29 @@ def write_run(path: Path, *, idle: bool) -> Path:
         for epoch in fit.history:
             folder.add_metrics(Job("sparse" if sparse else "dense", 0), epoch)
         folder.write_connectivity(fit.connectivity)
-    folder.write_results(results(data, networks, 1, torch.device("cpu")))
+    folder.write_results(results(data, networks, describe_machine(1, torch.device("cpu"))))
     return path
 
 
 def test_layers_of_a_convolutional_network_add_up() -> None:
     for sparse in (True, False):
         fit, found = measured(sparse=sparse)
-        layers = found["layers"]
-        assert [(layer["name"], layer["out_features"], layer["in_features"]) for layer in layers] == [
+        layers = found.layers
+        assert [(layer.name, layer.out_features, layer.in_features) for layer in layers] == [
             ("first", 6, 9),
             ("second", 4, 27),
             ("last", 3, 16),
         ]
         connections = [27, 27, 24] if sparse else [54, 108, 48]
-        assert [layer["connections"] for layer in layers] == connections
-        assert found["connections"] == sum(connections) == fit.history[-1].connections
+        assert [layer.connections for layer in layers] == connections
+        assert found.connections == sum(connections) == fit.history[-1].connections
         # The first reads at 6 × 6 places, the second at 2 × 2.
-        assert found["macs_per_sample"] == np.dot(connections, [36, 4, 1])
-        assert 0 < found["macs_per_sample_active"] < found["macs_per_sample"]
+        assert found.macs_per_sample == np.dot(connections, [36, 4, 1])
+        assert found.macs_per_sample_active is not None
+        assert 0 < found.macs_per_sample_active < found.macs_per_sample
         for layer in layers:
-            for way, units in (("fan_in", "out_features"), ("fan_out", "in_features")):
-                assert sum(layer[way]["counts"]) == layer[units]
+            assert sum(layer.fan_in.counts) == layer.out_features
+            assert sum(layer.fan_out.counts) == layer.in_features
 
 
 @pytest.mark.parametrize("idle", [False, True])
@@ -122,10 +124,10 @@ def test_what_is_not_known_is_null_and_nothing_else(tmp_path: Path) -> None:
     whole = json.loads((path / "results.json").read_bytes())
     for value in ("many", True):
         whole["networks"][0]["macs_per_sample"] = value
-        (path / "results.json").write_text(json.dumps(whole))
-        with pytest.raises(InputError, match="macs_per_sample must be a number"):
+        (path / "results.json").write_bytes(dump({key: whole[key] for key in whole if key != "digest"}))
+        with pytest.raises(InputError, match=r"macs_per_sample: Expected `float \| null`"):
             report.read(path)
     del whole["networks"][0]["macs_per_sample"]
-    (path / "results.json").write_text(json.dumps(whole))
-    with pytest.raises(InputError, match="macs_per_sample must be a number, got nothing"):
+    (path / "results.json").write_bytes(dump({key: whole[key] for key in whole if key != "digest"}))
+    with pytest.raises(InputError, match="Object missing required field `macs_per_sample`"):
         report.read(path)

@@ -49,7 +49,10 @@ def outcome(folder: RunFolder) -> dict[str, Any]:
         {key: value for key, value in network.items() if key not in ("training_seconds", "latency_ms")}
         for network in results["networks"]
     ]
-    metrics = [json.loads(line) | {"seconds": 0} for line in (folder.path / "metrics.jsonl").read_text().splitlines()]
+    metrics = [
+        json.loads(line) | {"seconds": 0, "digest": ""}
+        for line in (folder.path / "metrics.jsonl").read_text().splitlines()
+    ]
     weights = {}
     for job in jobs_of(folder.options()):
         state = folder.load(job)
@@ -102,9 +105,9 @@ def test_finished_networks_keep_their_weights_and_drop_what_training_needed(
 ) -> None:
     _, folder = finished
     for name in os.listdir(folder.path / "checkpoint"):
-        if name != "data.json":
+        if name != "start.json":
             saved = torch.load(folder.path / "checkpoint" / name, weights_only=True)
-            assert sorted(saved["state"]) == ["finished", "history", "model", "result"]
+            assert sorted(saved["state"]) == ["connectivity", "finished", "history", "model", "result"]
 
 
 def test_no_twin_leaves_it_out(dataset: Dataset, options: Options, tmp_path: Path) -> None:
@@ -131,7 +134,8 @@ def test_resuming_a_finished_run_changes_nothing_and_restores_what_is_missing(
 ) -> None:
     _, folder = finished
     before, results = outcome(folder), folder.results.read_bytes()
-    folder.results.unlink()
+    for lost in (folder.results, folder.model, folder.connectivity, folder.path / "config.toml"):
+        lost.unlink()
     resume(folder.path)
     assert outcome(folder) == before
     assert json.loads(folder.results.read_bytes())["networks"] == json.loads(results)["networks"]
@@ -250,3 +254,48 @@ def test_other_data_is_refused(dataset: Dataset, options: Options, table: Path, 
     copy.write_text("\n".join(lines[:-3]))
     with pytest.raises(InputError, match=r"is not what the run in .* began with"):
         resume(tmp_path / "run")
+
+
+def test_a_checkpoint_of_another_network_is_refused(finished: tuple[Options, RunFolder], tmp_path: Path) -> None:
+    options, _ = finished
+    job = Job("sparse", 1)
+    with pytest.raises(KeyboardInterrupt):
+        train(options, load_data(options), tmp_path / "run", StopAt(job, 2))
+    folder = RunFolder.open(tmp_path / "run")
+    whole = folder.load(job)
+    assert whole is not None
+
+    def optimizer(name: str, change: Any) -> dict[str, Any]:
+        entries = dict(whole["optimizer"]["state"])
+        entries[0] = entries[0] | {name: change(entries[0][name])}
+        return whole | {"optimizer": whole["optimizer"] | {"state": entries}}
+
+    wrong = {
+        "shape": optimizer("exp_avg", lambda moment: moment[:-1]),
+        "must have shape": optimizer("exp_avg_sq", lambda moment: moment.double()),
+        "finite": optimizer("exp_avg", lambda moment: moment * torch.nan),
+        "must be a number": optimizer("step", lambda step: step.expand(3)),
+        "is incomplete": whole | {"optimizer": whole["optimizer"] | {"state": {0: whole["optimizer"]["state"][0]}}},
+        "other groups": whole | {"optimizer": whole["optimizer"] | {"param_groups": []}},
+        "it has 9 epochs, the run trains 4": whole
+        | {"history": [whole["history"][0] | {"epoch": i} for i in range(1, 10)]},
+        "not numbered": whole | {"history": whole["history"][::-1]},
+        "linear1.bias is missing": whole | {"model": {k: v for k, v in whole["model"].items() if k != "linear1.bias"}},
+        "connectivity of epoch": whole | {"connectivity": {0: [torch.ones(2), torch.ones(2)]}},
+    }
+    wrong |= {f"it has no {key}": {k: v for k, v in whole.items() if k != key} for key in whole}
+    for reason, state in wrong.items():
+        folder.save(job, state)
+        with pytest.raises(InputError, match=rf"sparse-1.pt is damaged \(.*{reason}.*Remove it to train this network"):
+            resume(folder.path)
+    folder.save(job, whole)
+    with pytest.raises(InputError, match="enough"):
+        resume(folder.path, StopAtOnce())
+
+
+class StopAtOnce(Watch):
+    """Doesn't train."""
+
+    def network(self, job: Job, done: int, steps: int) -> None:
+        assert done == 2
+        raise InputError("enough")

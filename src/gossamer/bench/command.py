@@ -11,13 +11,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gossamer.bench import tables
-from gossamer.bench.cells import DTYPES, Bench, Plan
-from gossamer.bench.runner import TASKS, run
-from gossamer.bench.trial import Trial
 from gossamer.errors import InputError
+
+if TYPE_CHECKING:
+    from gossamer.bench.cells import Bench, Plan
+    from gossamer.bench.trial import Trial
 
 __all__ = ["add_parser", "bench"]
 
@@ -52,18 +52,22 @@ def add_parser(commands: Any) -> None:
     extent.add_argument(
         "--full", action="store_true", help="widths 1024 and 4096, batches to 1024, more repeats, noisy ones again"
     )
-    parser.add_argument("--only", type=_tasks, metavar="TASK,TASK", help=", ".join(TASKS))
+    parser.add_argument(
+        "--only", type=_tasks, metavar="TASK,TASK", help="layer, training, spspmm, convolution, projection, memory"
+    )
     parser.add_argument("--widths", type=_list(int), metavar="N,N", help="units of the layers")
     parser.add_argument("--densities", type=_list(float), metavar="D,D", help="live fractions of the connections")
     parser.add_argument("--batches", type=_list(int), metavar="B,B", help="samples at a time, of the layer")
     parser.add_argument("--threads", type=int, metavar="N", help="of the CPU (as many as PyTorch takes)")
-    parser.add_argument("--dtype", metavar="NAME", help=f"{', '.join(DTYPES)} (float32)")
+    parser.add_argument("--dtype", metavar="NAME", help="float32, float64, bfloat16 (float32)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write bench.json, bench.md and bench.svg here")
     parser.add_argument("--quiet", action="store_true", help="print no table")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 
 
 def _tasks(text: str) -> tuple[str, ...]:
+    from gossamer.bench.runner import TASKS
+
     words = tuple(word.strip() for word in text.split(","))
     for word in words:
         if word not in TASKS:
@@ -83,6 +87,8 @@ def _list(kind: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
 
 def bench(arguments: argparse.Namespace) -> None:
     """Measure, show and write what the command line asks for."""
+    from gossamer.bench.cells import Plan
+
     given = {name: getattr(arguments, name) for name in ("widths", "densities", "batches", "dtype")}
     changes = {name: value for name, value in given.items() if value is not None}
     if arguments.only is not None:
@@ -120,6 +126,8 @@ def _command(arguments: argparse.Namespace) -> str:
 
 def _watched(plan: Plan, threads: int | None, shown: bool) -> Bench:
     """`run`, with a line on standard error that says where it is, if that is a terminal."""
+    from gossamer.bench.runner import run
+
     if not (shown and sys.stderr.isatty()):
         return run(plan, threads=threads)
     from rich.console import Console
@@ -137,6 +145,8 @@ def _show(found: Bench) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from gossamer.bench import tables
 
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -168,6 +178,7 @@ def _folder(path: Path) -> None:
 
 
 def _write(found: Bench, folder: Path) -> list[Path]:
+    from gossamer.bench import tables
     from gossamer.io.files import write_atomically
 
     picture = None

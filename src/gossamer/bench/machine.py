@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +12,9 @@ import torch
 import gossamer
 from gossamer import kernels
 from gossamer.bench import rivals
+from gossamer.machine import available_cpus, load, processor
 
-__all__ = ["describe", "processor"]
+__all__ = ["describe"]
 
 _CPU = Path("/sys/devices/system/cpu")
 
@@ -30,13 +29,13 @@ def describe() -> dict[str, Any]:
         "processor": processor(),
         "cores": _cores(),
         "logical_cpus": os.cpu_count(),
-        "available_cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "available_cpus": available_cpus(),
         "caches": _caches(),
         "memory_bytes": _memory(),
         "instruction_set": info.instruction_set,
         "vector_bytes": info.vector_bytes,
         "threads": info.threads,
-        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "load": load(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -46,19 +45,6 @@ def describe() -> dict[str, Any]:
         "gossamer": gossamer.__version__,
         "sparselab": rivals.sparselab_version(),
     }
-
-
-def processor() -> str | None:
-    """Its name, or None if the system doesn't tell."""
-    if sys.platform.startswith("linux"):
-        for line in _lines(Path("/proc/cpuinfo")):
-            key, _, value = line.partition(":")
-            if key.strip() in ("model name", "Model", "cpu model"):
-                return value.strip()
-    if sys.platform == "darwin":
-        words = ["sysctl", "-n", "machdep.cpu.brand_string"]
-        return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip() or None
-    return platform.processor() or None
 
 
 def _lines(path: Path) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from gossamer.bench.cells import OURS, Bench, BreakEven, Cell
 from gossamer.bench.measure import NOISY, Sample
 from gossamer.bench.training import CLASSES, HIDDEN
+from gossamer.machine import busy
 
 __all__ = [
     "Row",
@@ -246,8 +247,8 @@ def machine_lines(bench: Bench) -> list[str]:
         f"({machine['torch_cpu_capability']}{', MKL' * machine['mkl']}{', oneDNN' * machine['onednn']}), "
         f"gossamer {machine['gossamer']}, {rival}, Python {machine['python']}, {machine['system']}",
     ]
-    if machine["load"] is not None and machine["load"] > 0.3 * (machine["available_cpus"] or 1):
-        lines.append(f"Other work was running at the start (load {machine['load']:g}): expect noise.")
+    if (warning := busy(machine["load"], machine["available_cpus"])) is not None:
+        lines.append(warning)
     return lines
 
 

@@ -5,18 +5,23 @@
 1       an error of ours, with its traceback
 2       something the user gave can't be used
 130     Ctrl-C
+143     SIGTERM
 ======  ============================================================
+
+PyTorch and whatever else a command needs are imported when it is carried out.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-
-import torch
+from typing import Any
 
 import gossamer
 from gossamer.bench import command as bench
@@ -71,9 +76,7 @@ def parser() -> argparse.ArgumentParser:
     """Of all commands; options that weren't given are None, so that a default can depend on the data."""
     raw = argparse.RawDescriptionHelpFormatter
     top = argparse.ArgumentParser("gossamer", description=_TOP, formatter_class=raw, allow_abbrev=False)
-    top.add_argument(
-        "--version", action="version", version=f"gossamer {gossamer.__version__} (torch {torch.__version__})"
-    )
+    top.add_argument("--version", action="version", version=_versions())
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     train = commands.add_parser(
@@ -84,7 +87,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=raw,
         allow_abbrev=False,
     )
-    train.add_argument("data", nargs="?", metavar="DATA", help="a file, or the name of a public data set")
+    train.add_argument("data", nargs="?", type=_name, metavar="DATA", help="a file, or the name of a public data set")
     train.add_argument("--target", metavar="COLUMN", help="the column of labels, in a file")
     network = train.add_argument_group("network")
     network.add_argument("--hidden", type=_sizes, metavar="N,N", help="units of the hidden layers, such as 1000,1000")
@@ -128,9 +131,9 @@ def parser() -> argparse.ArgumentParser:
     machine.add_argument("--amp", action="store_true", default=None, help="compute in bfloat16")
     machine.add_argument("--threads", type=int, metavar="N", help="of the CPU (as many as PyTorch takes)")
     output = train.add_argument_group("output")
-    output.add_argument("--out", type=Path, metavar="DIR", help="the run's folder (runs/DATA-1, -2, ...)")
+    output.add_argument("--out", type=_path, metavar="DIR", help="the run's folder (runs/DATA-1, -2, ...)")
     output.add_argument("--overwrite", action="store_true", default=None, help="remove the run that is in DIR")
-    output.add_argument("--resume", type=Path, metavar="RUN", help="go on with a run that was stopped")
+    output.add_argument("--resume", type=_path, metavar="RUN", help="go on with a run that was stopped")
     output.add_argument("--no-report", action="store_true", help="write no report.html")
     _add_output(output, "print nothing but the run's folder")
 
@@ -142,9 +145,9 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=raw,
         allow_abbrev=False,
     )
-    predict.add_argument("run", type=Path, metavar="RUN", help="a run's folder, or its model.safetensors")
-    predict.add_argument("data", metavar="DATA", help="a file, or the name of a public data set")
-    predict.add_argument("--out", type=Path, metavar="FILE", help="write the CSV here instead of printing it")
+    predict.add_argument("run", type=_path, metavar="RUN", help="a run's folder, or its model.safetensors")
+    predict.add_argument("data", type=_name, metavar="DATA", help="a file, or the name of a public data set")
+    predict.add_argument("--out", type=_path, metavar="FILE", help="write the CSV here instead of printing it")
     _add_output(predict, "print no accuracy")
 
     report = commands.add_parser(
@@ -153,8 +156,10 @@ def parser() -> argparse.ArgumentParser:
         description="Write report.html into the folder of a run, or compare several runs on one page.",
         allow_abbrev=False,
     )
-    report.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="the folder of a finished run")
-    report.add_argument("--out", type=Path, metavar="FILE", help="the page (report.html or comparison.html in the run)")
+    report.add_argument("runs", nargs="+", type=_path, metavar="RUN", help="the folder of a finished run")
+    report.add_argument(
+        "--out", type=_path, metavar="FILE", help="the page (report.html or comparison.html in the run)"
+    )
 
     summary = commands.add_parser(
         "summary",
@@ -162,7 +167,7 @@ def parser() -> argparse.ArgumentParser:
         description="Show the comparison and the layers of a finished run.",
         allow_abbrev=False,
     )
-    summary.add_argument("run", type=Path, metavar="RUN", help="the folder of a finished run")
+    summary.add_argument("run", type=_path, metavar="RUN", help="the folder of a finished run")
     summary.add_argument("--json", action="store_true", help="print results.json instead")
 
     study.add_parser(commands)
@@ -173,6 +178,33 @@ def parser() -> argparse.ArgumentParser:
 def _add_output(group: argparse._ActionsContainer, quiet: str) -> None:
     group.add_argument("--quiet", action="store_true", help=quiet)
     group.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+
+
+def _versions() -> str:
+    try:
+        torch = version("torch")
+    except PackageNotFoundError:
+        torch = "not installed"
+    return f"gossamer {gossamer.__version__} (torch {torch})"
+
+
+def _name(text: str) -> str:
+    """The name of a file or of a data set; an error if no file can have it."""
+    if "\0" in text:
+        raise argparse.ArgumentTypeError(f"must be a name without null characters: {text!r}")
+    longest = max(len(os.fsencode(part)) for part in text.split(os.sep))
+    if longest > 255:
+        raise argparse.ArgumentTypeError(f"must have at most 255 bytes in a file's name, got {longest}: {text[:40]!r}…")
+    if text.startswith("~"):
+        try:
+            Path(text).expanduser()
+        except RuntimeError as error:
+            raise argparse.ArgumentTypeError(f"must name a home folder that exists: {text!r} ({error})") from None
+    return text
+
+
+def _path(text: str) -> Path:
+    return Path(_name(text))
 
 
 def _sizes(text: str) -> tuple[int, ...]:
@@ -186,14 +218,54 @@ def _sizes(text: str) -> tuple[int, ...]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that ``argv`` (default: the process's arguments) says; the exit code."""
+    closed = [name for name in ("stdin", "stdout", "stderr") if getattr(sys, name) is None]
+    for _ in closed:  # so that no file that we open is taken for one of these streams
+        os.open(os.devnull, os.O_RDWR)
+    if "stderr" in closed:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - open until the process ends
+    if "stdout" in closed:
+        return _fail("standard output is closed: redirect it to a file, or to /dev/null")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # an old terminal's encoding may lack a character that we print
             stream.reconfigure(errors="replace")
     try:
-        arguments = parser().parse_args(argv)
-        return _run(arguments)
-    except SystemExit as stop:  # how argparse leaves
-        return stop.code if isinstance(stop.code, int) else 2
+        signal.signal(signal.SIGTERM, _terminate)
+    except ValueError:  # not in the main thread
+        return _guarded(argv)
+    try:
+        return _guarded(argv)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _terminate(*_: Any) -> None:
+    """Leave as Ctrl-C does, so that files are closed and the terminal is put in order."""
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+def _guarded(argv: Sequence[str] | None) -> int:
+    try:
+        try:
+            code = _run(parser().parse_args(argv))
+        except SystemExit as stop:  # how argparse leaves, and SIGTERM
+            code = stop.code if isinstance(stop.code, int) else 2
+        sys.stdout.flush()
+    except KeyboardInterrupt as stop:
+        return _fail(str(stop) or "stopped", 130)
+    except OSError as error:
+        if error.filename is not None:
+            return _fail(f"{error.filename}: {error.strerror}")
+        _discard_output()
+        if isinstance(error, BrokenPipeError):  # the reader of our output has gone, as head does
+            return 1
+        return _fail(f"standard output can't be written: {error.strerror or error}")
+    return code
+
+
+def _discard_output() -> None:
+    """What is still buffered for standard output goes nowhere, or Python would try again at its end."""
+    with contextlib.suppress(OSError, ValueError):  # no file may lie under it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -208,19 +280,16 @@ def _run(arguments: argparse.Namespace) -> int:
         if name not in OPTIONAL:
             raise
         return _fail(f"the command line needs {name}, which isn't installed: pip install 'gossamer[cli]'")
-    except KeyboardInterrupt as stop:
-        print(f"gossamer: {str(stop) or 'stopped'}", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # whoever read our output has gone, as head does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
+        torch = sys.modules.get("torch")
+        full = isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError))
+        if full or "allocate memory" in str(error):
             return _fail("there isn't enough memory: try a smaller --hidden, --density or --batch-size, or --no-twin")
         raise
     return 0
 
 
-def _fail(message: str) -> int:
-    print(f"gossamer: {message}", file=sys.stderr)
-    return 2
+def _fail(message: str, code: int = 2) -> int:
+    with contextlib.suppress(OSError):  # nobody may read it
+        print(f"gossamer: {message}", file=sys.stderr)
+    return code

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console, Group, RenderableType
@@ -19,6 +18,7 @@ from gossamer.report import compare as comparison
 from gossamer.report import text as words
 from gossamer.runs import Options, RunFolder, Watch
 from gossamer.runs.folder import Job
+from gossamer.runs.schema import Machine, Network
 from gossamer.training import Epoch
 
 __all__ = ["Progress", "show_comparison", "show_summary"]
@@ -58,6 +58,10 @@ class Progress(Watch):
         if self._console.is_terminal:
             self._live.start()
 
+    def machine(self, machine: Machine) -> None:
+        if machine.busy is not None:
+            self._say(machine.busy)
+
     def network(self, job: Job, done: int, steps: int) -> None:
         self._job, self._steps, self._epoch, self._step = job, steps, done, 0
         self._loss, self._last, self._doing, self._warm = None, None, "training", False
@@ -85,10 +89,10 @@ class Progress(Watch):
     def measuring(self, job: Job) -> None:
         self._doing = "measuring"
 
-    def result(self, job: Job, result: dict[str, Any]) -> None:
+    def result(self, job: Job, result: Network) -> None:
         self._job = None
         self._jobs = [other for other in self._jobs if other != job]
-        accuracy, seconds = words.percent(result["test_accuracy"]), words.duration(result["training_seconds"])
+        accuracy, seconds = words.percent(result.test_accuracy), words.duration(result.training_seconds)
         self._say(f"{_name(job)}  {accuracy} of the test rows  {seconds}")
 
     # ---- how it looks ----------------------------------------------------------------------------------------------

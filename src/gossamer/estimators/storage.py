@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gossamer.errors import InputError
 from gossamer.estimators.scaling import Scaling
-from gossamer.io.tensor_file import read_tensors, write_tensors
+from gossamer.io.tensor_file import load_weights, read_tensors, write_tensors
 from gossamer.models import MLP
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def write_estimator(estimator: SparseEstimator, path: Path) -> None:
 
 def read_estimator(cls: type[Estimator], path: Path) -> Estimator:
     """What `write_estimator` wrote of a ``cls``."""
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"{path} isn't there")
     header, tensors = read_tensors(path, key=_KEY, version=FORMAT, what="estimator")
     if header.get("estimator") != cls.__name__:
@@ -63,7 +63,7 @@ def read_estimator(cls: type[Estimator], path: Path) -> Estimator:
         network = MLP(**estimator._architecture, generator=torch.Generator().manual_seed(0))
         weights = {name.removeprefix("network."): t for name, t in tensors.items() if name.startswith("network.")}
         estimator._number = next(t.dtype for t in weights.values() if t.is_floating_point())
-        network.to(estimator._number).load_state_dict(weights)
+        load_weights(network.to(estimator._number), weights)
         estimator.network_ = network.eval()
     except (ValueError, KeyError, TypeError, RuntimeError, StopIteration) as error:
         raise InputError(f"{path} is damaged: {error}") from None

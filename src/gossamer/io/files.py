@@ -6,14 +6,35 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from gossamer.errors import InputError
+from gossamer.io.seal import BrokenSealError, unseal
 
-__all__ = ["lock", "remove_partial", "write_atomically", "written"]
+__all__ = ["is_partial", "lock", "read_bytes", "read_sealed", "remove_partial", "write_atomically", "written"]
 
 _PARTIAL = ".partial"
+_LONGEST = 255  # bytes in a file's name
+
+
+def read_bytes(path: Path) -> bytes:
+    """All bytes of ``path``; `InputError` with the operating system's reason if they can't be read."""
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a name with a null character
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise InputError(f"{path} can't be read: {reason}") from None
+
+
+def read_sealed(path: Path, remedy: str = "") -> bytes:
+    """All bytes of ``path`` if its seal is whole; `InputError` otherwise, with ``remedy`` if the file is damaged."""
+    content = read_bytes(path)
+    try:
+        return unseal(content)
+    except BrokenSealError as error:
+        raise InputError(f"{path} is damaged: {error}{remedy}") from None
 
 
 @contextlib.contextmanager
@@ -21,9 +42,11 @@ def written(path: Path, but: str = "") -> Iterator[None]:
     """Turn the operating system's refusal to write ``path`` into an `InputError` that says why, and what remains."""
     try:
         yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        if error.errno == errno.ENOSPC:
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             with contextlib.suppress(OSError):
                 reason += f" ({shutil.disk_usage(path.parent).free / 1e6:.1f} MB free)"
         raise InputError(f"{path} can't be written: {reason}{but}") from error
@@ -33,37 +56,83 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     """Replace ``path`` by ``content``: after a crash at any moment the file is the old one or the new one, whole.
 
     The bytes go to a file beside it, reach the disk, and take the name; last, the folder's entry reaches the disk too.
+    A symbolic link stays, and the file that it names is replaced. A device, a pipe or another thing that is no regular
+    file is written to, as are the open files of a process (``/dev/stdout``). A file keeps its mode.
     """
-    data = content.encode() if isinstance(content, str) else content
-    partial = path.with_name(f".{path.name}{_PARTIAL}")
+    data = content.encode(errors="replace") if isinstance(content, str) else content
+    with written(path, ". What was there before is unharmed"):
+        file = _regular(path)
+    if file is None:
+        with written(path), open(path, "ab") as stream:
+            stream.write(data)
+        return
+    partial = file.with_name(_partial_name(file.name))
     with written(path, ". What was there before is unharmed"):
         try:
-            with open(partial, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
+            with open(partial, "wb") as stream:
+                with contextlib.suppress(FileNotFoundError):
+                    os.chmod(partial, stat.S_IMODE(file.stat().st_mode))
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(partial, file)
         except BaseException:
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)
             raise
         if os.name == "posix":  # elsewhere a folder can't be opened
-            folder = os.open(path.parent, os.O_RDONLY)
+            folder = os.open(file.parent, os.O_RDONLY)
             try:
                 os.fsync(folder)
             finally:
                 os.close(folder)
 
 
+def _regular(path: Path) -> Path | None:
+    """The file that ``path`` names, through all links, whether it is there or not; None if it is no regular file."""
+    for _ in range(40):  # as many links as Linux follows
+        folder = os.path.realpath(path.parent)
+        if folder == "/dev" or folder.startswith("/proc/"):  # /dev/stdout may name a file that somebody holds open
+            return None
+        path = Path(folder) / path.name
+        if not path.is_symlink():
+            break
+        path = Path(folder) / os.readlink(path)
+    else:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return path
+    if stat.S_ISDIR(mode):
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+    return path if stat.S_ISREG(mode) else None
+
+
+def _partial_name(name: str) -> str:
+    kept = os.fsencode(name)
+    kept = kept if len(kept) < _LONGEST - len(_PARTIAL) else kept[:200]
+    return f".{os.fsdecode(kept)}{_PARTIAL}"
+
+
+def is_partial(path: Path) -> bool:
+    """Whether `write_atomically` began ``path`` and was killed."""
+    return path.name.startswith(".") and path.name.endswith(_PARTIAL)
+
+
 def remove_partial(folder: Path) -> None:
     """Remove what a killed process had begun to write; only for the holder of the lock."""
-    for partial in folder.glob(f".*{_PARTIAL}"):
-        partial.unlink(missing_ok=True)
+    with written(folder):
+        for partial in filter(is_partial, folder.iterdir()):
+            partial.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def lock(path: Path) -> Iterator[None]:
-    """Hold ``path`` alone; `InputError` if another process does. The operating system releases it if we are killed."""
+    """Hold ``path`` alone; `InputError` if another process does. The operating system releases it if we are killed.
+
+    Not filelock's: where a file system has no locks, that one leaves a file behind which outlives a killed process.
+    """
     with written(path):
         file = open(path, "a+b")  # noqa: SIM115 - closed below, in every case
     with file:

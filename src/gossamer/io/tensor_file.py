@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 import gossamer
 from gossamer.errors import InputError
 from gossamer.extras import needs
-from gossamer.io.files import write_atomically
+from gossamer.io.files import read_bytes, write_atomically
+from gossamer.io.seal import EMPTY_SEAL, BrokenSealError, seal, unseal
 
-__all__ = ["read_tensors", "write_tensors"]
+__all__ = ["load_weights", "read_tensors", "write_tensors"]
 
 
 @needs("cli", "a safetensors file")
@@ -26,42 +26,59 @@ def write_tensors(
     from safetensors.torch import save
 
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    full = {"format": version, "gossamer": gossamer.__version__, **header, "digest": _digest(stored)}
+    full = {"digest": EMPTY_SEAL, "format": version, "gossamer": gossamer.__version__, **header}
     # Under one key: several would be in another order each time, and equal contents would be different files.
-    write_atomically(path, save(stored, {key: json.dumps(full)}))
+    write_atomically(path, seal(save(stored, {key: json.dumps(full)})))
 
 
 @needs("cli", "a safetensors file")
 def read_tensors(path: Path, *, key: str, version: int, what: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Header and tensors; `InputError` if the file is damaged, holds no ``what`` or has a format above ``version``."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
+    from safetensors.torch import load
 
+    content = read_bytes(path)
     try:
-        with safe_open(path, framework="pt") as opened:
-            metadata = opened.metadata() or {}
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
-    except (OSError, SafetensorError, ValueError) as error:
-        raise InputError(f"{path} is damaged or isn't a safetensors file: {error}") from None
-    if key not in metadata:
-        raise InputError(f"{path} holds no {what} of gossamer: its header doesn't say so")
-    try:
+        length = int.from_bytes(content[:8], "little")
+        metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+        if key not in metadata:
+            raise InputError(f"{path} holds no {what} of gossamer: its header doesn't say so")
+        tensors = load(unseal(content))
         header: dict[str, Any] = json.loads(metadata[key])
         written = int(header["format"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is damaged: its header can't be read ({error})") from None
+    except InputError:
+        raise
+    except BrokenSealError as error:
+        raise InputError(f"{path} is damaged: {error}") from None
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{path} is damaged or isn't a safetensors file: {error}") from None
     if written > version:
         raise InputError(
             f"{path} has format {written}, this gossamer reads up to {version}: it was written by a newer gossamer "
             f"({header.get('gossamer')}). Upgrade to read it"
         )
-    if header.get("digest") != _digest(tensors):
-        raise InputError(f"{path} is damaged: the weights don't match their checksum")
     return header, tensors
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(tensors[name].numpy().tobytes())
-    return digest.hexdigest()
+def load_weights(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """``model.load_state_dict``, but types must agree too and numbers be finite.
+
+    Raises:
+        ValueError: a tensor is missing, foreign, of another shape or type, or holds NaN or infinity.
+    """
+    own = model.state_dict()
+    if unlike := sorted(own.keys() ^ tensors.keys()):
+        raise ValueError(f"{unlike[0]} is {'missing' if unlike[0] in own else 'not of this network'}")
+    for name, tensor in tensors.items():
+        if tensor.shape != own[name].shape or tensor.dtype != own[name].dtype:
+            raise ValueError(f"{name} must be {_kind(own[name])}, got {_kind(tensor)}")
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ValueError(f"{name} must hold finite numbers")
+    try:
+        model.load_state_dict(dict(tensors))
+    except RuntimeError as error:
+        raise ValueError(str(error)) from None
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"

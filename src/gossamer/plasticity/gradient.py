@@ -28,7 +28,7 @@ from gossamer.connectivity import SparseConv2d, SparseLayer, SparseLinearReLU
 from gossamer.connectivity.layer import layer_input
 from gossamer.errors import InputError, check_count, check_fraction
 from gossamer.plasticity.evidence import PairScores, Statistic
-from gossamer.plasticity.layers import bare
+from gossamer.plasticity.layers import bare, uncompiled
 from gossamer.plasticity.pairs import Factored, Score
 from gossamer.plasticity.patches import Convolved
 
@@ -58,11 +58,11 @@ class GradientMemory:
         for name, layer in layers.items():
             self.handles.append(layer.register_forward_hook(partial(self._watch, name), with_kwargs=True))
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @uncompiled
     def _begin(self, net: nn.Module, args: Any) -> None:
         self.passes += self.inner.training and torch.is_grad_enabled()
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @uncompiled
     def _watch(self, name: str, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], y: Tensor) -> None:
         if layer.training and y.requires_grad:
             live = y > 0 if isinstance(layer, SparseLinearReLU) else None  # where its ReLU lets the gradient through

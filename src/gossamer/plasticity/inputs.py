@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gossamer.connectivity.pattern import sample_flat_indices
 from gossamer.errors import InputError
-from gossamer.plasticity.layers import bare
+from gossamer.plasticity.layers import bare, uncompiled
 from gossamer.plasticity.similarity import Call
 
 __all__ = ["InputMemory", "Inputs", "calls_of", "take"]
@@ -29,7 +29,7 @@ class InputMemory:
         self.calls: deque[Call] = deque()
         self.handle = net.register_forward_pre_hook(self._keep, with_kwargs=True)
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @uncompiled
     def _keep(self, net: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self.inner.training:
             self.calls.append(_map_tensors((args, kwargs), torch.Tensor.detach))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
+import torch
 from torch import nn
 
 from gossamer.connectivity import SparseLayer
 from gossamer.errors import InputError
 
-__all__ = ["Where", "bare", "sparse_layers"]
+__all__ = ["Where", "bare", "sparse_layers", "uncompiled"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 Where = Callable[[str, Any], bool]
 
@@ -36,3 +41,18 @@ def sparse_layers(net: nn.Module, where: Where | None = None) -> dict[str, Spars
     if not layers:
         raise InputError("net has no sparse layer to rewire" + (" at which where(…) is true" if where else ""))
     return layers
+
+
+def uncompiled(function: Callable[P, R]) -> Callable[P, R]:
+    """``function``, which ``torch.compile`` leaves alone.
+
+    ``torch.compiler.disable`` does the same, but imports the compiler where it decorates, not where one calls.
+    """
+
+    @functools.wraps(function)
+    def call(*arguments: P.args, **named: P.kwargs) -> R:
+        if not hasattr(function, "uncompiled"):
+            function.uncompiled = torch.compiler.disable(function)  # type: ignore[attr-defined]
+        return function.uncompiled(*arguments, **named)  # type: ignore[attr-defined, no-any-return]
+
+    return call

@@ -18,7 +18,7 @@ from . import text
 from .read import Network, NetworkName, Run
 from .statistics import Interval, mean_interval, newcombe, wilson
 
-__all__ = ["NOISE", "Row", "accuracy", "connection_share", "difference", "headline", "rows", "summary"]
+__all__ = ["NOISE", "Row", "accuracy", "connection_share", "difference", "headline", "known", "rows", "summary"]
 
 NOISE = 0.05
 """Ratios of measured costs closer to 1 than this aren't called a win for either side."""
@@ -86,7 +86,7 @@ def connection_share(run: Run) -> float:
 
 def noise_levels(run: Run) -> list[float]:
     """The noise levels above 0 at which every network was tested."""
-    return sorted(set.intersection(*(set(network.noise) for network in run.sparse + run.dense)) - {0.0})
+    return sorted(set.intersection(*(set(network.noise_accuracy) for network in run.sparse + run.dense)) - {0.0})
 
 
 def batch_sizes(run: Run) -> list[int]:
@@ -141,6 +141,11 @@ def _cost_row(
     return Row(label, shown[0], shown[1], ratio, verdict, notes[0], notes[1], factor, part)
 
 
+def known(value: float | None) -> float:
+    """NaN for what isn't known."""
+    return math.nan if value is None else value
+
+
 def _counted(value: float) -> str:
     """A dash for what isn't known."""
     return "–" if math.isnan(value) else text.count(value)
@@ -155,8 +160,8 @@ _COSTS: tuple[tuple[str, Measure, Callable[[float], str], str, str, bool, bool],
     ("gradients", lambda n: n.gradient_bytes, text.size, "less", "more", False, True),
     ("optimizer state", lambda n: n.optimizer_bytes, text.size, "less", "more", False, True),
     ("indices of the connections", lambda n: n.index_bytes, text.size, "less", "more", False, True),
-    ("Multiply-adds per sample", lambda n: n.macs_per_sample_active, _counted, "fewer", "more", False, False),
-    ("if every unit were active", lambda n: n.macs_per_sample, _counted, "fewer", "more", False, True),
+    ("Multiply-adds per sample", lambda n: known(n.macs_per_sample_active), _counted, "fewer", "more", False, False),
+    ("if every unit were active", lambda n: known(n.macs_per_sample), _counted, "fewer", "more", False, True),
     ("Training time", lambda n: n.training_seconds, text.duration, "faster", "slower", True, False),
 )
 
@@ -166,8 +171,8 @@ def rows(run: Run) -> list[Row]:
     found = [_score_row(run, "Test accuracy", _test_accuracy)]
     if levels := noise_levels(run):
         label = f"Accuracy under noise, mean over σ = {', '.join(f'{level:g}' for level in levels)}"
-        found.append(_score_row(run, label, lambda n: sum(n.noise[level] for level in levels) / len(levels)))
-    found.append(_cost_row(run, "Test loss", lambda n: n.test_loss, text.plain, "less", "more", measured=True))
+        found.append(_score_row(run, label, lambda n: sum(n.noise_accuracy[level] for level in levels) / len(levels)))
+    found.append(_cost_row(run, "Test loss", lambda n: known(n.test_loss), text.plain, "less", "more", measured=True))
     for label, of, show, less, more, measured, part in _COSTS:
         found.append(_cost_row(run, label, of, show, less, more, measured=measured, part=part))
     for batch in batch_sizes(run):

@@ -10,7 +10,6 @@ import base64
 import hashlib
 import json
 import math
-import os
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 from markupsafe import Markup
 
 from gossamer.errors import InputError
+from gossamer.io.files import write_atomically
 
 from . import compare, text
 from .read import Layer, NetworkName, Run, read
@@ -132,16 +132,6 @@ def render_comparison(runs: Sequence[Run]) -> str:
     )
 
 
-def _replace(path: Path, content: str) -> None:
-    """Write all of ``content`` or nothing: a reader never sees half a page."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        temporary.write_bytes(content.encode("utf-8", errors="replace"))  # a folder's name may hold stray bytes
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def write(run: Path | str | Sequence[Path | str], destination: Path | str | None = None) -> Path:
     """Write the page of the run in folder ``run``, or the comparison of several, and return its path.
 
@@ -154,10 +144,7 @@ def write(run: Path | str | Sequence[Path | str], destination: Path | str | None
     runs = [read(folder) for folder in folders]
     path = Path(destination) if destination else folders[0] / ("report.html" if len(runs) == 1 else "comparison.html")
     content = render(runs[0]) if len(runs) == 1 else render_comparison(runs)
-    try:
-        _replace(path, content)
-    except OSError as error:
-        raise InputError(f"destination must be a file that can be written, got {str(path)!r}: {error}") from None
+    write_atomically(path, content)
     return path
 
 

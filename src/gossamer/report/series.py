@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .compare import accuracy, batch_sizes, headline
-from .read import Connectivity, Epoch, NetworkName, Run
+from .compare import accuracy, batch_sizes, headline, known
+from .read import Connectivity, EpochLine, NetworkName, Run
 
 __all__ = ["BUDGET", "RANKED", "comparison_series", "run_series"]
 
@@ -38,7 +38,7 @@ def _finite(values: NDArray[Any] | Sequence[float]) -> list[float | None]:
 
 def _curves(run: Run, name: NetworkName) -> dict[str, Any]:
     """Each seed's learning curves and their mean over the epochs that all seeds have."""
-    seeds: dict[int, list[Epoch]] = {}
+    seeds: dict[int, list[EpochLine]] = {}
     for line in run.epochs:
         if line.network == name:
             seeds.setdefault(line.seed, []).append(line)
@@ -58,9 +58,11 @@ def _curves(run: Run, name: NetworkName) -> dict[str, Any]:
 
 def _noise(run: Run, name: NetworkName) -> dict[str, Any]:
     networks = run.networks(name)
-    levels = sorted(set.intersection(*(set(network.noise) for network in networks))) if networks else []
-    lines = [{"sigma": levels, "accuracy": _finite([network.noise[s] for s in levels])} for network in networks]
-    mean = [sum(network.noise[level] for network in networks) / len(networks) for level in levels]
+    levels = sorted(set.intersection(*(set(network.noise_accuracy) for network in networks))) if networks else []
+    lines = [
+        {"sigma": levels, "accuracy": _finite([network.noise_accuracy[s] for s in levels])} for network in networks
+    ]
+    mean = [sum(network.noise_accuracy[level] for network in networks) / len(networks) for level in levels]
     return {"mean": {"sigma": levels, "accuracy": _finite(mean)}, "seeds": lines if len(lines) > 1 else []}
 
 
@@ -131,7 +133,7 @@ def _connectivity(run: Run, connectivity: Connectivity) -> dict[str, Any] | None
         best = [np.argsort(-values, axis=1, kind="stable")[:, :RANKED] for values in metrics.values()]
         kept = np.unique(np.concatenate(best))
         metrics = {name: values[:, kept] for name, values in metrics.items()}
-        names = run.data.feature_names
+        names = run.data.features_names
         labels = [names[i] if names else f"input {i}" for i in kept.tolist()]
     snapshots, cells = metrics["strength"].shape
     if not snapshots:
@@ -172,7 +174,7 @@ def comparison_series(runs: Sequence[Run]) -> dict[str, Any]:
             costs: dict[str, float] = {
                 "connections": float(np.mean([network.connections for network in networks])),
                 "memory": float(np.mean([network.training_bytes for network in networks])),
-                "macs": float(np.mean([network.macs_per_sample_active for network in networks])),
+                "macs": float(np.mean([known(network.macs_per_sample_active) for network in networks])),
                 "time": float(np.mean([network.training_seconds for network in networks])),
             }
             if 1 in batch_sizes(run):

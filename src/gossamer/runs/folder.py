@@ -1,8 +1,9 @@
-"""The folder of a run: what is in it, and how it stays whole whenever the process is dropped.
+"""The folder of a run: its files, and how it stays whole when the process is killed.
 
 ==================  ================================================================================================
 ``config.toml``     the options, all of them (see `gossamer.runs.Options`)
-``checkpoint/``     the state of each network after its last finished epoch; ``data.json`` identifies the samples
+``checkpoint/``     ``start.json``: the options and a fingerprint of the samples; ``NETWORK-SEED.pt``: the state of each
+                    network after its last finished epoch
 ``metrics.jsonl``   a line for each epoch of each network
 ``results.json``    what was measured at the end
 ``connectivity.npz``      how strongly each input of the first sparse network was connected, epoch by epoch
@@ -10,21 +11,21 @@
 ``report.html``     the page
 ==================  ================================================================================================
 
-Every file but ``metrics.jsonl`` is replaced as a whole. That one grows line by line, and whoever resumes writes it anew
-from the checkpoints, which are the truth. A run lives in one process at a time: see `RunFolder.locked`.
+Every file but the page carries a checksum of all its bytes, each line of ``metrics.jsonl`` one of its own (see
+`gossamer.io.seal`), and every file is replaced as a whole. ``metrics.jsonl`` grows line by line. What lies in
+``checkpoint`` is the truth; a resumed run writes all the rest anew from it. A run lives in one process at a time: see
+`RunFolder.locked`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
-import json
-import pickle
 import re
-import shutil
-import zipfile
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -34,18 +35,18 @@ from torch import Tensor
 
 import gossamer
 from gossamer.errors import InputError
-from gossamer.io.files import lock, remove_partial, write_atomically, written
+from gossamer.io.files import is_partial, lock, read_bytes, read_sealed, remove_partial, write_atomically, written
+from gossamer.io.seal import EMPTY_SEAL, BrokenSealError, seal, unseal
 from gossamer.runs.options import Options
+from gossamer.runs.schema import EpochLine, Results, dump, parse
 from gossamer.training.loop import Epoch
 
 __all__ = ["Job", "RunFolder"]
 
 _FORMAT = 1
 _LOCK = ".lock"
-_OURS = {
-    *("config.toml", "checkpoint", "metrics.jsonl", "results.json", "connectivity.npz", "model.safetensors"),
-    *("report.html", "comparison.html", ".config.toml.partial"),
-}
+_FILES = ("config.toml", "metrics.jsonl", "results.json", "connectivity.npz", "model.safetensors")
+_OURS = {*_FILES, "checkpoint", "report.html", "comparison.html"}
 
 
 class Job(NamedTuple):
@@ -55,25 +56,37 @@ class Job(NamedTuple):
     seed: int
 
 
+@dataclass(frozen=True)
+class _Start:
+    """``start.json``."""
+
+    format: int
+    gossamer: str
+    fingerprint: str
+    options: dict[str, Any]
+
+
 class RunFolder:
     """A run's folder at ``path``; make one with `create`, find one with `open`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.model, self.results, self.report = (
-            path / name for name in ("model.safetensors", "results.json", "report.html")
+        self.model, self.results, self.report, self.connectivity = (
+            path / name for name in ("model.safetensors", "results.json", "report.html", "connectivity.npz")
         )
         self._config, self._metrics = path / "config.toml", path / "metrics.jsonl"
         self._checkpoints = path / "checkpoint"
+        self._start = self._checkpoints / "start.json"
 
     @classmethod
     def create(cls, path: Path | None, name: str, *, overwrite: bool = False) -> RunFolder:
         """An empty folder at ``path``, or at the next free ``runs/name-1``, ``runs/name-2``, …
 
-        With ``overwrite``, a run that is at ``path`` is removed, if there is nothing else beside it.
+        With ``overwrite``, a run that is at ``path`` is removed, if there is nothing else beside it. What a process
+        left that was killed before its run began is removed in any case.
         """
         if path is None:
-            slug = re.sub(r"[^\w.-]+", "-", Path(name).stem).strip("-.") or "run"
+            slug = re.sub(r"[^\w.-]+", "-", Path(name).stem).strip("-.")[:60] or "run"
             number = 1
             while True:
                 path = Path("runs") / f"{slug}-{number}"
@@ -84,29 +97,51 @@ class RunFolder:
                         number += 1
                         continue
                 return cls(path)
-        if path.exists() and not path.is_dir():
-            raise InputError(f"the run's folder {path} is a file: choose another name")
         with written(path):
+            if path.exists() and not path.is_dir():
+                raise InputError(f"the run's folder {path} is a file: choose another name")
             path.mkdir(parents=True, exist_ok=True)
-            taken = {entry.name for entry in path.iterdir()} - {_LOCK}
-        if foreign := sorted(taken - _OURS):
-            raise InputError(f"{path} must be empty to take a run, it holds {foreign[0]!r}: choose another folder")
-        if taken and not overwrite:
-            raise InputError(f"{path} already holds a run: resume it, overwrite it, or choose another folder")
         folder = cls(path)
+        if not any(path.iterdir()):
+            return folder
+        folder._contents()  # refuse what is foreign before there is a lock beside it
         with folder.locked(), written(path):
-            for entry in sorted(taken, key="config.toml".__ne__):  # first what makes it a run, should we be killed
-                shutil.rmtree(path / entry) if entry == "checkpoint" else (path / entry).unlink()
+            contents = folder._contents()
+            if any(entry.is_file() and not is_partial(entry) for entry in contents) and not overwrite:
+                raise InputError(f"{path} already holds a run: resume it, overwrite it, or choose another folder")
+            # First what makes it a run, should we be killed.
+            for entry in sorted(contents, key=lambda entry: (entry != folder._start, entry == folder._checkpoints)):
+                entry.rmdir() if entry.is_dir() else entry.unlink()
         return folder
+
+    def _contents(self) -> list[Path]:
+        """All that a run left here; `InputError` if there is anything else."""
+        with written(self.path):
+            entries = [entry for entry in self.path.iterdir() if entry.name != _LOCK]
+            inside = list(self._checkpoints.iterdir()) if self._checkpoints.is_dir() else []
+        for entry in sorted(entries):
+            if not (entry.name in _OURS or is_partial(entry)):
+                raise InputError(
+                    f"{self.path} must be empty to take a run, it holds {entry.name!r}: choose another folder"
+                )
+        for entry in sorted(inside):
+            if not (entry == self._start or entry.suffix == ".pt" or is_partial(entry)):
+                raise InputError(
+                    f"{self._checkpoints} must hold nothing but checkpoints to be removed, it holds {entry.name!r}: "
+                    "choose another folder"
+                )
+        return entries + inside
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
         """The run that is at ``path``."""
         folder = cls(path)
-        if not path.is_dir():
-            raise InputError(f"run must be the folder of a training run, got {str(path)!r}, which doesn't exist")
-        if not folder._config.is_file():
-            raise InputError(f"run must be the folder of a training run, got {str(path)!r}, which has no config.toml")
+        wanted = f"run must be the folder of a training run, got {str(path)!r}, which"
+        with written(path):
+            if not path.is_dir():
+                raise InputError(f"{wanted} doesn't exist" if not path.exists() else f"{wanted} is a file")
+            if not folder._start.exists():
+                raise InputError(f"{wanted} has no {folder._start.relative_to(path)}: no run has begun there")
         return folder
 
     def locked(self) -> AbstractContextManager[None]:
@@ -119,23 +154,55 @@ class RunFolder:
         """Write down what is to be trained, on which samples."""
         with written(self._checkpoints):
             self._checkpoints.mkdir(exist_ok=True)
-        write_atomically(self._checkpoints / "data.json", json.dumps({"fingerprint": fingerprint}))
-        write_atomically(self._config, options.to_toml())  # last: it makes the folder a run
+        start = _Start(_FORMAT, gossamer.__version__, fingerprint, asdict(options))
+        write_atomically(self._start, dump(start, indent=1))  # it makes the folder a run
+        self._write_config(options)
+
+    def _write_config(self, options: Options) -> None:
+        head = f"# The options that the run began with. To change them, start another run. {EMPTY_SEAL}\n"
+        write_atomically(self._config, seal(head.encode() + options.to_toml().encode()))
+
+    def _started(self) -> _Start:
+        start = parse(read_sealed(self._start, self._anew()), _Start, str(self._start))
+        if start.format > _FORMAT:
+            raise InputError(
+                f"{self._start} has format {start.format}, this gossamer reads up to {_FORMAT}: it was written by a "
+                f"newer gossamer ({start.gossamer}). Upgrade to go on with it"
+            )
+        return start
 
     def options(self) -> Options:
-        """What `begin` wrote."""
+        """What `begin` was given; `InputError` if ``config.toml`` has been changed since. It is written if missing."""
+        started = self._started()
+        options = Options.from_values(started.options, str(self._start))
+        if not self._config.exists():
+            self._write_config(options)
+            return options
+        content = read_bytes(self._config)
+        remedy = (
+            f"A run keeps the options that it began with: remove {self._config} and resume, which writes it anew, "
+            "or train anew with other options"
+        )
         try:
-            return Options.from_toml(self._config.read_text("utf-8"), str(self._config))
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{self._config} can't be read: {error}") from None
+            found = Options.from_toml(content.decode(), str(self._config))
+        except (InputError, UnicodeDecodeError) as error:
+            raise InputError(f"{self._config} is damaged or was edited: {error}. {remedy}") from None
+        changes = [
+            f"{name} is {value!r} and was {getattr(options, name)!r}"
+            for name, value in asdict(found).items()
+            if value != getattr(options, name)
+        ]
+        if changes:
+            raise InputError(f"{self._config} was edited: {', '.join(changes)}. {remedy}")
+        try:
+            unseal(content)
+        except BrokenSealError as error:
+            raise InputError(f"{self._config} was edited, though no option changed: {error}. {remedy}") from None
+        return options
 
     def fingerprint(self) -> str:
         """Of the samples that the run began with."""
-        path = self._checkpoints / "data.json"
-        try:
-            return str(json.loads(path.read_bytes())["fingerprint"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path} is damaged or missing: {error}") from None
+        return self._started().fingerprint
 
     # ---- what was reached ------------------------------------------------------------------------------------------
 
@@ -143,26 +210,43 @@ class RunFolder:
         """Replace the checkpoint of ``job``."""
         buffer = io.BytesIO()  # so that a full disk is met by our own file, not inside torch's writer
         torch.save({"format": _FORMAT, "gossamer": gossamer.__version__, "state": state}, buffer)
-        write_atomically(self._checkpoint(job), buffer.getvalue())
+        write_atomically(self.checkpoint(job), seal(buffer.getvalue()))
 
     def load(self, job: Job) -> dict[str, Any] | None:
         """The last checkpoint of ``job``, or None; nothing but data is read from it, never code."""
-        path = self._checkpoint(job)
-        if not path.exists():
-            return None
+        path = self.checkpoint(job)
+        with written(path):
+            if not path.exists():
+                return None
+        content = read_bytes(path)
         try:
-            saved = torch.load(path, map_location="cpu", weights_only=True)
-            version, state = int(saved["format"]), saved["state"]
-        except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
-            raise self._damaged(path, error) from None
-        except (pickle.UnpicklingError, zipfile.BadZipFile) as error:
-            raise self._damaged(path, error) from None
+            saved = torch.load(io.BytesIO(unseal(content)), map_location="cpu", weights_only=True)
+            version, state = int(saved["format"]), dict(saved["state"])
+        except Exception as error:  # whatever the bytes make torch do
+            raise self._damaged(job, error) from None
         if version > _FORMAT:
             raise InputError(
                 f"{path} has format {version}, this gossamer reads up to {_FORMAT}: it was written by a newer gossamer "
                 f"({saved.get('gossamer')}). Upgrade to go on with it"
             )
-        return state  # type: ignore[no-any-return]
+        return state
+
+    @contextlib.contextmanager
+    def reading(self, job: Job) -> Iterator[None]:
+        """Around what takes the state of ``job`` apart: if it isn't that of the network, its checkpoint is damaged."""
+        try:
+            yield
+        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+            raise self._damaged(job, error) from None
+
+    def _damaged(self, job: Job, error: Exception) -> InputError:
+        if isinstance(error, KeyError):
+            reason = f"it has no {error.args[0]}"
+        else:
+            reason = (str(error) or type(error).__name__).splitlines()[0].partition(". ")[0].rstrip(".")
+        return InputError(
+            f"{self.checkpoint(job)} is damaged ({reason}). Remove it to train this network again from its start"
+        )
 
     def prepare(self, jobs: Iterable[Job]) -> None:
         """Remove what a killed process left half written, and bring ``metrics.jsonl`` in line with the checkpoints."""
@@ -171,12 +255,13 @@ class RunFolder:
         lines = []
         for job in jobs:
             state = self.load(job) or {"history": []}
-            lines += [_line(job, Epoch(**record)) for record in state["history"]]
-        write_atomically(self._metrics, "".join(lines))
+            with self.reading(job):
+                lines += [_line(job, Epoch(**record)) for record in state["history"]]
+        write_atomically(self._metrics, b"".join(lines))
 
     def add_metrics(self, job: Job, epoch: Epoch) -> None:
         """Append a line; it may be lost in a crash, and comes back with `prepare`."""
-        with written(self._metrics), open(self._metrics, "a", encoding="utf-8") as file:
+        with written(self._metrics), open(self._metrics, "ab") as file:
             file.write(_line(job, epoch))
 
     def write_connectivity(self, connectivity: dict[int, tuple[Tensor, Tensor]]) -> None:
@@ -191,18 +276,19 @@ class RunFolder:
             degree=np.stack([connectivity[epoch][1].numpy() for epoch in epochs]).astype(np.int32),
             epochs=np.array(epochs, dtype=np.int64),
         )
-        write_atomically(self.path / "connectivity.npz", buffer.getvalue())
+        write_atomically(self.connectivity, seal(buffer.getvalue()))
 
-    def write_results(self, results: dict[str, Any]) -> None:
-        write_atomically(self.results, json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    def write_results(self, results: Results) -> None:
+        """Replace ``results.json``, which says that the run is finished."""
+        write_atomically(self.results, dump(results, indent=1))
 
-    def _checkpoint(self, job: Job) -> Path:
+    def checkpoint(self, job: Job) -> Path:
+        """The checkpoint's file."""
         return self._checkpoints / f"{job.network}-{job.seed}.pt"
 
-    def _damaged(self, path: Path, error: Exception) -> InputError:
-        reason = (str(error) or type(error).__name__).splitlines()[0].partition(". ")[0].rstrip(".")
-        return InputError(f"{path} is damaged ({reason}). Remove it to train this network again from its start")
+    def _anew(self) -> str:
+        return f". Train anew: gossamer train DATA --out {shlex.quote(str(self.path))} --overwrite"
 
 
-def _line(job: Job, epoch: Epoch) -> str:
-    return json.dumps({"network": job.network, "seed": job.seed, **asdict(epoch)}, allow_nan=False) + "\n"
+def _line(job: Job, epoch: Epoch) -> bytes:
+    return dump(EpochLine(**asdict(epoch), network=job.network, seed=job.seed))

@@ -10,7 +10,7 @@ import torch
 
 from gossamer.data import Preprocessing
 from gossamer.errors import InputError
-from gossamer.io.tensor_file import read_tensors, write_tensors
+from gossamer.io.tensor_file import load_weights, read_tensors, write_tensors
 from gossamer.models import MLP
 
 __all__ = ["FORMAT", "ModelFile", "load_model", "save_model"]
@@ -49,13 +49,13 @@ def save_model(path: Path, file: ModelFile) -> None:
 
 def load_model(path: Path) -> ModelFile:
     """Read what `save_model` wrote; `InputError` if it is missing, damaged, foreign or of a newer format."""
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"{path} isn't there: a run writes it when its first sparse network is trained")
     header, tensors = read_tensors(path, key="gossamer", version=FORMAT, what="network")
     try:
         # The generator leaves torch's own alone; the weights it draws are overwritten.
         model = MLP(**header["architecture"], generator=torch.Generator().manual_seed(0))
-        model.load_state_dict(tensors)
+        load_weights(model, tensors)
         return ModelFile(
             model.eval(),
             header["architecture"],
@@ -64,5 +64,5 @@ def load_model(path: Path) -> ModelFile:
             header["data"],
             header["seed"],
         )
-    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise InputError(f"{path} is damaged: {error}") from None

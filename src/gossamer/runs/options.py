@@ -11,16 +11,19 @@ from typing import Any
 from gossamer.errors import InputError, check_count
 from gossamer.training.recipe import Recipe
 
-__all__ = ["Options"]
+__all__ = ["MOST_THREADS", "Options"]
+
+MOST_THREADS = 1024
+"""More than any processor has; OpenMP ends the process where it can't start as many as it is asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Recipe):
     """Everything that decides what a run computes: a `Recipe`, the data, and how many networks.
 
-    ``data`` is a data set's name or a file, ``target`` its label column. ``seeds`` networks of each kind are trained with
-    the seeds ``seed``, ``seed + 1``, … (pattern, weights, order of samples, dropout); all of them share one division
-    into training, validation and test rows, that of ``seed``.
+    ``data`` is a data set's name or a file, ``target`` its label column. ``seeds`` networks of each kind are trained,
+    with the seeds ``seed``, ``seed + 1``, … for connectivity, weights, order of samples and dropout; all of them share
+    one division into training, validation and test rows, that of ``seed``.
 
     The dense ``twin`` has the same hidden layers, seeds, epochs, optimizer and learning rate; its units are ReLU, as in
     the network that one would train without this package.
@@ -38,7 +41,7 @@ class Options(Recipe):
         super().__post_init__()
         check_count("seed", self.seed, high=2**31)
         check_count("seeds", self.seeds, low=1, high=1000)
-        check_count("threads", self.threads, low=1)
+        check_count("threads", self.threads, low=1, high=MOST_THREADS)
 
     def to_toml(self) -> str:
         """One ``key = value`` line for each option that is set, the data's first; None is left out."""
@@ -56,7 +59,7 @@ class Options(Recipe):
         """What `to_toml` wrote; `InputError` that names ``where`` for anything else."""
         try:
             values = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise InputError(f"{where} is damaged: {error}") from None
         return cls.from_values(values, where)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import platform
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,20 +13,22 @@ from gossamer import kernels
 from gossamer.connectivity import SparseLayer
 from gossamer.data import Dataset
 from gossamer.evaluate import accuracy_under_noise, cost, latency, measure_activations
-from gossamer.evaluate.units import Layer, linear_layers
+from gossamer.evaluate.units import Layer as Module
+from gossamer.evaluate.units import linear_layers
+from gossamer.machine import available_cpus, busy, load, processor
+from gossamer.runs.schema import FORMAT, Data, Histogram, Layer, Machine, Network, NoiseLevel, Results
 from gossamer.training.loop import Fit, evaluate
 from gossamer.training.samples import Samples
 
-__all__ = ["FORMAT", "measure", "results"]
+__all__ = ["describe_machine", "measure", "results"]
 
-FORMAT = 1
 _NOISE = (0.0, 0.1, 0.2, 0.3, 0.5, 1.0)  # in units of the preprocessed inputs
 _BATCHES = (1, 128)
 _MOST_NAMES = 20_000
 _BINS = 20
 
 
-def measure(fit: Fit, test: Samples) -> dict[str, Any]:
+def measure(fit: Fit, test: Samples) -> Network:
     """Everything about one finished network: accuracy, costs, time, noise, and each of its layers."""
     model, options = fit.model, fit.options
     assert isinstance(test.x, Tensor)
@@ -42,68 +43,75 @@ def measure(fit: Fit, test: Samples) -> dict[str, Any]:
         found = activation.get(layer.name)  # None if the layer has no part in the answer
         fan_in, fan_out = _fans(modules[layer.name])
         layers.append(
-            {
-                "name": layer.name,
-                "in_features": layer.shape[1],
-                "out_features": layer.shape[0],
-                "density": layer.density,
-                "connections": layer.connections,
-                "active_fraction": None if found is None else found.output_active_fraction,
-                "dead_units": 0 if found is None else found.dead_units or 0,
-                "isolated_units": int((fan_in == 0).sum()),
-                "fan_in": _histogram(fan_in),
-                "fan_out": _histogram(fan_out),
-            }
+            Layer(
+                name=layer.name,
+                in_features=layer.shape[1],
+                out_features=layer.shape[0],
+                density=layer.density,
+                connections=layer.connections,
+                active_fraction=None if found is None else found.output_active_fraction,
+                dead_units=0 if found is None else found.dead_units or 0,
+                isolated_units=int((fan_in == 0).sum()),
+                fan_in=_histogram(fan_in),
+                fan_out=_histogram(fan_out),
+            )
         )
-    return {
-        "network": "sparse" if fit.sparse else "dense",
-        "seed": fit.seed,
-        "test_accuracy": correct / len(test.y),
-        "test_loss": loss,
-        "test_correct": correct,
-        "parameters": total.parameters,
-        "connections": total.connections,
-        "weight_bytes": total.weight_bytes,
-        "gradient_bytes": total.gradient_bytes,
-        "optimizer_bytes": total.optimizer_bytes or 0,
-        "index_bytes": total.index_bytes,
-        "macs_per_sample": total.macs_per_sample,
-        "macs_per_sample_active": total.active_macs_per_sample,
-        "training_seconds": sum(epoch.seconds for epoch in fit.history),
-        "epochs": len(fit.history),
-        "latency_ms": {str(batch): 1000 * latency(model, _batch(test.x, batch)) for batch in _BATCHES},
-        "noise": [
-            {"sigma": sigma, "accuracy": accuracy}
-            for sigma, accuracy in accuracy_under_noise(model, test.x, test.y, _NOISE)
-        ],
-        "layers": layers,
-    }
+    return Network(
+        network="sparse" if fit.sparse else "dense",
+        seed=fit.seed,
+        test_accuracy=correct / len(test.y),
+        test_loss=loss if math.isfinite(loss) else None,
+        test_correct=round(correct),
+        parameters=total.parameters,
+        connections=total.connections,
+        weight_bytes=total.weight_bytes,
+        gradient_bytes=total.gradient_bytes,
+        optimizer_bytes=total.optimizer_bytes or 0,
+        index_bytes=total.index_bytes,
+        macs_per_sample=total.macs_per_sample,
+        macs_per_sample_active=total.active_macs_per_sample,
+        training_seconds=sum(epoch.seconds for epoch in fit.history),
+        epochs=len(fit.history),
+        latency_ms={batch: 1000 * latency(model, _batch(test.x, batch)) for batch in _BATCHES},
+        noise=tuple(
+            NoiseLevel(sigma, accuracy) for sigma, accuracy in accuracy_under_noise(model, test.x, test.y, _NOISE)
+        ),
+        layers=tuple(layers),
+    )
 
 
-def results(data: Dataset, networks: list[dict[str, Any]], threads: int, device: torch.device) -> dict[str, Any]:
+def describe_machine(threads: int, device: torch.device) -> Machine:
+    """The machine as it is now."""
+    name = processor() or platform.machine()
+    return Machine(
+        processor=f"{name} ({kernels.info().instruction_set})",
+        threads=threads,
+        system=f"{platform.system()} {platform.release()}",
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        busy=busy(load(), available_cpus()),
+    )
+
+
+def results(data: Dataset, networks: list[Network], machine: Machine) -> Results:
     """The whole of ``results.json``."""
-    return {
-        "format": FORMAT,
-        "gossamer": gossamer.__version__,
-        "torch": torch.__version__,
-        "machine": {
-            "processor": f"{_processor()} ({kernels.info().instruction_set})",
-            "threads": threads,
-            "system": f"{platform.system()} {platform.release()}",
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        },
-        "data": {
-            "name": data.name,
-            "train": len(data.train),
-            "validation": len(data.validation),
-            "test": len(data.test),
-            "features": len(data.features),
-            "features_names": list(data.features) if len(data.features) <= _MOST_NAMES else None,
-            "classes": list(data.classes),
-            "image": data.image,
-        },
-        "networks": networks,
-    }
+    names = tuple(data.features)
+    return Results(
+        format=FORMAT,
+        gossamer=gossamer.__version__,
+        torch=torch.__version__,
+        machine=machine,
+        data=Data(
+            name=data.name,
+            train=len(data.train),
+            validation=len(data.validation),
+            test=len(data.test),
+            features=len(names),
+            classes=tuple(data.classes),
+            image=data.image,
+            features_names=names if len(names) <= _MOST_NAMES else None,
+        ),
+        networks=tuple(networks),
+    )
 
 
 def _batch(x: Tensor, size: int) -> Tensor:
@@ -111,7 +119,7 @@ def _batch(x: Tensor, size: int) -> Tensor:
     return x[torch.arange(size, device=x.device) % len(x)]
 
 
-def _fans(layer: Layer) -> tuple[Tensor, Tensor]:
+def _fans(layer: Module) -> tuple[Tensor, Tensor]:
     """Live connections into each output, and out of each input, of a convolution each cell of its kernel."""
     if isinstance(layer, SparseLayer):
         return layer.pattern.fan_in.cpu(), layer.pattern.fan_out.cpu()
@@ -119,20 +127,10 @@ def _fans(layer: Layer) -> tuple[Tensor, Tensor]:
     return torch.full((outputs,), inputs), torch.full((inputs,), outputs)
 
 
-def _histogram(counts: Tensor) -> dict[str, list[float]]:
+def _histogram(counts: Tensor) -> Histogram:
     """Bins of equal whole width over the counts that occur; edges halfway between whole numbers."""
     low, high = int(counts.min()), int(counts.max())
     width = max(1, -(-(high - low + 1) // _BINS))
     bins = -(-(high - low + 1) // width)
     found = torch.bincount((counts.long() - low).div(width, rounding_mode="floor"), minlength=bins)
-    return {"counts": found.tolist(), "edges": [low - 0.5 + width * i for i in range(bins + 1)]}
-
-
-def _processor() -> str:
-    """The processor's name, as far as the system tells."""
-    path = Path("/proc/cpuinfo")
-    if path.exists():
-        for line in path.read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    return Histogram(tuple(found.tolist()), tuple(low - 0.5 + width * i for i in range(bins + 1)))

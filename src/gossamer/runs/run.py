@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,14 @@ from gossamer import data as data_room
 from gossamer.data import Dataset, Split
 from gossamer.device import find_device
 from gossamer.errors import InputError
+from gossamer.io.tensor_file import load_weights
 from gossamer.models import MLP
+from gossamer.runs.checkpoint import final_state, restore, result_of
 from gossamer.runs.folder import Job, RunFolder
 from gossamer.runs.model_file import ModelFile, save_model
 from gossamer.runs.options import Options
-from gossamer.runs.results import measure, results
+from gossamer.runs.results import describe_machine, measure, results
+from gossamer.runs.schema import Machine, Network
 from gossamer.training.loop import Epoch, Fit, architecture, build
 from gossamer.training.samples import Samples
 
@@ -28,6 +32,9 @@ class Watch:
 
     def begin(self, folder: RunFolder, options: Options, data: Dataset, jobs: list[Job]) -> None:
         """The folder is ready, training starts."""
+
+    def machine(self, machine: Machine) -> None:
+        """The machine at the start of training."""
 
     def network(self, job: Job, done: int, steps: int) -> None:
         """It is the turn of ``job``, of which ``done`` epochs lie behind; each takes ``steps`` steps."""
@@ -41,7 +48,7 @@ class Watch:
     def measuring(self, job: Job) -> None:
         """Training is over, measuring starts."""
 
-    def result(self, job: Job, result: dict[str, Any]) -> None:
+    def result(self, job: Job, result: Network) -> None:
         """The network is complete."""
 
 
@@ -91,28 +98,54 @@ def resume(path: Path, watch: Watch | None = None) -> RunFolder:
 
 
 def _complete(folder: RunFolder, options: Options, data: Dataset, device: torch.device, watch: Watch) -> None:
-    """Do all that is still to be done in the folder."""
+    """Do all that is still to be done in the folder; what follows from the checkpoints is written anew."""
     threads = torch.get_num_threads()
     torch.set_num_threads(options.threads)
     try:
         jobs = jobs_of(options)
         folder.prepare(jobs)
         watch.begin(folder, options, data, jobs)
+        machine = describe_machine(options.threads, device)
+        watch.machine(machine)
         measured = [_network(folder, options, data, device, watch, job) for job in jobs]
-        folder.write_results(results(data, measured, options.threads, device))
+        folder.write_results(results(data, measured, machine))
     finally:
         torch.set_num_threads(threads)
 
 
 def _network(
     folder: RunFolder, options: Options, data: Dataset, device: torch.device, watch: Watch, job: Job
-) -> dict[str, Any]:
+) -> Network:
     """Train and measure one network, from wherever its checkpoint stands; what was measured."""
     state = folder.load(job)
-    if state is not None and state.get("result"):
-        result: dict[str, Any] = state["result"]
-        watch.result(job, result)
-        return result
+    result = None
+    if state is not None:
+        with folder.reading(job):
+            result = result_of(state, options.epochs)
+    if state is None or result is None:
+        state, result = _trained(folder, options, data, device, watch, job, state)
+    if job == Job("sparse", options.seed):
+        arguments = architecture(options, len(data.features), len(data.classes))
+        model = MLP(**arguments, generator=torch.Generator().manual_seed(0))
+        with folder.reading(job):
+            load_weights(model, {name: tensor.cpu() for name, tensor in state["model"].items()})
+            folder.write_connectivity({epoch: (pair[0], pair[1]) for epoch, pair in state["connectivity"].items()})
+        file = ModelFile(model, arguments, data.classes, data.preprocessing, options.data, options.seed)
+        save_model(folder.model, file)
+    watch.result(job, result)
+    return result
+
+
+def _trained(
+    folder: RunFolder,
+    options: Options,
+    data: Dataset,
+    device: torch.device,
+    watch: Watch,
+    job: Job,
+    state: Mapping[str, Any] | None,
+) -> tuple[dict[str, Any], Network]:
+    """The final state of a network, and what was measured."""
     fit = Fit(
         options,
         sparse=job.network == "sparse",
@@ -122,7 +155,8 @@ def _network(
         validation=_tensors(data.validation, device),
     )
     if state is not None:
-        fit.load_state_dict(state)
+        with folder.reading(job):
+            restore(fit, state)
     watch.network(job, len(fit.history), fit.steps)
 
     def on_step(step: int, loss: torch.Tensor) -> None:
@@ -135,19 +169,9 @@ def _network(
 
     watch.measuring(job)
     result = measure(fit, _tensors(data.test, device))
-    if job == Job("sparse", options.seed):
-        folder.write_connectivity(fit.connectivity)
-        save_model(folder.model, _model_file(fit, options, data))
-    # What only training needs is dropped, by far the larger part.
-    folder.save(job, {key: fit.state_dict()[key] for key in ("model", "history", "finished")} | {"result": result})
-    watch.result(job, result)
-    return result
-
-
-def _model_file(fit: Fit, options: Options, data: Dataset) -> ModelFile:
-    assert isinstance(fit.model, MLP)
-    arguments = architecture(options, len(data.features), len(data.classes))
-    return ModelFile(fit.model, arguments, data.classes, data.preprocessing, options.data, options.seed)
+    final = final_state(fit, result)
+    folder.save(job, final)
+    return final, result
 
 
 def _tensors(split: Split, device: torch.device) -> Samples:
