@@ -1,10 +1,11 @@
 // The online rule. All weights and steps are multiples of a quantum so small that their sums are exact in float64, in
 // any order: so fields are updated by what changed, in whatever way is cheapest, and equal X J to the last bit.
 //
-// With k the class of a weight before a step, sign(J) if the l1 step moves it and 0 otherwise, most weights change by
-// kick * X - c * k. So the fields change by
-//     kick * (number of kicked weights that a pattern reads) - c * T + (the rest),   T = X k
-// where counts are sums of bytes and the rest, some weights that were eliminated, revived or parked, are added one by one.
+// With k the sign by which the l1 step moves a weight, and 0 for one that it leaves alone or that was eliminated since,
+// most weights change by kick X - c k. So the fields change by
+//     kick (number of kicked weights that a pattern reads) - c T + delta (number set to the edge) + (the rest),   T = X k
+// where numbers are sums of bytes, T follows the few k that change, and only the rest, mostly weights that were
+// eliminated, are added one by one.
 
 #include "associative.h"
 
@@ -24,8 +25,6 @@ using std::uint8_t;
 
 constexpr uint32_t kPick = 1, kGap = 2;  // uses of random numbers, the last word of a counter
 constexpr int kPatience = 256;           // steps between looks at the clock
-
-inline Doubles sign_of(Doubles value, Longs which) { return where(which, value < all(0) ? all(-1) : all(1)); }
 
 struct List {
   int32_t* items;
@@ -50,22 +49,27 @@ inline int64_t select(const uint64_t* words, int64_t rank) {
   return word * 64 + __builtin_ctzll(rest);
 }
 
-template <bool older>
+enum class Kind { free, gap, older };  // no gap anywhere; some gap; the rule of 2019
+
+template <Kind kind, bool has_signs>
 class Learner {
  public:
   Learner(const OnlineSettings& settings, const Patterns& patterns, const OnlineUnit& unit, const OnlineScratch& own)
       : set_(settings), x_(patterns), unit_(unit), own_(own), n_(patterns.n), m_(patterns.m) {
+    edge_ = unit_.delta[0];
     for (int64_t i = 0; i < n_; ++i) {
       const bool is = i < set_.n;
       own_.j[i] = is ? unit_.weights[i] + 0.0 : 0;
       own_.delta[i] = is ? unit_.delta[i] : 0;
-      own_.signs[i] = is && unit_.signs ? unit_.signs[i] : 0;
-      own_.none[i] = 0;
+      own_.signs[i] = is && has_signs ? unit_.signs[i] : 0;
+      own_.moved[i] = own_.none[i] = 0;
+      if (is && unit_.delta[i] != edge_) edge_ = -1;  // of several sizes: no change equals it
     }
+    if (edge_ == 0) edge_ = -1;
     for (int64_t row = 0; row < m_; ++row) {
       own_.target[row] = row >= set_.m ? 0 : unit_.targets[row] ? 1 : -1;
       own_.field[row] = 0;
-      own_.total[row] = 0;
+      own_.total[row] = own_.count[row] = own_.edges[row] = 0;
     }
   }
 
@@ -100,30 +104,20 @@ class Learner {
     return wrong_ == 0 && wrong_signs_ == 0 && in_gap_ == 0 && std::fabs(mean() / unit_.w - 1) <= set_.tolerance;
   }
 
-  // +1 or -1 for a weight that the l1 step moves; in the older rule a zero weight stays zero by clipping.
-  Doubles class_of(Doubles j, Doubles delta) const {
-    Longs moved = j != all(0);
-    if (!older) moved &= magnitude(j) != delta;
-    return sign_of(j, moved);
-  }
-
-  // Everything that follows from the weights.
+  // Everything that follows from the weights. No weight counts as moved yet.
   void begin() {
     steps_ = *unit_.steps;
-    List singles{own_.singles}, up{own_.up}, down{own_.down};
+    List singles{own_.lists};
     for (int64_t i = 0; i < set_.n; ++i) {
-      const double j = own_.j[i], size = std::fabs(j), delta = own_.delta[i];
+      const double j = own_.j[i], size = std::fabs(j);
       sum_ += size;
       wrong_signs_ += j * own_.signs[i] < 0;
-      in_gap_ += size > 0 && size < delta;
+      in_gap_ += size > 0 && size < own_.delta[i];
       own_.change[i] = j;
       if (j != 0) singles.add(int32_t(i));
-      if (j != 0 && (older || size != delta)) (j > 0 ? up : down).add(int32_t(i));
     }
-    add_columns(up, 1, own_.total);
-    add_columns(down, -1, own_.total);
     add_singles(singles);
-    find_violated();
+    change_fields(0, 0);
   }
 
   void record() {
@@ -136,19 +130,20 @@ class Learner {
   void step() {
     const bool any = wrong_ > 0;
     double kick = 0;
+    int64_t pattern = 0;
     const uint8_t* row = own_.none;
     if (any) {
       const uint32_t random = Philox::first_word(0, uint32_t(steps_), uint32_t(uint64_t(steps_) >> 32), kPick, unit_.seed);
-      const int64_t pattern = select(own_.violated, int64_t((uint64_t(random) * uint64_t(wrong_)) >> 32));
+      pattern = select(own_.violated, int64_t((uint64_t(random) * uint64_t(wrong_)) >> 32));
       row = x_.rows + pattern * n_;
       kick = unit_.kick * own_.target[pattern];
     }
-    const bool moves = perceptron(row, kick, unit_.signs && any) || older;
+    const bool moves = perceptron(row, kick, any);
     double c = 0;
     if (moves) c = std::nearbyint(set_.rate * (mean() - unit_.w) / unit_.quantum) * unit_.quantum;
-    l1_and_gap(row, kick, c, unit_.signs && moves);
-    if (!older) revive();
-    follow(kick, c);
+    l1_and_gap(kick, c, moves);
+    if (kind == Kind::gap) revive();
+    follow(pattern, kick, c);
   }
 
   // next = J + kick X, clipped; whether the l1 step moves any of them.
@@ -156,53 +151,70 @@ class Learner {
     Doubles sum{};
     Longs any{};
     for (int64_t i = 0; i < n_; i += kDoubles) {
-      Doubles j = load_doubles(&own_.j[i]) + kick * load_bytes(row + i);
-      if (clip) j = where(~(j * load_doubles(&own_.signs[i]) < all(0)), j);
+      Doubles j = load_doubles(own_.j + i) + kick * load_bytes(row + i);
+      if (has_signs && clip) j = where(~(j * load_doubles(own_.signs + i) < all(0)), j);
       const Doubles size = magnitude(j);
       sum += size;
-      any |= (size != all(0)) & (size != load_doubles(&own_.delta[i]));
-      store<double, kDoubles>(&own_.next[i], j);
+      if (kind == Kind::free) any |= size != all(0);
+      if (kind == Kind::gap) any |= (size != all(0)) & (size != load_doubles(own_.delta + i));
+      store<double, kDoubles>(own_.next + i, j);
     }
-    sum_ = 0;
-    for (int lane = 0; lane < kDoubles; ++lane) sum_ += sum[lane];
-    return bits_of(any) != 0;
+    sum_ = sum_of(sum);
+    return kind == Kind::older || bits_of(any) != 0;
   }
 
-  // J = next - c sign(next), clipped, zero where it is in the gap; and how J changed.
-  void l1_and_gap(const uint8_t* row, double kick, double c, bool clip) {
+  // J = next - c k, clipped, zero where it is in the gap; and what follows from how J changed.
+  void l1_and_gap(double kick, double c, bool clip) {
     Doubles sum{};
     wrong_signs_ = 0;
     for (int64_t word = 0; word < n_ / 64; ++word) {
-      uint64_t kicked = 0, singly = 0, classes = 0, gap = 0, wrong = 0;
+      uint64_t kicked = 0, singly = 0, at_edge = 0, classes = 0, gap = 0, wrong = 0;
       for (int part = 0; part < 64; part += kDoubles) {
         const int64_t i = 64 * word + part;
-        const Doubles before = load_doubles(&own_.j[i]), delta = load_doubles(&own_.delta[i]), sign = load_doubles(&own_.signs[i]);
-        Doubles j = load_doubles(&own_.next[i]);
-        j -= c * (older ? sign : class_of(j, delta));
-        if (clip) j = where(~(j * sign < all(0)), j);
-        const Doubles size = magnitude(j);
-        const Longs small = (size != all(0)) & (size < delta);
-        store<double, kDoubles>(&own_.next[i], j);
-        j = where(~small, j);
+        const Doubles before = load_doubles(own_.j + i), delta = load_doubles(own_.delta + i);
+        Doubles sign{}, j = load_doubles(own_.next + i), k;
+        if (has_signs) sign = load_doubles(own_.signs + i);
+        if (kind == Kind::older) {
+          k = sign;
+        } else {
+          const Doubles size = magnitude(j);
+          Longs moves = size != all(0);
+          if (kind == Kind::gap) moves &= size != delta;
+          k = where(moves, sign_of(j));
+        }
+        j -= c * k;
+        if (has_signs && clip) {
+          const Longs right = ~(j * sign < all(0));
+          j = where(right, j);
+          k = where(right, k);
+        }
+        if (kind == Kind::gap) {
+          const Doubles size = magnitude(j);
+          const Longs stays = size >= delta;
+          gap |= bits_of(~stays & (size != all(0))) << part;
+          store<double, kDoubles>(own_.next + i, j);
+          j = where(stays, j);
+          k = where(stays, k);
+        }
         sum += magnitude(j);
-        store<double, kDoubles>(&own_.j[i], j);
-        const Doubles was = class_of(before, delta), turned = class_of(j, delta) - was;
-        const Doubles change = (j - before) + c * was;
-        store<double, kDoubles>(&own_.change[i], change);
-        store<double, kDoubles>(&own_.turned[i], turned);
-        const Longs with_kick = (load_bytes(row + i) != all(0)) & (change == all(kick));
-        kicked |= bits_of(with_kick) << part;
-        singly |= bits_of((change != all(0)) & ~with_kick) << part;
+        store<double, kDoubles>(own_.j + i, j);
+        const Doubles change = (j - before) + c * k, turned = k - load_doubles(own_.moved + i);
+        store<double, kDoubles>(own_.moved + i, k);
+        store<double, kDoubles>(own_.change + i, change);
+        store<double, kDoubles>(own_.turned + i, turned);
+        kicked |= bits_of(change == all(kick)) << part;
+        singly |= bits_of(change != all(0)) << part;
         classes |= bits_of(turned != all(0)) << part;
-        gap |= bits_of(small) << part;
-        wrong |= bits_of(j * sign < all(0)) << part;
+        if (kind == Kind::gap) at_edge |= bits_of(magnitude(change) == all(edge_)) << part;
+        if (has_signs) wrong |= bits_of(j * sign < all(0)) << part;
       }
-      own_.kicked[word] = kicked, own_.singly[word] = singly, own_.classes[word] = classes;
-      own_.gap[word] = gap;
+      kicked &= singly;  // without a kick, those that do not change
+      at_edge &= ~kicked;
+      own_.kicked[word] = kicked, own_.at_edge[word] = at_edge, own_.singly[word] = singly & ~kicked & ~at_edge;
+      own_.classes[word] = classes, own_.gap[word] = gap;
       wrong_signs_ += __builtin_popcountll(wrong);
     }
-    sum_ = 0;
-    for (int lane = 0; lane < kDoubles; ++lane) sum_ += sum[lane];
+    sum_ = sum_of(sum);
     in_gap_ = 0;
   }
 
@@ -210,7 +222,7 @@ class Learner {
   void revive() {
     int64_t candidates = 0;
     for (int64_t word = 0; word < n_ / 64; ++word) candidates += __builtin_popcountll(own_.gap[word]);
-    const int64_t low = set_.chance, high = (int64_t(1) << 32) - low;
+    const uint32_t low = set_.chance;
     if (low == 0) return;
     Words blocks{};
     for (int lane = 0; lane < kDoubles; ++lane) blocks[lane] = uint64_t(lane);
@@ -218,63 +230,115 @@ class Learner {
     for (int64_t first = 0; 4 * first < candidates; first += kDoubles) {
       Words c[4] = {blocks + uint64_t(first), steps, far, zero + uint64_t(kGap)};
       Philox::mix(c, unit_.seed);
-      for (int word = 0; word < 4; ++word) {
-        const Longs random = same_bits<Longs>(c[word] & uint64_t(0xffffffffu));
-        const uint64_t flips = bits_of(random < Longs{} + low);
-        for (uint64_t rest = flips | bits_of(random >= Longs{} + high); rest; rest &= rest - 1) {
+      for (int word = 0; word < 4; ++word) {  // below `low` or at 2^32 - low and above
+        const Longs shifted = same_bits<Longs>((c[word] + uint64_t(low)) & uint64_t(0xffffffffu));
+        for (uint64_t rest = bits_of(shifted < Longs{} + 2 * int64_t(low)); rest; rest &= rest - 1) {
           const int lane = __builtin_ctzll(rest);
           const int64_t rank = 4 * (first + lane) + word;
-          if (rank < candidates) revive(select(own_.gap, rank), (flips >> lane) & 1);
+          if (rank < candidates) revive(select(own_.gap, rank), shifted[lane] >= low);
         }
       }
     }
   }
 
   void revive(int64_t i, bool flip) {
-    const double j = (own_.next[i] < 0) != flip ? -own_.delta[i] : own_.delta[i];
+    const double j = (own_.next[i] < 0) != flip ? -own_.delta[i] : own_.delta[i], change = own_.change[i] += j;
     own_.j[i] = j;
     sum_ += own_.delta[i];
     wrong_signs_ += j * own_.signs[i] < 0;
-    own_.change[i] += j;
-    const uint64_t bit = uint64_t(1) << (i % 64);
-    own_.kicked[i / 64] &= ~bit;
-    own_.singly[i / 64] = own_.change[i] != 0 ? own_.singly[i / 64] | bit : own_.singly[i / 64] & ~bit;
+    const auto set = [i](uint64_t* words, bool value) {
+      const uint64_t bit = uint64_t(1) << (i % 64);
+      words[i / 64] = value ? words[i / 64] | bit : words[i / 64] & ~bit;
+    };
+    const bool is_edge = std::fabs(change) == edge_;
+    set(own_.kicked, false);
+    set(own_.at_edge, is_edge);
+    set(own_.singly, !is_edge && change != 0);
   }
 
   // The fields, after a step.
-  void follow(double kick, double c) {
-    List kicks{own_.kicks}, singles{own_.singles}, up{own_.up}, down{own_.down};
-    if (kick != 0) each_bit(own_.kicked, n_, [&](int32_t i) { kicks.add(i); });
+  void follow(int64_t pattern, double kick, double c) {
+    if (kick != 0) count_kicked(pattern);
+    List singles{own_.lists}, up{own_.lists}, down{own_.lists + 2 * n_};
     each_bit(own_.singly, n_, [&](int32_t i) { singles.add(i); });
+    add_singles(singles);
+    if (kind == Kind::gap) {
+      each_bit(own_.at_edge, n_, [&](int32_t i) { (own_.change[i] > 0 ? up : down).add(i); });
+      for (int64_t row = 0; row < m_; ++row) own_.edges[row] = 0;
+      add_columns(up, down, own_.edges);
+      up.size = down.size = 0;
+    }
     each_bit(own_.classes, n_, [&](int32_t i) {
       List& list = own_.turned[i] > 0 ? up : down;
       list.add(i);
       if (std::fabs(own_.turned[i]) > 1) list.add(i);
     });
-    for (int64_t row = 0; row < m_; ++row) own_.count[row] = 0;
-    add_columns(kicks, 1, own_.count);
-    for (int64_t row = 0; row < m_; ++row) own_.field[row] += kick * own_.count[row] - c * own_.total[row];
-    add_singles(singles);
-    add_columns(up, 1, own_.total);
-    add_columns(down, -1, own_.total);
-    find_violated();
+    add_columns(up, down, own_.total);
+    change_fields(kick, c);
   }
 
-  // out += sign * (the sum of columns), in bytes as long as those hold it.
-  void add_columns(const List& list, int32_t sign, int32_t* out) const {
-    constexpr int kBytes = kVectorBytes, kParts = 64 / kVectorBytes;
-    using Bytes = Vec<uint8_t, kBytes>;
-    for (int64_t first = 0; first < list.size; first += 255) {
-      const int64_t last = first + 255 < list.size ? first + 255 : list.size;
+  // How many of the weights that changed by the kick each pattern reads: from those of the kicked pattern, whose overlaps
+  // with all others are remembered, or from nothing, whichever is nearer.
+  void count_kicked(int64_t pattern) {
+    const uint64_t* bits = x_.bits + pattern * (n_ / 64);
+    int64_t all_kicked = 0, different = 0;
+    for (int64_t word = 0; word < n_ / 64; ++word) {
+      all_kicked += __builtin_popcountll(own_.kicked[word]);
+      different += __builtin_popcountll(own_.kicked[word] ^ bits[word]);
+    }
+    List more{own_.lists}, fewer{own_.lists + 2 * n_};
+    if (own_.overlaps && different < all_kicked) {
+      const uint16_t* overlap = overlaps_of(pattern);
+      for (int64_t row = 0; row < m_; ++row) own_.count[row] = overlap[row];
+      for (int64_t word = 0; different && word < n_ / 64; ++word) {
+        for (uint64_t rest = own_.kicked[word] ^ bits[word]; rest; rest &= rest - 1) {
+          const int bit = __builtin_ctzll(rest);
+          ((own_.kicked[word] >> bit) & 1 ? more : fewer).add(int32_t(64 * word + bit));
+        }
+      }
+    } else {
+      for (int64_t row = 0; row < m_; ++row) own_.count[row] = 0;
+      each_bit(own_.kicked, n_, [&](int32_t i) { more.add(i); });
+    }
+    add_columns(more, fewer, own_.count);
+  }
+
+  const uint16_t* overlaps_of(int64_t pattern) {
+    uint16_t* overlap = own_.overlaps + pattern * m_;
+    if (!own_.known[pattern]) {
+      List inputs{own_.lists}, nothing{own_.lists};
+      for (int64_t row = 0; row < m_; ++row) own_.count[row] = 0;
+      each_bit(x_.bits + pattern * (n_ / 64), n_, [&](int32_t i) { inputs.add(i); });
+      add_columns(inputs, nothing, own_.count);
+      for (int64_t row = 0; row < m_; ++row) overlap[row] = uint16_t(own_.count[row]);
+      own_.known[pattern] = true;
+    }
+    return overlap;
+  }
+
+  // out += the sum of some columns - that of others, in bytes as long as those hold it.
+  void add_columns(const List& plus, const List& minus, int32_t* out) const {
+    constexpr int kParts = 64 / kVectorBytes, kMost = 127;
+    using Bytes = Vec<std::int8_t, kVectorBytes>;
+    for (int64_t first = 0; first < plus.size || first < minus.size; first += kMost) {
+      const auto last = [&](int64_t size) { return first + kMost < size ? first + kMost : size; };
+      const int64_t last_plus = last(plus.size), last_minus = last(minus.size);
       for (int64_t row = 0; row < m_; row += 64) {
         Bytes sums[kParts] = {};
-        for (int64_t entry = first; entry < last; ++entry) {
-          const uint8_t* column = x_.columns + list.items[entry] * m_ + row;
-          for (int part = 0; part < kParts; ++part) sums[part] += load<uint8_t, kBytes>(column + part * kBytes);
+        const auto column = [&](const List& list, int64_t entry) {
+          return reinterpret_cast<const std::int8_t*>(x_.columns) + list.items[entry] * m_ + row;
+        };
+        for (int64_t entry = first; entry < last_plus; ++entry) {
+          const std::int8_t* from = column(plus, entry);
+          for (int part = 0; part < kParts; ++part) sums[part] += load<std::int8_t, kVectorBytes>(from + part * kVectorBytes);
         }
-        uint8_t counts[64];
+        for (int64_t entry = first; entry < last_minus; ++entry) {
+          const std::int8_t* from = column(minus, entry);
+          for (int part = 0; part < kParts; ++part) sums[part] -= load<std::int8_t, kVectorBytes>(from + part * kVectorBytes);
+        }
+        std::int8_t counts[64];
         std::memcpy(counts, sums, 64);
-        for (int at = 0; at < 64; ++at) out[row + at] += sign * int32_t(counts[at]);
+        for (int at = 0; at < 64; ++at) out[row + at] += counts[at];
       }
     }
   }
@@ -294,13 +358,18 @@ class Learner {
     }
   }
 
-  void find_violated() {
+  // field += kick count - c T + edge edges; and which associations are violated then.
+  void change_fields(double kick, double c) {
     wrong_ = 0;
     for (int64_t word = 0; word < m_ / 64; ++word) {
       uint64_t bits = 0;
       for (int part = 0; part < 64; part += kDoubles) {
         const int64_t row = 64 * word + part;
-        const Doubles margin = load_doubles(&own_.target[row]) * (load_doubles(&own_.field[row]) - all(unit_.threshold));
+        Doubles field = load_doubles(own_.field + row);
+        field += kick * load_whole(own_.count + row) - c * load_whole(own_.total + row);
+        if (kind == Kind::gap) field += edge_ * load_whole(own_.edges + row);
+        store<double, kDoubles>(own_.field + row, field);
+        const Doubles margin = load_doubles(own_.target + row) * (field - all(unit_.threshold));
         bits |= bits_of(margin < all(unit_.robustness)) << part;
       }
       const int64_t left = set_.m - 64 * word;
@@ -313,18 +382,27 @@ class Learner {
   const OnlineSettings& set_;
   const Patterns& x_;
   const OnlineUnit& unit_;
-  const OnlineScratch& own_;  // signs are 0 where there are none; changes are those beyond kick X - c k
-  const int64_t n_, m_;       // padded
+  const OnlineScratch& own_;
+  const int64_t n_, m_;  // padded
+  double edge_;          // delta, where it is the same for all inputs
   int64_t steps_ = 0, wrong_ = 0, wrong_signs_ = 0, in_gap_ = 0;
   double sum_ = 0;  // of |J|
 };
 
-void learn(const OnlineSettings& settings, const Patterns& patterns, const OnlineUnit& unit, const OnlineScratch& own) {
-  if (settings.older) {
-    Learner<true>(settings, patterns, unit, own).run();
+template <Kind kind>
+void run(const OnlineSettings& settings, const Patterns& patterns, const OnlineUnit& unit, const OnlineScratch& own) {
+  if (unit.signs) {
+    Learner<kind, true>(settings, patterns, unit, own).run();
   } else {
-    Learner<false>(settings, patterns, unit, own).run();
+    Learner<kind, false>(settings, patterns, unit, own).run();
   }
+}
+
+void learn(const OnlineSettings& settings, const Patterns& patterns, const OnlineUnit& unit, const OnlineScratch& own) {
+  bool gap = false;
+  for (int64_t i = 0; i < settings.n; ++i) gap |= unit.delta[i] > 0;
+  const auto kernel = settings.older ? run<Kind::older> : gap ? run<Kind::gap> : run<Kind::free>;
+  kernel(settings, patterns, unit, own);
 }
 
 }  // namespace

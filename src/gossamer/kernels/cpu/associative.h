@@ -8,21 +8,24 @@ namespace gossamer {
 constexpr std::int64_t kPatternPad = 64;
 
 // m patterns of n binary inputs, one byte 0 or 1 an input: by patterns and by inputs. Every row and every column is padded
-// with zeros to whole blocks of kPatternPad.
+// with zeros to whole blocks of kPatternPad. Rows besides as bits.
 struct Patterns {
   std::int64_t n, m;  // padded
   const std::uint8_t *rows, *columns;
+  const std::uint64_t* bits;
 };
 
 // Memory to work in: of n, m (both padded) or so many elements as said.
 struct OnlineScratch {
-  double *j, *next, *delta, *signs, *change, *turned;   // n
-  double *field, *target;                               // m
-  std::int32_t *total, *count;                          // m
-  std::int32_t *kicks, *singles, *up, *down;            // n, n, 2 n, 2 n
-  std::uint64_t *kicked, *singly, *classes, *gap;       // n / 64
-  std::uint64_t* violated;                              // m / 64
-  std::uint8_t* none;                                   // n
+  double *j, *next, *delta, *signs, *moved, *change, *turned;  // n
+  double *field, *target;                                      // m
+  std::int32_t *total, *count, *edges;                         // m
+  std::int32_t* lists;                                         // 4 n
+  std::uint64_t *kicked, *singly, *at_edge, *classes, *gap;    // n / 64
+  std::uint64_t* violated;                                     // m / 64
+  std::uint8_t* none;                                          // n
+  std::uint16_t* overlaps;                                     // (m, m) X Xt, where known; or null
+  bool* known;                                                 // (m) rows of overlaps
 };
 
 enum class OnlineStatus : std::int32_t { running = 0, success = 1, out_of_steps = 2, diverged = 3 };

@@ -2,10 +2,12 @@
 
 #include <nanobind/nanobind.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <new>
 #include <vector>
 
@@ -34,13 +36,19 @@ std::int64_t padded(std::int64_t size) { return (size + kPatternPad - 1) / kPatt
 class OwnedPatterns {
  public:
   OwnedPatterns(std::int64_t m, std::int64_t n)
-      : m_(m), n_(n), rows_(std::size_t(m * padded(n)), 0), columns_(std::size_t(n * padded(m)), 0) {}
+      : m_(m), n_(n), rows_(std::size_t(m * padded(n)), 0), columns_(std::size_t(n * padded(m)), 0),
+        bits_(std::size_t(m * padded(n) / 64)) {}
 
   Patterns read(const std::uint8_t* x) {
-    const Patterns result{padded(n_), padded(m_), rows_.data(), columns_.data()};
+    const Patterns result{padded(n_), padded(m_), rows_.data(), columns_.data(), bits_.data()};
+    std::fill(bits_.begin(), bits_.end(), 0);
     for (std::int64_t row = 0; row < m_; ++row) {
       std::memcpy(rows_.data() + row * result.n, x + row * n_, std::size_t(n_));
-      for (std::int64_t col = 0; col < n_; ++col) columns_[std::size_t(col * result.m + row)] = x[row * n_ + col];
+      for (std::int64_t col = 0; col < n_; ++col) {
+        const std::uint8_t value = x[row * n_ + col];
+        columns_[std::size_t(col * result.m + row)] = value;
+        bits_[std::size_t((row * result.n + col) / 64)] |= std::uint64_t(value) << (col % 64);
+      }
     }
     return result;
   }
@@ -48,30 +56,39 @@ class OwnedPatterns {
  private:
   std::int64_t m_, n_;
   std::vector<std::uint8_t> rows_, columns_;
+  std::vector<std::uint64_t> bits_;
 };
 
 class OwnedScratch {
  public:
   OwnedScratch(std::int64_t m, std::int64_t n)
-      : m_(padded(m)), n_(padded(n)), doubles_(std::size_t(6 * n_ + 2 * m_)), whole_(std::size_t(2 * m_ + 6 * n_)),
-        bits_(std::size_t((4 * n_ + m_) / 64)), bytes_(std::size_t(n_)) {}
+      : m_(padded(m)), n_(padded(n)), remembers_(m <= kMostRemembered && n <= 0xffff), doubles_(std::size_t(7 * n_ + 2 * m_)),
+        whole_(std::size_t(3 * m_ + 4 * n_)), bits_(std::size_t((5 * n_ + m_) / 64)), bytes_(std::size_t(n_)),
+        overlaps_(remembers_ ? std::size_t(m_ * m_) : 0), known_(new bool[std::size_t(m_ + 1)]()) {}
+
+  void forget() { std::fill_n(known_.get(), m_, false); }
 
   OnlineScratch get() {
     double* d = doubles_.data();
     std::int32_t* w = whole_.data();
     std::uint64_t* b = bits_.data();
     const std::int64_t bits = n_ / 64;
-    return {d, d + n_, d + 2 * n_, d + 3 * n_, d + 4 * n_, d + 5 * n_, d + 6 * n_, d + 6 * n_ + m_,
-            w, w + m_, w + 2 * m_, w + 2 * m_ + n_, w + 2 * m_ + 2 * n_, w + 2 * m_ + 4 * n_,
-            b, b + bits, b + 2 * bits, b + 3 * bits, b + 4 * bits, bytes_.data()};
+    return {d, d + n_, d + 2 * n_, d + 3 * n_, d + 4 * n_, d + 5 * n_, d + 6 * n_, d + 7 * n_, d + 7 * n_ + m_,
+            w, w + m_, w + 2 * m_, w + 3 * m_,
+            b, b + bits, b + 2 * bits, b + 3 * bits, b + 4 * bits, b + 5 * bits,
+            bytes_.data(), remembers_ ? overlaps_.data() : nullptr, known_.get()};
   }
 
  private:
+  static constexpr std::int64_t kMostRemembered = 2048;  // patterns: 8 MiB of overlaps on each thread
   std::int64_t m_, n_;
+  bool remembers_;
   std::vector<double> doubles_;
   std::vector<std::int32_t> whole_;
   std::vector<std::uint64_t> bits_;
   std::vector<std::uint8_t> bytes_;
+  std::vector<std::uint16_t> overlaps_;
+  std::unique_ptr<bool[]> known_;
 };
 
 // Goes on with every unit whose status is 0, until it stops or so many seconds have passed.
@@ -112,6 +129,7 @@ void learn(int threads, std::int64_t units, std::int64_t n, std::int64_t m, Addr
                              of_unit<double>(history, unit, 3 * records),
                              of_unit<std::int32_t>(status, unit, 1)};
         const Patterns patterns = shares ? shared : own_patterns.read(of_unit<const std::uint8_t>(x, unit, x_stride));
+        if (!shares) scratch.forget();
         online_kernel_set().learn(settings, patterns, job, scratch.get());
       }
     } catch (const std::bad_alloc&) {

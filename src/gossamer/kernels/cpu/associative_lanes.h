@@ -34,6 +34,14 @@ inline Doubles all(double value) { return broadcast<double, kDoubles>(value); }
 inline Doubles magnitude(Doubles value) {
   return same_bits<Doubles>(same_bits<Longs>(value) & std::int64_t(0x7fffffffffffffff));
 }
+inline Doubles sign_of(Doubles value) {  // 1 or -1
+  return same_bits<Doubles>((same_bits<Longs>(value) & std::int64_t(-0x7fffffffffffffff - 1)) | same_bits<Longs>(all(1)));
+}
+inline double sum_of(Doubles value) {
+  double sum = 0;
+  for (int lane = 0; lane < kDoubles; ++lane) sum += value[lane];
+  return sum;
+}
 inline Doubles where(Longs mask, Doubles value) { return same_bits<Doubles>(same_bits<Longs>(value) & mask); }
 
 // One bit for each lane of a mask, the first lane lowest.
@@ -60,6 +68,20 @@ inline Doubles load_bytes(const std::uint8_t* p) {
   std::int32_t four;
   std::memcpy(&four, p, 4);
   return same_bits<Doubles>(_mm256_cvtepi32_pd(_mm_cvtepu8_epi32(_mm_cvtsi32_si128(four))));
+#else
+  Doubles result{};
+  for (int lane = 0; lane < kDoubles; ++lane) result[lane] = p[lane];
+  return result;
+#endif
+}
+
+inline Doubles load_whole(const std::int32_t* p) {
+#if defined(__AVX512F__)
+  return same_bits<Doubles>(_mm512_cvtepi32_pd(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))));
+#elif defined(__AVX2__)
+  return same_bits<Doubles>(_mm256_cvtepi32_pd(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+#elif defined(__SSE2__)
+  return same_bits<Doubles>(_mm_cvtepi32_pd(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
 #else
   Doubles result{};
   for (int lane = 0; lane < kDoubles; ++lane) result[lane] = p[lane];
