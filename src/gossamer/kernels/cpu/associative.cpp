@@ -32,12 +32,9 @@ struct List {
   void add(int32_t item) { items[size++] = item; }
 };
 
-// Calls work(index) for every bit that is set.
-template <class Work>
-inline void each_bit(const uint64_t* words, int64_t bits, const Work& work) {
-  for (int64_t word = 0; word < bits / 64; ++word) {
-    for (uint64_t rest = words[word]; rest; rest &= rest - 1) work(int32_t(word * 64) + __builtin_ctzll(rest));
-  }
+// The bits that are set in a word of a longer row, as indices.
+inline void add_bits(List& list, int64_t word, uint64_t bits) {
+  for (; bits; bits &= bits - 1) list.add(int32_t(64 * word) + __builtin_ctzll(bits));
 }
 
 // The index of bit number rank among those that are set.
@@ -55,17 +52,18 @@ template <Kind kind, bool has_signs>
 class Learner {
  public:
   Learner(const OnlineSettings& settings, const Patterns& patterns, const OnlineUnit& unit, const OnlineScratch& own)
-      : set_(settings), x_(patterns), unit_(unit), own_(own), n_(patterns.n), m_(patterns.m) {
+      : set_(settings), x_(patterns), unit_(unit), own_(own), n_(patterns.n), m_(patterns.m), j_(own.j), after_(own.after) {
     edge_ = unit_.delta[0];
     for (int64_t i = 0; i < n_; ++i) {
       const bool is = i < set_.n;
-      own_.j[i] = is ? unit_.weights[i] + 0.0 : 0;
+      j_[i] = is ? unit_.weights[i] + 0.0 : 0;
+      after_[i] = 0;
       own_.delta[i] = is ? unit_.delta[i] : 0;
       own_.signs[i] = is && has_signs ? unit_.signs[i] : 0;
-      own_.moved[i] = own_.none[i] = 0;
+      own_.none[i] = 0;
       if (is && unit_.delta[i] != edge_) edge_ = -1;  // of several sizes: no change equals it
     }
-    if (edge_ == 0) edge_ = -1;
+    for (int64_t word = 0; word < n_ / 64; ++word) own_.up[word] = own_.down[word] = own_.live[word] = 0;
     for (int64_t row = 0; row < m_; ++row) {
       own_.target[row] = row >= set_.m ? 0 : unit_.targets[row] ? 1 : -1;
       own_.field[row] = 0;
@@ -90,7 +88,7 @@ class Learner {
       step();
       ++steps_;
     }
-    for (int64_t i = 0; i < set_.n; ++i) unit_.weights[i] = own_.j[i];
+    for (int64_t i = 0; i < set_.n; ++i) unit_.weights[i] = j_[i];
     *unit_.steps = steps_;
     *unit_.status = int32_t(status);
     unit_.report[0] = double(wrong_), unit_.report[1] = double(wrong_signs_), unit_.report[2] = double(in_gap_);
@@ -109,12 +107,14 @@ class Learner {
     steps_ = *unit_.steps;
     List singles{own_.lists};
     for (int64_t i = 0; i < set_.n; ++i) {
-      const double j = own_.j[i], size = std::fabs(j);
+      const double j = j_[i], size = std::fabs(j);
       sum_ += size;
       wrong_signs_ += j * own_.signs[i] < 0;
       in_gap_ += size > 0 && size < own_.delta[i];
       own_.change[i] = j;
-      if (j != 0) singles.add(int32_t(i));
+      if (j == 0) continue;
+      singles.add(int32_t(i));
+      own_.live[i / 64] |= uint64_t(1) << (i % 64);
     }
     add_singles(singles);
     change_fields(0, 0);
@@ -122,7 +122,7 @@ class Learner {
 
   void record() {
     int64_t zeros = 0;
-    for (int64_t i = 0; i < set_.n; ++i) zeros += own_.j[i] == 0;
+    for (int64_t i = 0; i < set_.n; ++i) zeros += j_[i] == 0;
     double* at = unit_.history + 3 * (steps_ / set_.every - set_.first_record);
     at[0] = double(wrong_), at[1] = double(zeros) / double(set_.n), at[2] = mean() / unit_.w;
   }
@@ -139,83 +139,105 @@ class Learner {
       kick = unit_.kick * own_.target[pattern];
     }
     const bool moves = perceptron(row, kick, any);
-    double c = 0;
-    if (moves) c = std::nearbyint(set_.rate * (mean() - unit_.w) / unit_.quantum) * unit_.quantum;
-    l1_and_gap(kick, c, moves);
+    const double c = std::nearbyint(set_.rate * (mean() - unit_.w) / unit_.quantum) * unit_.quantum;
+    for (List* list : {&rising_, &falling_, &gone_}) list->size = 0;
+    l1_and_gap(any ? x_.bits + pattern * (n_ / 64) : nullptr, c, moves);
     if (kind == Kind::gap) revive();
     follow(pattern, kick, c);
   }
 
-  // next = J + kick X, clipped; whether the l1 step moves any of them.
-  bool perceptron(const uint8_t* row, double kick, bool clip) {
+  // next = J + kick X, clipped; whether the l1 step moves any of them, where that matters.
+  bool perceptron(const uint8_t* __restrict__ row, double kick, bool clip) {
+    const double *__restrict__ now = j_, *__restrict__ signs = own_.signs, *__restrict__ deltas = own_.delta;
+    double* __restrict__ next = own_.next;
     Doubles sum{};
     Longs any{};
-    for (int64_t i = 0; i < n_; i += kDoubles) {
-      Doubles j = load_doubles(own_.j + i) + kick * load_bytes(row + i);
-      if (has_signs && clip) j = where(~(j * load_doubles(own_.signs + i) < all(0)), j);
-      const Doubles size = magnitude(j);
-      sum += size;
-      if (kind == Kind::free) any |= size != all(0);
-      if (kind == Kind::gap) any |= (size != all(0)) & (size != load_doubles(own_.delta + i));
-      store<double, kDoubles>(own_.next + i, j);
+    for (int64_t word = 0; word < n_ / 64; ++word) {
+      uint64_t clipped = 0;
+      for (int part = 0; part < 64; part += kDoubles) {
+        const int64_t i = 64 * word + part;
+        Doubles j = load_doubles(now + i) + kick * load_bytes(row + i);
+        if (has_signs) {
+          const Longs wrong = j * load_doubles(signs + i) < all(0);
+          if (clip) {
+            clipped |= bits_of(wrong) << part;
+            j = where(~wrong, j);
+          }
+          any |= (j != all(0)) & (magnitude(j) != load_doubles(deltas + i));
+        }
+        sum += magnitude(j);
+        store<double, kDoubles>(next + i, j);
+      }
+      own_.clipped[word] = clipped;
     }
     sum_ = sum_of(sum);
     return kind == Kind::older || bits_of(any) != 0;
   }
 
-  // J = next - c k, clipped, zero where it is in the gap; and what follows from how J changed.
-  void l1_and_gap(double kick, double c, bool clip) {
+  // J = next - c k, clipped, zero where it is in the gap; and which of them changed otherwise than by kick X - c k.
+  void l1_and_gap(const uint64_t* row, double c, bool clip) {
+    const double *__restrict__ signs = own_.signs, *__restrict__ deltas = own_.delta;
+    double *__restrict__ next = own_.next, *__restrict__ after = after_;
     Doubles sum{};
     wrong_signs_ = 0;
     for (int64_t word = 0; word < n_ / 64; ++word) {
-      uint64_t kicked = 0, singly = 0, at_edge = 0, classes = 0, gap = 0, wrong = 0;
+      uint64_t moving = 0, negative = 0, nonzero = 0, staying = 0, clipped = own_.clipped[word];
       for (int part = 0; part < 64; part += kDoubles) {
         const int64_t i = 64 * word + part;
-        const Doubles before = load_doubles(own_.j + i), delta = load_doubles(own_.delta + i);
-        Doubles sign{}, j = load_doubles(own_.next + i), k;
-        if (has_signs) sign = load_doubles(own_.signs + i);
+        Doubles sign{}, j = load_doubles(next + i), k;
+        if (has_signs) sign = load_doubles(signs + i);
+        Doubles delta{};
+        if (kind == Kind::gap) delta = load_doubles(deltas + i);
         if (kind == Kind::older) {
           k = sign;
+          moving |= bits_of(k != all(0)) << part;
         } else {
           const Doubles size = magnitude(j);
           Longs moves = size != all(0);
           if (kind == Kind::gap) moves &= size != delta;
           k = where(moves, sign_of(j));
+          moving |= bits_of(moves) << part;
         }
+        negative |= bits_of(same_bits<Longs>(k)) << part;  // -0 is none of them
         j -= c * k;
         if (has_signs && clip) {
-          const Longs right = ~(j * sign < all(0));
-          j = where(right, j);
-          k = where(right, k);
+          const Longs wrong = j * sign < all(0);
+          clipped |= bits_of(wrong) << part;
+          j = where(~wrong, j);
         }
+        const Doubles size = magnitude(j);
+        nonzero |= bits_of(size != all(0)) << part;
         if (kind == Kind::gap) {
-          const Doubles size = magnitude(j);
           const Longs stays = size >= delta;
-          gap |= bits_of(~stays & (size != all(0))) << part;
-          store<double, kDoubles>(own_.next + i, j);
+          staying |= bits_of(stays) << part;
+          store<double, kDoubles>(next + i, j);
           j = where(stays, j);
-          k = where(stays, k);
+          sum += where(stays, size);
+        } else {
+          sum += size;
         }
-        sum += magnitude(j);
-        store<double, kDoubles>(own_.j + i, j);
-        const Doubles change = (j - before) + c * k, turned = k - load_doubles(own_.moved + i);
-        store<double, kDoubles>(own_.moved + i, k);
-        store<double, kDoubles>(own_.change + i, change);
-        store<double, kDoubles>(own_.turned + i, turned);
-        kicked |= bits_of(change == all(kick)) << part;
-        singly |= bits_of(change != all(0)) << part;
-        classes |= bits_of(turned != all(0)) << part;
-        if (kind == Kind::gap) at_edge |= bits_of(magnitude(change) == all(edge_)) << part;
-        if (has_signs) wrong |= bits_of(j * sign < all(0)) << part;
+        store<double, kDoubles>(after + i, j);
       }
-      kicked &= singly;  // without a kick, those that do not change
-      at_edge &= ~kicked;
-      own_.kicked[word] = kicked, own_.at_edge[word] = at_edge, own_.singly[word] = singly & ~kicked & ~at_edge;
-      own_.classes[word] = classes, own_.gap[word] = gap;
-      wrong_signs_ += __builtin_popcountll(wrong);
+      const uint64_t gap = kind == Kind::gap ? nonzero & ~staying : 0, gone = gap | clipped;
+      const uint64_t live = nonzero & ~gap;  // in the older rule, some that were clipped first
+      const uint64_t minus = moving & negative & ~gone, plus = moving & ~negative & ~gone;
+      own_.gap[word] = gap;
+      own_.kicked[word] = row ? row[word] & ~gone : 0;
+      add_bits(rising_, word, plus & ~own_.up[word]);
+      add_bits(rising_, word, own_.down[word] & ~minus);
+      add_bits(falling_, word, minus & ~own_.down[word]);
+      add_bits(falling_, word, own_.up[word] & ~plus);
+      add_bits(gone_, word, gone & (own_.live[word] | live));
+      own_.up[word] = plus, own_.down[word] = minus;
+      own_.live[word] = live;
     }
     sum_ = sum_of(sum);
     in_gap_ = 0;
+    double* before = j_;
+    j_ = after_, after_ = before;
+    if (has_signs && !clip) {
+      for (int64_t i = 0; i < set_.n; ++i) wrong_signs_ += j_[i] * own_.signs[i] < 0;
+    }
   }
 
   // Of the weights in the gap, which are zero by now, some are set to its edge, on either side.
@@ -242,38 +264,33 @@ class Learner {
   }
 
   void revive(int64_t i, bool flip) {
-    const double j = (own_.next[i] < 0) != flip ? -own_.delta[i] : own_.delta[i], change = own_.change[i] += j;
-    own_.j[i] = j;
+    const double j = (own_.next[i] < 0) != flip ? -own_.delta[i] : own_.delta[i];
+    j_[i] = j;
     sum_ += own_.delta[i];
     wrong_signs_ += j * own_.signs[i] < 0;
-    const auto set = [i](uint64_t* words, bool value) {
-      const uint64_t bit = uint64_t(1) << (i % 64);
-      words[i / 64] = value ? words[i / 64] | bit : words[i / 64] & ~bit;
-    };
-    const bool is_edge = std::fabs(change) == edge_;
-    set(own_.kicked, false);
-    set(own_.at_edge, is_edge);
-    set(own_.singly, !is_edge && change != 0);
+    own_.live[i / 64] |= uint64_t(1) << (i % 64);
+    if (after_[i] == 0) gone_.add(int32_t(i));  // others are there already
   }
 
-  // The fields, after a step.
+  // The fields, after a step; `after` is what the weights were before it.
   void follow(int64_t pattern, double kick, double c) {
     if (kick != 0) count_kicked(pattern);
-    List singles{own_.lists}, up{own_.lists}, down{own_.lists + 2 * n_};
-    each_bit(own_.singly, n_, [&](int32_t i) { singles.add(i); });
+    List singles{own_.lists}, up{own_.lists + n_}, down{own_.lists + 2 * n_};
+    for (int64_t entry = 0; entry < gone_.size; ++entry) {
+      const int32_t i = gone_.items[entry];
+      const double change = own_.change[i] = j_[i] - after_[i];
+      if (std::fabs(change) == edge_) {
+        (change > 0 ? up : down).add(i);
+      } else if (change != 0) {
+        singles.add(i);
+      }
+    }
     add_singles(singles);
     if (kind == Kind::gap) {
-      each_bit(own_.at_edge, n_, [&](int32_t i) { (own_.change[i] > 0 ? up : down).add(i); });
       for (int64_t row = 0; row < m_; ++row) own_.edges[row] = 0;
       add_columns(up, down, own_.edges);
-      up.size = down.size = 0;
     }
-    each_bit(own_.classes, n_, [&](int32_t i) {
-      List& list = own_.turned[i] > 0 ? up : down;
-      list.add(i);
-      if (std::fabs(own_.turned[i]) > 1) list.add(i);
-    });
-    add_columns(up, down, own_.total);
+    add_columns(rising_, falling_, own_.total);
     change_fields(kick, c);
   }
 
@@ -286,19 +303,16 @@ class Learner {
       all_kicked += __builtin_popcountll(own_.kicked[word]);
       different += __builtin_popcountll(own_.kicked[word] ^ bits[word]);
     }
-    List more{own_.lists}, fewer{own_.lists + 2 * n_};
+    List more{own_.lists}, fewer{own_.lists + n_};
     if (own_.overlaps && different < all_kicked) {
       const uint16_t* overlap = overlaps_of(pattern);
       for (int64_t row = 0; row < m_; ++row) own_.count[row] = overlap[row];
       for (int64_t word = 0; different && word < n_ / 64; ++word) {
-        for (uint64_t rest = own_.kicked[word] ^ bits[word]; rest; rest &= rest - 1) {
-          const int bit = __builtin_ctzll(rest);
-          ((own_.kicked[word] >> bit) & 1 ? more : fewer).add(int32_t(64 * word + bit));
-        }
+        add_bits(fewer, word, bits[word] & ~own_.kicked[word]);  // and kicked are a part of them
       }
     } else {
       for (int64_t row = 0; row < m_; ++row) own_.count[row] = 0;
-      each_bit(own_.kicked, n_, [&](int32_t i) { more.add(i); });
+      for (int64_t word = 0; word < n_ / 64; ++word) add_bits(more, word, own_.kicked[word]);
     }
     add_columns(more, fewer, own_.count);
   }
@@ -308,7 +322,8 @@ class Learner {
     if (!own_.known[pattern]) {
       List inputs{own_.lists}, nothing{own_.lists};
       for (int64_t row = 0; row < m_; ++row) own_.count[row] = 0;
-      each_bit(x_.bits + pattern * (n_ / 64), n_, [&](int32_t i) { inputs.add(i); });
+      const uint64_t* bits = x_.bits + pattern * (n_ / 64);
+      for (int64_t word = 0; word < n_ / 64; ++word) add_bits(inputs, word, bits[word]);
       add_columns(inputs, nothing, own_.count);
       for (int64_t row = 0; row < m_; ++row) overlap[row] = uint16_t(own_.count[row]);
       own_.known[pattern] = true;
@@ -318,29 +333,34 @@ class Learner {
 
   // out += the sum of some columns - that of others, in bytes as long as those hold it.
   void add_columns(const List& plus, const List& minus, int32_t* out) const {
-    constexpr int kParts = 64 / kVectorBytes, kMost = 127;
-    using Bytes = Vec<std::int8_t, kVectorBytes>;
-    for (int64_t first = 0; first < plus.size || first < minus.size; first += kMost) {
-      const auto last = [&](int64_t size) { return first + kMost < size ? first + kMost : size; };
-      const int64_t last_plus = last(plus.size), last_minus = last(minus.size);
-      for (int64_t row = 0; row < m_; row += 64) {
-        Bytes sums[kParts] = {};
-        const auto column = [&](const List& list, int64_t entry) {
-          return reinterpret_cast<const std::int8_t*>(x_.columns) + list.items[entry] * m_ + row;
-        };
-        for (int64_t entry = first; entry < last_plus; ++entry) {
-          const std::int8_t* from = column(plus, entry);
-          for (int part = 0; part < kParts; ++part) sums[part] += load<std::int8_t, kVectorBytes>(from + part * kVectorBytes);
-        }
-        for (int64_t entry = first; entry < last_minus; ++entry) {
-          const std::int8_t* from = column(minus, entry);
-          for (int part = 0; part < kParts; ++part) sums[part] -= load<std::int8_t, kVectorBytes>(from + part * kVectorBytes);
-        }
-        std::int8_t counts[64];
-        std::memcpy(counts, sums, 64);
-        for (int at = 0; at < 64; ++at) out[row + at] += counts[at];
-      }
+    for (int64_t first = 0; first < plus.size || first < minus.size; first += 127) {
+      const auto part = [&](const List& list) {
+        const int64_t left = list.size - first;
+        return List{list.items + first, left < 0 ? 0 : left < 127 ? left : 127};
+      };
+      int64_t row = 0;
+      for (; row + 128 <= m_; row += 128) add_bytes<128>(part(plus), part(minus), row, out);
+      for (; row < m_; row += 64) add_bytes<64>(part(plus), part(minus), row, out);
     }
+  }
+
+  template <int width>
+  void add_bytes(const List& plus, const List& minus, int64_t row, int32_t* out) const {
+    constexpr int kParts = width / kVectorBytes;
+    Vec<std::int8_t, kVectorBytes> sums[kParts] = {};
+    const auto* columns = reinterpret_cast<const std::int8_t*>(x_.columns) + row;
+    const auto bytes = [&](int32_t column, int part) {
+      return load<std::int8_t, kVectorBytes>(columns + column * m_ + part * kVectorBytes);
+    };
+    for (int64_t entry = 0; entry < plus.size; ++entry) {
+      for (int part = 0; part < kParts; ++part) sums[part] += bytes(plus.items[entry], part);
+    }
+    for (int64_t entry = 0; entry < minus.size; ++entry) {
+      for (int part = 0; part < kParts; ++part) sums[part] -= bytes(minus.items[entry], part);
+    }
+    std::int8_t counts[width];
+    std::memcpy(counts, sums, width);
+    for (int at = 0; at < width; ++at) out[row + at] += counts[at];
   }
 
   // field += the sum of columns times the change of each.
@@ -384,7 +404,9 @@ class Learner {
   const OnlineUnit& unit_;
   const OnlineScratch& own_;
   const int64_t n_, m_;  // padded
-  double edge_;          // delta, where it is the same for all inputs
+  double *j_, *after_;
+  double edge_;  // delta, where it is the same for all inputs
+  List rising_{own_.lists + 3 * n_}, falling_{own_.lists + 5 * n_}, gone_{own_.lists + 7 * n_};  // inputs: k, and J
   int64_t steps_ = 0, wrong_ = 0, wrong_signs_ = 0, in_gap_ = 0;
   double sum_ = 0;  // of |J|
 };

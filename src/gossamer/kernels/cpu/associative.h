@@ -17,15 +17,15 @@ struct Patterns {
 
 // Memory to work in: of n, m (both padded) or so many elements as said.
 struct OnlineScratch {
-  double *j, *next, *delta, *signs, *moved, *change, *turned;  // n
-  double *field, *target;                                      // m
-  std::int32_t *total, *count, *edges;                         // m
-  std::int32_t* lists;                                         // 4 n
-  std::uint64_t *kicked, *singly, *at_edge, *classes, *gap;    // n / 64
-  std::uint64_t* violated;                                     // m / 64
-  std::uint8_t* none;                                          // n
-  std::uint16_t* overlaps;                                     // (m, m) X Xt, where known; or null
-  bool* known;                                                 // (m) rows of overlaps
+  double *j, *next, *after, *delta, *signs, *change;          // n
+  double *field, *target;                                     // m
+  std::int32_t *total, *count, *edges;                        // m
+  std::int32_t* lists;                                        // 8 n
+  std::uint64_t *live, *up, *down, *kicked, *gap, *clipped;   // n / 64
+  std::uint64_t* violated;                                    // m / 64
+  std::uint8_t* none;                                         // n
+  std::uint16_t* overlaps;                                    // (m, m) X Xt, where known; or null
+  bool* known;                                                // (m) rows of overlaps
 };
 
 enum class OnlineStatus : std::int32_t { running = 0, success = 1, out_of_steps = 2, diverged = 3 };
