@@ -217,7 +217,7 @@ def _patterns(given: Associations | Sequence[Associations]) -> tuple[NDArray[np.
         if len(shapes := {one.inputs.shape for one in given}) > 1:
             raise InputError(f"associations must all have inputs of one shape, got {sorted(shapes)}")
         inputs, targets = np.stack([one.inputs for one in given]), np.stack([one.targets for one in given])
-    return (inputs != 0).view(np.uint8), np.ascontiguousarray(targets != 0, np.int8)
+    return np.ascontiguousarray(inputs != 0).view(np.uint8), np.ascontiguousarray(targets != 0, np.int8)
 
 
 def _numbers(name: str, value: ArrayLike, low: float, open_low: bool) -> Floats:
