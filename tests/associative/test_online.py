@@ -140,18 +140,18 @@ def test_four_of_four_at_low_load(gap: float) -> None:
 
 
 def test_the_example_of_the_code() -> None:
-    """N = 100, m = 20, κ = 10, 20 % inhibitory: solved with δ = 2.5 mostly, at high sparsity, and with 0 always."""
+    """N = 100, m = 20, κ = 10, 20 % inhibitory: about three of four are stored, at high sparsity with δ = 2.5."""
     rng = np.random.default_rng(0)
-    given = [random_associations(100, 20, rng) for _ in range(8)]
-    signs = np.stack([random_signs(100, 0.2, rng) for _ in range(8)])
-    sparse = learn_online(given, robustness=10.0, gap=2.5, signs=signs, generator=0)
-    free = learn_online(given, robustness=10.0, signs=signs, generator=0)
-    assert sparse.success.sum() >= 4
-    assert ((sparse.sparsity > 0.75) & (sparse.sparsity < 0.93))[sparse.success].all()
+    given = [random_associations(100, 20, rng) for _ in range(20)]
+    signs = np.stack([random_signs(100, 0.2, rng) for _ in range(20)])
+    sparse = learn_online(given, robustness=10.0, gap=2.5, signs=signs, generator=0, max_steps=30_000)
+    free = learn_online(given, robustness=10.0, signs=signs, generator=0, max_steps=30_000)
+    assert 10 <= sparse.success.sum() <= 19
+    assert free.success.sum() >= sparse.success.sum()
+    assert ((sparse.sparsity > 0.75) & (sparse.sparsity < 0.92))[sparse.success].all()
+    assert ((free.sparsity > 0.2) & (free.sparsity < 0.7))[free.success].all()
     assert (sparse.weights * signs >= 0)[sparse.success].all()
-    assert free.success.all()
-    assert ((free.sparsity > 0.35) & (free.sparsity < 0.62)).all()
-    assert free.steps.max() < 10_000
+    assert (free.weights * signs >= 0).all()
 
 
 def test_success_falls_with_load() -> None:
@@ -340,7 +340,10 @@ def test_random_words_are_those_of_philox() -> None:
         ({"weights": np.zeros((2, 60))}, "weights must have shape"),
         ({"weights": np.full((1, 60), np.nan)}, "weights must be finite"),
         ({"weights": np.full((1, 60), 1e9)}, r"weights must have Σ\|J\| ≤"),
-        ({"state": OnlineState(np.zeros((1, 60)), np.zeros(1, int), np.zeros(1, np.uint64))}, "must be None where state"),
+        (
+            {"state": OnlineState(np.zeros((1, 60)), np.zeros(1, int), np.zeros(1, np.uint64))},
+            "must be None where state",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(arguments: dict[str, Any], message: str) -> None:

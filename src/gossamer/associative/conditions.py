@@ -61,7 +61,7 @@ def stop_conditions(
         >>> conditions.violated, conditions.gap_violations, conditions.norm_error
         (array([1]), array([1]), array([-0.25]))
     """
-    labels = associations.labels.reshape(len(associations), -1)
+    labels = np.atleast_2d(associations.labels.T).T
     fields = associations.inputs @ weights.T  # (m, units)
     size = np.abs(weights)
     return StopConditions(

@@ -219,7 +219,9 @@ class AssociativeUnit(ClassifierMixin, _Associative):  # type: ignore[misc]
     ) -> NDArray[Any]:
         """(n,): labels given with noise, see `gossamer.associative.recall.answers`."""
         given = self._answers(X, input_noise, synaptic_noise, random_state)[:, 0]
-        labels: NDArray[Any] = self.classes_[given.astype(int) if len(self.classes_) == 2 else np.zeros(len(given), int)]
+        labels: NDArray[Any] = self.classes_[
+            given.astype(int) if len(self.classes_) == 2 else np.zeros(len(given), int)
+        ]
         return labels
 
     def __sklearn_tags__(self) -> Any:
@@ -273,7 +275,9 @@ class AssociativeNetwork(_Associative):
         X = validate_data(self, X)
         targets = check_array(y, dtype=None)
         if len(targets) != len(X) or not ((targets == 0) | (targets == 1)).all():
-            raise InputError(f"y must be zeros and ones of shape ({len(X)}, units), got {targets.dtype} {targets.shape}")
+            raise InputError(
+                f"y must be zeros and ones of shape ({len(X)}, units), got {targets.dtype} {targets.shape}"
+            )
         self.coef_ = self._learn(X, targets.astype(np.bool_))
         return self
 

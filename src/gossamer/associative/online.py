@@ -87,7 +87,7 @@ class OnlineResult:
 
     @property
     def status(self) -> list[str]:
-        """"success", "out of steps", "diverged" or, where the time was over, "running"."""
+        """ "success", "out of steps", "diverged" or, where the time was over, "running"."""
         return [_STATUS[code] for code in self.codes]
 
     @property
@@ -170,7 +170,9 @@ def learn_online(
     max_steps, every = check_count("max_steps", max_steps, high=2**62), check_count("history", history)
     check_fraction("time_limit", time_limit, high=math.inf)
 
-    numbers = np.array([(*own, grid.kick, grid.quantum, grid.bound) for *own, grid in zip(h, kappa, w, grids, strict=True)])
+    numbers = np.array(
+        [(*own, grid.kick, grid.quantum, grid.bound) for *own, grid in zip(h, kappa, w, grids, strict=True)]
+    )
     report, codes = np.zeros((units, 4)), np.zeros(units, np.int32)
     first_record = int(begun.steps.min()) // every if every and units else 0
     records = np.full((units, max_steps // every - first_record + 1, 3), np.nan) if every else None
@@ -210,10 +212,12 @@ def learn_online(
 def _patterns(given: Associations | Sequence[Associations]) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
     """Inputs (m, N) or (units, m, N), and targets (units, m)."""
     if isinstance(given, Associations):
-        inputs, targets = given.inputs, given.targets.reshape(len(given), -1).T
+        inputs, targets = given.inputs, np.atleast_2d(given.targets.T)
     else:
         if not given or not all(isinstance(one, Associations) and one.targets.ndim == 1 for one in given):
-            raise InputError("associations must be Associations, or at least one of them with targets (m,) for each unit")
+            raise InputError(
+                "associations must be Associations, or at least one of them with targets (m,) for each unit"
+            )
         if len(shapes := {one.inputs.shape for one in given}) > 1:
             raise InputError(f"associations must all have inputs of one shape, got {sorted(shapes)}")
         inputs, targets = np.stack([one.inputs for one in given]), np.stack([one.targets for one in given])
@@ -261,7 +265,9 @@ def _signs(value: ArrayLike | None, units: int, n: int) -> NDArray[np.int8] | No
         return None
     array = np.asarray(value)
     if array.shape not in ((n,), (units, n)) or array.dtype.kind not in "iuf" or not np.isin(array, (-1, 1)).all():
-        raise InputError(f"signs must be of −1 and 1 with shape ({n},) or ({units}, {n}), got {array.dtype} {array.shape}")
+        raise InputError(
+            f"signs must be of −1 and 1 with shape ({n},) or ({units}, {n}), got {array.dtype} {array.shape}"
+        )
     return np.ascontiguousarray(array, np.int8)
 
 
@@ -307,6 +313,6 @@ def _first_weights(
         return np.asarray(size * signs)
     counter = np.zeros(((n + 1) // 2, 4), np.uint64)
     counter[:, 0] = np.arange(len(counter))
-    words = philox(counter, seeds[:, None]).reshape(len(seeds), -1, 2)[:, :n].astype(np.float64)
+    words = philox(counter, seeds[:, None]).reshape(len(seeds), len(counter) * 2, 2)[:, :n].astype(np.float64)
     uniform = (np.floor(words[..., 0] / 2**5) * 2**26 + np.floor(words[..., 1] / 2**6)) / 2**53
     return np.asarray(size * (2 * uniform - 1))
