@@ -30,6 +30,7 @@ namespace gossamer {
 GOSSAMER_TABLE(Kernels, kernels, active)
 GOSSAMER_TABLE(Layout, layout, active_layout)
 
+void bind_associative(nb::module_& m);
 void bind_convolution(nb::module_& m);
 void bind_hoyer(nb::module_& m);
 void bind_spspmm(nb::module_& m);
@@ -311,6 +312,7 @@ NB_MODULE(_cpu, m) {
     if (wanted < 0 || wanted > best_isa()) throw std::invalid_argument("this processor lacks that instruction set");
     isa = wanted;
   });
+  bind_associative(m);
   bind_convolution(m);
   bind_hoyer(m);
   bind_spspmm(m);

@@ -1,0 +1,343 @@
+"""Associative units as scikit-learn classifiers of binary patterns: one unit, and a layer or recurrent network of them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gossamer.associative.conditions import StopConditions, stop_conditions
+from gossamer.associative.online import learn_online
+from gossamer.associative.problem import Associations, check_signs, random_signs
+from gossamer.associative.recall import Recall, answers, recall_sequence, sequence_recall
+from gossamer.associative.rule import OnlineRule
+from gossamer.errors import InputError, check_fraction
+from gossamer.extras import needs
+
+with needs("sklearn", "gossamer.associative.estimator"):
+    from sklearn.base import BaseEstimator, ClassifierMixin
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.utils import check_array, check_random_state
+    from sklearn.utils.multiclass import check_classification_targets
+    from sklearn.utils.validation import check_is_fitted, validate_data
+
+__all__ = ["AssociativeNetwork", "AssociativeUnit"]
+
+Floats = NDArray[np.float64]
+Method = str | Callable[..., ArrayLike]
+
+
+class _Associative(BaseEstimator):  # type: ignore[misc]
+    """What a unit and a network share: arguments, learning, and answers with noise."""
+
+    n_features_in_: int
+    coef_: Floats
+    threshold_: float
+    signs_: NDArray[np.int8] | None
+    n_iter_: NDArray[np.int64] | int
+    conditions_: StopConditions
+
+    def __init__(
+        self,
+        robustness: float = 0.1,
+        *,
+        method: Method = "online",
+        gap: float | ArrayLike = 0.0,
+        signs: float | ArrayLike | None = None,
+        threshold: float = 0.0,
+        weight_norm: float = 1.0,
+        rule: OnlineRule | None = None,
+        max_iter: int = 100_000,
+        binarize: float | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.robustness = robustness
+        self.method = method
+        self.gap = gap
+        self.signs = signs
+        self.threshold = threshold
+        self.weight_norm = weight_norm
+        self.rule = rule
+        self.max_iter = max_iter
+        self.binarize = binarize
+        self.random_state = random_state
+
+    def _learn(self, X: NDArray[Any], targets: NDArray[np.bool_]) -> Floats:
+        """Weights (units, N) that store ``targets`` (n, units), and all that is known of them."""
+        associations = Associations(self._binary(X), targets)
+        n = associations.n_inputs
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1)) if self.random_state is not None else None
+        generator = np.random.default_rng(seed)
+        w = check_fraction("weight_norm", self.weight_norm, high=np.inf, open_low=True, open_high=True)
+        self.signs_ = self._population(n, generator)
+        self.threshold_ = n * w * check_fraction("threshold", self.threshold, low=-np.inf, high=np.inf)
+        robustness = check_fraction("robustness", self.robustness, high=np.inf, open_high=True)
+        constraints: dict[str, Any] = {"gap": np.asarray(self.gap, float) * w, "signs": self.signs_}
+        constraints |= {"weight_norm": w, "threshold": self.threshold_, "robustness": robustness * w * np.sqrt(n)}
+        if callable(self.method):
+            weights = np.array(self.method(associations, **constraints), np.float64).reshape(-1, n)
+            if len(weights) != targets.shape[1] or not np.isfinite(weights).all():
+                raise InputError(f"method must return finite weights ({targets.shape[1]}, {n}), got {weights.shape}")
+            self.n_iter_ = np.ones(len(weights), np.int64)
+        elif self.method == "online":
+            result = learn_online(
+                associations, **constraints, rule=self.rule, max_steps=self.max_iter, generator=generator
+            )
+            weights, self.n_iter_ = result.weights, result.steps
+        else:
+            raise InputError(f"method must be 'online' or a function that returns weights, got {self.method!r}")
+        self.conditions_ = stop_conditions(associations, weights, **constraints)
+        if unstored := int((self.conditions_.violated > 0).sum()):
+            warnings.warn(
+                f"{unstored} of {len(weights)} units do not store all associations with robustness {robustness:g}; "
+                "fewer associations, a smaller robustness or gap, or more iterations may help",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        return weights
+
+    def _population(self, n: int, generator: np.random.Generator) -> NDArray[np.int8] | None:
+        if self.signs is None:
+            return None
+        if np.ndim(self.signs) == 0:
+            return random_signs(n, check_fraction("signs", self.signs), generator)  # type: ignore[arg-type]
+        return check_signs(self.signs, n)
+
+    def _binary(self, X: NDArray[Any]) -> NDArray[np.bool_]:
+        if self.binarize is not None:
+            return np.asarray(X > self.binarize)
+        if not ((X == 0) | (X == 1)).all():
+            raise InputError(
+                f"X must be of zeros and ones, got {X[(X != 0) & (X != 1)][0]}; or give binarize, the value above which "
+                "an input is 1"
+            )
+        return X.astype(np.bool_)
+
+    def _read(self, X: ArrayLike) -> NDArray[np.bool_]:
+        check_is_fitted(self, "coef_")
+        return self._binary(validate_data(self, X, reset=False))
+
+    def _answers(
+        self, X: ArrayLike, input_noise: float, synaptic_noise: float, random_state: int | None
+    ) -> NDArray[np.bool_]:
+        return answers(
+            self._read(X),
+            np.atleast_2d(self.coef_),
+            self.threshold_,
+            input_noise=input_noise,
+            synaptic_noise=synaptic_noise,
+            generator=np.random.default_rng(random_state),
+        )
+
+    @property
+    def sparsity_(self) -> float:
+        """The share of weights that are zero; the connection probability is 1 − ``sparsity_``."""
+        check_is_fitted(self, "coef_")
+        return float((self.coef_ == 0).mean())
+
+
+class AssociativeUnit(ClassifierMixin, _Associative):  # type: ignore[misc]
+    """A binary threshold unit that stores associations (X, y) robustly under constraints on its connections.
+
+    It answers the second class where J·X > h, and learns J so that s (J·X − h) ≥ κ for all samples, s = ±1, with
+    Σ|J_i| = N w. Arguments are the scaled ones of the theory: κ = κ̃ w √N, h = N w h̃, δ = w δ̃.
+
+    Args:
+        robustness: κ̃ ≥ 0.
+        method: "online", the rule of `gossamer.associative.rule`; or a function
+            ``method(associations, *, robustness, threshold, weight_norm, gap, signs)``, of unscaled values, that
+            returns weights (units, N), for example from an exact solver.
+        gap: δ̃ ≥ 0, one for all inputs or (N,): a weight is zero or at least this large in units of w.
+        signs: Dale's law: the share of inhibitory inputs, placed at random, or a vector (N,) of ±1; None for weights
+            of either sign.
+        threshold: h̃.
+        weight_norm: w > 0, the mean of |J|.
+        rule: constants of the online rule.
+        max_iter: steps of the online rule.
+        binarize: inputs above this value are 1, others 0; None if inputs must be zeros and ones.
+        random_state: decides initial weights, the order of samples and the places of inhibitory inputs.
+
+    Attributes:
+        classes_: one or two labels; the second, or a single one other than 0, False or −1, is y = 1.
+        coef_: J, (N,).
+        threshold_: h.
+        signs_: g, (N,), or None.
+        conditions_: the four stop conditions, found from ``coef_``.
+        n_iter_: steps of the online rule.
+        sparsity_: the share of zero weights.
+        n_features_in_: N.
+
+    Example:
+        >>> import numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> X, y = rng.random((30, 100)) < 0.5, rng.random(30) < 0.5
+        >>> unit = AssociativeUnit(0.3, gap=1.5, random_state=0).fit(X, y)
+        >>> unit.score(X, y)
+        1.0
+
+    References:
+        Baig, Stepanyants, arXiv 2409.04946.
+    """
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Store the samples.
+
+        Args:
+            X: (n, N).
+            y: (n,), of at most two classes.
+
+        Raises:
+            InputError: more classes, inputs other than zeros and ones without ``binarize``.
+        """
+        X, y = validate_data(self, X, y)
+        check_classification_targets(y)
+        self.classes_ = np.unique(y)
+        if len(self.classes_) > 2:
+            raise InputError(
+                f"Only binary classification is supported: y must have at most 2 classes, got {len(self.classes_)}"
+            )
+        single = len(self.classes_) == 1
+        silent = single and self.classes_[0] in (0, False, -1)
+        targets = np.zeros(len(y), bool) if silent else y == self.classes_[-1]
+        self.coef_ = self._learn(X, targets[:, None])[0]
+        self.n_iter_ = int(np.max(self.n_iter_))
+        return self
+
+    def decision_function(self, X: ArrayLike) -> Floats:
+        """(n,): J·X − h, positive for the second class."""
+        return np.asarray(self._read(X) @ self.coef_ - self.threshold_)
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """(n,): labels."""
+        return self.predict_noisy(X)
+
+    def predict_noisy(
+        self, X: ArrayLike, *, input_noise: float = 0.0, synaptic_noise: float = 0.0, random_state: int | None = None
+    ) -> NDArray[Any]:
+        """(n,): labels given with noise, see `gossamer.associative.recall.answers`."""
+        given = self._answers(X, input_noise, synaptic_noise, random_state)[:, 0]
+        labels: NDArray[Any] = self.classes_[
+            given.astype(int) if len(self.classes_) == 2 else np.zeros(len(given), int)
+        ]
+        return labels
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = False
+        tags.classifier_tags.poor_score = True  # it stores samples, and promises nothing of others
+        return tags
+
+
+class AssociativeNetwork(_Associative):
+    """A layer of associative units with the same inputs; a recurrent network if there are as many units as inputs.
+
+    All units learn at once, independently. Signs are those of the inputs, so that in a recurrent network each neuron is
+    excitatory or inhibitory to all others (Dale's law).
+
+    Args:
+        robustness: see `AssociativeUnit`, as all others.
+        method: likewise.
+        gap: likewise.
+        signs: likewise.
+        threshold: likewise.
+        weight_norm: likewise.
+        rule: likewise.
+        max_iter: likewise.
+        binarize: likewise.
+        random_state: likewise.
+
+    Attributes:
+        coef_: J, (units, N).
+        threshold_: h.
+        signs_: g, (N,), or None.
+        conditions_: the four stop conditions of each unit.
+        n_iter_: steps of each unit, (units,).
+        sparsity_: the share of zero weights.
+
+    Example:
+        >>> import numpy as np
+        >>> sequence = np.random.default_rng(0).random((15, 80)) < 0.5
+        >>> network = AssociativeNetwork(0.5, gap=1.5, signs=0.2, random_state=0).fit_sequence(sequence)
+        >>> network.recall(sequence).complete
+        1.0
+    """
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Store the samples.
+
+        Args:
+            X: (n, N).
+            y: (n, units) of zeros and ones.
+        """
+        X = validate_data(self, X)
+        targets = check_array(y, dtype=None)
+        if len(targets) != len(X) or not ((targets == 0) | (targets == 1)).all():
+            raise InputError(
+                f"y must be zeros and ones of shape ({len(X)}, units), got {targets.dtype} {targets.shape}"
+            )
+        self.coef_ = self._learn(X, targets.astype(np.bool_))
+        return self
+
+    def fit_sequence(self, sequence: ArrayLike) -> Self:
+        """Store the transitions of ``sequence`` (T, N), from each state to the next, in a recurrent network."""
+        states = check_array(sequence, dtype=None, ensure_min_samples=2)
+        return self.fit(states[:-1], self._binary(states[1:]))
+
+    def decision_function(self, X: ArrayLike) -> Floats:
+        """(n, units): J·X − h."""
+        return np.asarray(self._read(X) @ self.coef_.T - self.threshold_)
+
+    def predict(self, X: ArrayLike) -> NDArray[np.int64]:
+        """(n, units) of 0 and 1."""
+        return self.predict_noisy(X)
+
+    def predict_noisy(
+        self, X: ArrayLike, *, input_noise: float = 0.0, synaptic_noise: float = 0.0, random_state: int | None = None
+    ) -> NDArray[np.int64]:
+        """(n, units) of 0 and 1, given with noise; see `gossamer.associative.recall.answers`."""
+        return self._answers(X, input_noise, synaptic_noise, random_state).astype(np.int64)
+
+    def score(self, X: ArrayLike, y: ArrayLike) -> float:
+        """The share of right answers, over samples and units."""
+        return float((self.predict(X) == np.asarray(y)).mean())
+
+    def run(
+        self,
+        first: ArrayLike,
+        steps: int,
+        *,
+        input_noise: float = 0.0,
+        synaptic_noise: float = 0.0,
+        random_state: int | None = None,
+    ) -> NDArray[np.int64]:
+        """(steps + 1, N): the states that follow ``first`` (N,), see `gossamer.associative.recall.recall_sequence`."""
+        state = self._read(np.atleast_2d(np.asarray(first)))[0]
+        noise = {"input_noise": input_noise, "synaptic_noise": synaptic_noise}
+        generator = np.random.default_rng(random_state)
+        states = recall_sequence(state, self.coef_, steps, self.threshold_, **noise, generator=generator)
+        return states.astype(np.int64)
+
+    def recall(
+        self,
+        sequence: ArrayLike,
+        *,
+        input_noise: float = 0.0,
+        synaptic_noise: float = 0.0,
+        trials: int = 100,
+        random_state: int | None = None,
+    ) -> Recall:
+        """How well ``sequence`` (T, N) is recalled from its first state; see `gossamer.associative.recall`."""
+        stored = self._read(sequence)
+        noise = {"input_noise": input_noise, "synaptic_noise": synaptic_noise}
+        generator = np.random.default_rng(random_state)
+        return sequence_recall(stored, self.coef_, self.threshold_, **noise, trials=trials, generator=generator)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.estimator_type = "classifier"
+        tags.target_tags.required = tags.target_tags.multi_output = True
+        tags.target_tags.single_output = False
+        return tags
