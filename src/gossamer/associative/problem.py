@@ -181,9 +181,7 @@ def _check_generator(generator: Any) -> None:
 def _binary(name: str, value: Any, dimensions: tuple[int, ...]) -> NDArray[np.bool_]:
     array = np.asarray(value)
     if array.ndim not in dimensions:
-        raise InputError(
-            f"{name} must have {' or '.join(map(str, dimensions))} dimensions, got shape {array.shape}"
-        )
+        raise InputError(f"{name} must have {' or '.join(map(str, dimensions))} dimensions, got shape {array.shape}")
     if array.dtype == np.bool_:
         return array
     if array.size and array.dtype.kind not in "iuf":
