@@ -10,7 +10,12 @@ from numpy.typing import NDArray
 from gossamer.associative.theory.equations import System
 from gossamer.associative.theory.special import Floats
 
-__all__ = ["follow", "newton"]
+__all__ = ["ConvergenceError", "follow", "newton"]
+
+
+class ConvergenceError(ArithmeticError):
+    """The equations couldn't be solved at some point; the message says at which, how far it got, and what was off."""
+
 
 TOLERANCE = 1e-12
 ACCEPTED = 1e-9
@@ -59,8 +64,8 @@ def follow(
         shortest: the shortest step.
 
     Returns:
-        The unknowns (B, size), the times reached (B,) — 1 where all went well — and the residuals (B,): those at t = 1, or of
-        the step that failed.
+        The unknowns (B, size), the times reached (B,), 1 where all went well, and the residuals (B,), those at t = 1
+        or of the step that failed.
     """
     count = len(unknowns)
     here, before = unknowns.copy(), unknowns.copy()

@@ -45,9 +45,7 @@ def gap_moments(a: Floats, y: Floats) -> tuple[Moments, Moments, Moments]:
     """The moments at field ``a`` and scaled gap ``y``, their derivatives by a, and those by y."""
     far, half = a - y, a - y / 2
     e_far, f_far, e, f, g = E(far), F(far), E(half), F(half), bell(half)
-    value = Moments(
-        e, f_far + 2 * y * e, D(far) + 2 * y * f_far + 2 * y * y * e, y * (f_far - f) + y * y * e
-    )
+    value = Moments(e, f_far + 2 * y * e, D(far) + 2 * y * f_far + 2 * y * y * e, y * (f_far - f) + y * y * e)
     by_a = Moments(
         g,
         2 * e_far + 2 * y * g,

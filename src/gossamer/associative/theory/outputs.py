@@ -38,12 +38,15 @@ def balance(U: Floats, f_out: Floats) -> tuple[Floats, Floats]:
     U, f_out = np.broadcast_arrays(np.asarray(U, np.float64), np.asarray(f_out, np.float64))
     target = np.log1p(-f_out) - np.log(f_out)
     low, high = np.full(U.shape, -1.0), np.full(U.shape, 1.0)
-    for _ in range(8):  # f_out within 1e-300 of 0 or 1 gives |d| < 64
-        low = np.where(_excess(low, U, target) < 0, 2 * low, low)
-        high = np.where(_excess(high, U, target) > 0, 2 * high, high)
+    while (short := _excess(low, U, target) < 0).any():
+        low = np.where(short, 2 * low, low)
+    while (short := _excess(high, U, target) > 0).any():
+        high = np.where(short, 2 * high, high)
     d = np.zeros(U.shape)
-    for _ in range(60):
+    for _ in range(80):
         value = _excess(d, U, target)
+        if not value.any():
+            break
         low, high = np.where(value > 0, d, low), np.where(value < 0, d, high)
         minus, plus = U / 2 - d, U / 2 + d
         slope = -2 * (_hazard(minus) + _hazard(plus))

@@ -6,97 +6,22 @@ are continued to the robustness or load asked for, and from there to the density
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gossamer.associative.problem import check_signs
-from gossamer.associative.theory.continuation import follow
+from gossamer.associative.theory.continuation import ConvergenceError, follow
 from gossamer.associative.theory.equations import CUT, EQUATIONS, ETA, KAPPA, LAMBDA, RHO, System, Z
+from gossamer.associative.theory.sites import check_threshold, numbers, sites
+from gossamer.associative.theory.solution import Solution
 from gossamer.associative.theory.special import D, E, F, Floats
 from gossamer.errors import InputError
 
-__all__ = ["ConvergenceError", "Solution", "capacity", "max_robustness"]
+__all__ = ["capacity", "max_robustness"]
 
 _RESIDUAL = 1e-8
-
-
-class ConvergenceError(ArithmeticError):
-    """The equations couldn't be solved at some point; the message says at which, how far it got, and what was off."""
-
-
-@dataclass(frozen=True, eq=False)
-class Solution:
-    """The replica-symmetric solution at each point of a curve; all arrays have the broadcast shape of the parameters.
-
-    The order parameters u₊, u₋, z, η, Q and x are those of the equations in [1]_'s supplement.
-
-    Attributes:
-        load: α_c, the capacity: the largest m/N.
-        robustness: κ̃, the largest at that load.
-        density: the fraction of weights that aren't zero, 1 − S with the sparsity S of the paper.
-        margin: the fraction of associations that are stored exactly at the margin, s (J·X − h) = κ.
-        variance: q = ⟨f_i (1 − f_i) J̃_i²⟩.
-        binding: False where a density was asked for that l1 (with the signs) already falls short of. Such a point has
-            no cut; its solution is that of l1.
-        threshold, f_out, gap: the parameters h̃, f_out and δ̃ (0 without a gap).
-        u_plus, u_minus, z, eta, Q, cut: the order parameters; ``cut`` is x, 0 without l0.
-        f: f_i of the classes of inputs, shape + (n,).
-        share: the fraction of all inputs of each class that may have a positive (index 0) or a negative weight (1),
-            shape + (n, 2). With free signs both hold the whole fraction of the class.
-
-    .. [1] M. M. J. Baig, A. Stepanyants, arXiv 2409.04946.
-    """
-
-    load: Floats
-    robustness: Floats
-    density: Floats
-    margin: Floats
-    variance: Floats
-    binding: NDArray[np.bool_]
-    threshold: Floats
-    f_out: Floats
-    gap: Floats
-    u_plus: Floats
-    u_minus: Floats
-    z: Floats
-    eta: Floats
-    Q: Floats
-    cut: Floats
-    f: Floats
-    share: Floats
-    free_signs: bool
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of the curve; () for one point."""
-        return self.load.shape
-
-    def __getitem__(self, index: Any) -> Solution:
-        """The solution at some points of the curve."""
-        values = {
-            name: np.asarray(value[index])
-            for name, value in vars(self).items()
-            if name not in ("f", "share", "free_signs")
-        }
-        ends = {"f": 1, "share": 2}
-        kept = {
-            name: np.asarray(value[(*(index if isinstance(index, tuple) else (index,)), ..., *[slice(None)] * n)])
-            for name, n in ends.items()
-            for value in [getattr(self, name)]
-        }
-        return replace(self, **values, **kept)
-
-    def fields(self) -> Floats:
-        """a_s = −s F_i z − η/(2σ_i), shape + (n, 2), of the sites in the order of ``share``."""
-        sigma = np.sqrt(self.f * (1 - self.f))
-        result: Floats = (
-            -(self.f / sigma * self.z[..., None])[..., None] * np.array([1.0, -1.0])
-            - (self.eta[..., None] / (2 * sigma))[..., None]
-        )
-        return result
 
 
 def capacity(
@@ -149,7 +74,7 @@ def capacity(
         M. M. J. Baig, A. Stepanyants, "Sparse learning enabled by constraints on connectivity and function",
         arXiv 2409.04946, supplement.
     """
-    target = _numbers("robustness", robustness, 0, np.inf)
+    target = numbers("robustness", robustness, 0, np.inf)
     return _solve(target, False, threshold, f_in, f_out, signs, inhibitory, density, gap)
 
 
@@ -168,7 +93,13 @@ def max_robustness(
 
     Args:
         load: α > 0, below the capacity at κ̃ = 0.
-        threshold, f_in, f_out, signs, inhibitory, density, gap: as in `capacity`.
+        threshold: h̃, as in `capacity`.
+        f_in: f_i, as in `capacity`.
+        f_out: as in `capacity`.
+        signs: g_i, as in `capacity`.
+        inhibitory: φ, as in `capacity`.
+        density: p, as in `capacity`.
+        gap: δ̃, as in `capacity`.
 
     Returns:
         A `Solution` whose ``load`` is α.
@@ -181,7 +112,7 @@ def max_robustness(
         >>> max_robustness(1.2784515).robustness.round(5).item()
         0.1978
     """
-    target = _numbers("load", load, 0, np.inf, open_low=True)
+    target = numbers("load", load, 0, np.inf, open_low=True)
     return _solve(target, True, threshold, f_in, f_out, signs, inhibitory, density, gap)
 
 
@@ -200,17 +131,17 @@ def _solve(
         raise InputError("density and gap exclude each other in the theory, got both; leave one out")
     if signs is not None and inhibitory is not None:
         raise InputError("signs and inhibitory exclude each other, got both; leave one out")
-    f = _numbers("f_in", f_in, 0, 1, open_low=True, open_high=True)
+    f = numbers("f_in", f_in, 0, 1, open_low=True, open_high=True)
     f = f[None] if f.ndim == 0 else f
     if f.shape[-1] == 0:
         raise InputError(f"f_in must hold at least one probability, got shape {f.shape}")
     parts = [
         target,
-        _numbers("threshold", threshold, -np.inf, np.inf),
-        _numbers("f_out", f_out, 0, 1, open_low=True, open_high=True),
-        _numbers("gap", 0.0 if gap is None else gap, 0, np.inf),
-        _numbers("density", 1.0 if density is None else density, 0, 1, open_low=True),
-        _numbers("inhibitory", 0.0 if inhibitory is None else inhibitory, 0, 1),
+        numbers("threshold", threshold, -np.inf, np.inf),
+        numbers("f_out", f_out, 0, 1, open_low=True, open_high=True),
+        numbers("gap", 0.0 if gap is None else gap, 0, np.inf),
+        numbers("density", 1.0 if density is None else density, 0, 1, open_low=True),
+        numbers("inhibitory", 0.0 if inhibitory is None else inhibitory, 0, 1),
     ]
     try:
         shape = np.broadcast_shapes(f.shape[:-1], *(part.shape for part in parts))
@@ -220,8 +151,8 @@ def _solve(
             f"parameters must broadcast to one shape, got {shapes} and f_in of {f.shape[:-1]} points"
         ) from None
     goal, h, out, delta, p, phi = (np.broadcast_to(part, shape).reshape(-1) for part in parts)
-    f, share, free = _sites(f, shape, signs, None if inhibitory is None else phi)
-    _check_threshold(h, f, share)
+    f, share, free = sites(f, shape, signs, None if inhibitory is None else phi)
+    check_threshold(h, f, share)
     l1 = System(f, share, h, out, np.zeros(len(goal)), False, None, np.zeros(len(goal)))
     unknowns = _without_robustness(l1)
     unknowns = _reach_target(l1, unknowns, goal, by_load, shape)
@@ -328,8 +259,8 @@ def _solution(
         where = int(np.flatnonzero(bad)[0])
         equation = EQUATIONS[int(np.argmax(np.abs(residual[where])))]
         raise ConvergenceError(
-            f"not converged{_place(where, shape)}: the residual of the equation of the {equation} is {worst[where]:.2g}, "
-            f"unknowns {unknowns[where]}"
+            f"not converged{_place(where, shape)}: the residual of the equation of the {equation} is "
+            f"{worst[where]:.2g}, unknowns {unknowns[where]}"
         )
     targets = system.outputs(unknowns)
     r = np.exp(unknowns[:, RHO])
@@ -354,69 +285,7 @@ def _solution(
     }
     shaped = {name: value.reshape(shape) for name, value in values.items()}
     n = system.f.shape[1]
-    return Solution(
-        **shaped, f=system.f.reshape(*shape, n), share=system.share.reshape(*shape, n, 2), free_signs=free
-    )
-
-
-def _sites(
-    f: Floats, shape: tuple[int, ...], signs: ArrayLike | None, phi: Floats | None
-) -> tuple[Floats, Floats, bool]:
-    """f (B, n) and share (B, n, 2) of classes of equal inputs."""
-    n = f.shape[-1]
-    g = check_signs(signs, n)
-    weight = np.full((n, 2), 1 / n)
-    if g is not None:
-        weight *= np.stack([g > 0, g < 0], 1)
-    if f.size == n:  # the same inputs at each point: equal ones are one class
-        values, group = np.unique(f.reshape(n), return_inverse=True)
-        merged = np.zeros((len(values), 2))
-        np.add.at(merged, group.reshape(-1), weight)
-        f, weight = values, merged
-    f = np.broadcast_to(f, (*shape, f.shape[-1])).reshape(-1, f.shape[-1])
-    share = np.broadcast_to(weight, (len(f), *weight.shape))
-    if phi is not None:
-        share = share * np.stack([1 - phi, phi], 1)[:, None, :]
-    return f, share, signs is None and phi is None
-
-
-def _numbers(
-    name: str, value: ArrayLike, low: float, high: float, *, open_low: bool = False, open_high: bool = False
-) -> Floats:
-    """``value`` as an array of finite numbers in a range; `InputError` names the first that is not."""
-    try:
-        array = np.asarray(value, np.float64)
-    except (TypeError, ValueError):
-        raise InputError(f"{name} must be a number or an array of numbers, got {value!r}") from None
-    with np.errstate(invalid="ignore"):
-        inside = (array > low if open_low else array >= low) & (array < high if open_high else array <= high)
-    inside &= np.isfinite(array)
-    if not inside.all():
-        odd = array[~inside].flat[0]
-        if np.isfinite(low) or np.isfinite(high):
-            closing = f"{high:g}{')' if open_high or np.isinf(high) else ']'}"
-            allowed = f"in {'(' if open_low or np.isinf(low) else '['}{low:g}, {closing}"
-        else:
-            allowed = "finite"
-        raise InputError(f"{name} must be {allowed}, got {odd:g}")
-    if array.size == 0:
-        raise InputError(f"{name} must hold at least one number, got shape {array.shape}")
-    return array
-
-
-def _check_threshold(h: Floats, f: Floats, share: Floats) -> None:
-    """h̃ must lie inside the range of ⟨f_i J̃_i⟩ at ⟨|J̃_i|⟩ = 1."""
-    able = share > 0
-    value = f[..., None] * np.array([1.0, -1.0])
-    high = np.where(able, value, -np.inf).max((1, 2))
-    low = np.where(able, value, np.inf).min((1, 2))
-    outside = np.flatnonzero(~((h > low) & (h < high)))
-    if len(outside):
-        i = outside[0]
-        raise InputError(
-            f"threshold must be in ({low[i]:g}, {high[i]:g}), the range of the mean input with these f_in and signs, "
-            f"got {h[i]:g}"
-        )
+    return Solution(**shaped, f=system.f.reshape(*shape, n), share=system.share.reshape(*shape, n, 2), free_signs=free)
 
 
 def _check_load(goal: Floats, largest: Floats, shape: tuple[int, ...]) -> None:
