@@ -26,7 +26,7 @@ def highspy_program(program: Program, n: int, start: Floats | None, time_limit: 
     kinds = (highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger)
     lp.integrality_ = [kinds[int(integer)] for integer in program.integer]
     model = highspy.Highs()
-    model.setOptionValue("output_flag", False)
+    model.silent()
     model.setOptionValue("mip_rel_gap", 1e-7)
     if time_limit is not None:
         model.setOptionValue("time_limit", float(time_limit))
