@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gossamer.associative.theory import (
@@ -131,10 +131,10 @@ def test_no_robustness() -> None:
 def test_where_constraints_meet() -> None:
     for robustness in (0.0, 0.3):
         l1 = capacity(robustness)
-        assert capacity(robustness, gap=[0.0, 1e-6]).load == pytest.approx(l1.load, abs=1e-5)
+        assert capacity(robustness, gap=[0.0, 1e-6]).load == pytest.approx(one(l1.load), abs=1e-5)
         near = capacity(robustness, density=one(l1.density) * (1 - 1e-9))
         assert (one(near.load), one(near.cut)) == pytest.approx((one(l1.load), 0.0), abs=1e-6)
-    s = capacity(0.3, density=[0.2, 0.685, 0.69, 1.0])
+    s = capacity(0.3, density=[0.2, 0.686, 0.69, 1.0])
     assert s.binding.tolist() == [True, False, False, False]
     assert s.load[1:] == pytest.approx(one(capacity(0.3).load))
     assert s.density[1:] == pytest.approx(one(capacity(0.3).density))
@@ -166,6 +166,7 @@ def test_a_gap_loses_little() -> None:
     assert capacity(0.3, density=[0.3, 0.2]).load == pytest.approx([0.977, 0.874], abs=1e-3)
 
 
+@settings(max_examples=15)
 @given(
     k=st.floats(0, 5),
     f=st.floats(0.05, 0.95),
@@ -271,7 +272,7 @@ def test_a_failure_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
         return unknowns, t, residual
 
     monkeypatch.setattr(replica, "follow", stuck)
-    with pytest.raises(ConvergenceError, match=r"at point \(1,\): the continuation in .* stopped 25.0 % .* is 0.5"):
+    with pytest.raises(ConvergenceError, match=r"at point \(1,\): the continuation in .* stopped 25.0 % .* 0.5$"):
         capacity([0.1, 0.2])
 
     def wrong(*args: Any, **options: Any) -> Any:

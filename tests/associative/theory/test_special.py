@@ -39,7 +39,7 @@ def test_the_far_tail_keeps_its_digits() -> None:
 
 
 def test_derivatives() -> None:
-    x, step = np.linspace(-8, 4, 49), 1e-5
+    x, step = np.linspace(-8, 1, 37), 1e-5
     for function, slope in ((E, bell(x)), (F, 2 * E(x)), (D, 2 * F(x))):
         assert (function(x + step) - function(x - step)) / (2 * step) == pytest.approx(slope, rel=1e-6)
 

@@ -23,7 +23,7 @@ ZERO = 1e-9
 class Constraints:
     """⟨|J̃_i|⟩ = 1 and threshold h̃, with signs, a number of non-zero weights or a gap where they are given.
 
-    ``connections`` is N p, rounded; None without l0.
+    ``connections`` is N p, rounded, the most non-zero weights; None without l0.
     """
 
     threshold: float

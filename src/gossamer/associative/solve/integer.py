@@ -2,7 +2,7 @@
 
 As in the linear program, u = u⁺ − u⁻ with Σ(u⁺ + u⁻) = 1, and binaries c± that say which parts may be used:
 
-    (δ̃/N) c± ≤ u± ≤ c±,   c⁺ + c⁻ ≤ 1,   Σ(c⁺ + c⁻) = N p for l0
+    (δ̃/N) c± ≤ u± ≤ c±,   c⁺ + c⁻ ≤ 1,   Σ(c⁺ + c⁻) ≤ N p for l0
 
 c± ≤ 1 is tight, since a part is never above the whole norm. c⁺ + c⁻ ≤ 1 forbids that both parts of a weight are
 positive, by which norm would be wasted. A known solution enters as the lower bound of κ̃.
@@ -95,8 +95,7 @@ def build_program(problem: Associations, constraints: Constraints, cutoff: float
         half = eye_array(n, format="csr")
         add(csr_array((n, k)), hstack([half, half], format="csr"), np.full(n, -np.inf), np.ones(n))
     if constraints.connections is not None:
-        count = np.full(1, float(constraints.connections))
-        add(none, ones, count, count)
+        add(none, ones, np.zeros(1), np.full(1, float(constraints.connections)))
     low, high = np.zeros(1 + 2 * k), np.ones(1 + 2 * k)
     low[0] = -np.inf if cutoff is None else cutoff / math.sqrt(n) - 1e-9
     high[0] = np.inf

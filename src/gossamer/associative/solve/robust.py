@@ -42,8 +42,8 @@ class RobustWeights:
         robustness: κ̃, the least margin of ``weights``; NaN without.
         bound: no weights have a larger κ̃. For "infeasible" at most 0; −inf where the constraints admit no weights.
         tight: which associations are at the margin, within 1e-9, (m,).
-        binding: whether l0 or gap changed the result: False where the linear program satisfies them already. With
-            l0 the weights then have fewer than N p connections.
+        binding: whether l0 or gap changed the result: False where the linear program satisfies them already. Where l0
+            alone binds there are N p non-zero weights, unless another number does as well.
         certificate: what an independent check of the weights found; None without weights.
         seconds: how long it took.
     """
@@ -88,7 +88,7 @@ def robust_weights(
 
         Σ|J̃_i| = N                     always (l1)
         J̃_i g_i ≥ 0                    with ``signs``
-        N p non-zero weights           with ``density`` p (l0)
+        at most N p non-zero weights   with ``density`` p (l0)
         J̃_i = 0 or |J̃_i| ≥ δ̃           with ``gap`` δ̃
 
     A linear program without l0 and gap (HiGHS dual simplex): some seconds at N = 400. With them a mixed-integer one:
