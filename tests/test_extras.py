@@ -22,6 +22,7 @@ PROJECT = ROOT / "pyproject.toml"
 pytestmark = pytest.mark.skipif(not PROJECT.is_file(), reason="pyproject.toml isn't here")
 
 ROOMS = {
+    "associative": "associative",
     "bench": "bench",
     "cli": "cli",
     "data": "data",
