@@ -27,7 +27,7 @@ from gossamer.errors import InputError
 from gossamer.kernels import native, reference
 from gossamer.kernels.structure import Structure, transformed, validate
 
-__all__ = ["check_bias", "check_matrix", "linear", "sddmm", "spmm", "spmm_t"]
+__all__ = ["check_bias", "check_matrix", "check_values", "linear", "sddmm", "spmm", "spmm_t"]
 
 _INDEX = "Tensor indptr, Tensor indices, Tensor t_indptr, Tensor t_indices"
 _library = torch.library.Library("gossamer", "DEF")
@@ -56,7 +56,8 @@ def check_matrix(name: str, x: Tensor, features: int, dim: int, values: Tensor) 
         raise InputError(f"{name} must be on the device of values, {values.device}, got {x.device}")
 
 
-def _check_values(values: Tensor, s: Structure) -> None:
+def check_values(values: Tensor, s: Structure) -> None:
+    """Raise `InputError` unless ``s`` is sound and ``values`` has a floating-point number for each of its entries."""
     if values.dim() != 1 or values.numel() != s.nnz:
         raise InputError(f"values must be a vector of {s.nnz} numbers, got shape {tuple(values.shape)}")
     if not values.is_floating_point():
@@ -92,7 +93,7 @@ def _check_inner(a: Tensor, b: Tensor, s: Structure) -> None:
 def _spmm(values: Tensor, *rest: Tensor) -> Tensor:
     *index, x = rest
     s = Structure(*index)
-    _check_values(values, s)
+    check_values(values, s)
     check_matrix("x", x, s.shape[1], 0, values)
     if not _compiled(x):
         return reference.spmm(values, s, x)
@@ -102,7 +103,7 @@ def _spmm(values: Tensor, *rest: Tensor) -> Tensor:
 def _spmm_t(values: Tensor, *rest: Tensor) -> Tensor:
     *index, y = rest
     s = Structure(*index)
-    _check_values(values, s)
+    check_values(values, s)
     check_matrix("y", y, s.shape[0], 0, values)
     if not _compiled(y):
         return reference.spmm_t(values, s, y)
@@ -116,7 +117,7 @@ def _sddmm(a: Tensor, b: Tensor, *index: Tensor) -> Tensor:
 
 
 def _check_linear(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None) -> None:
-    _check_values(values, s)
+    check_values(values, s)
     check_matrix("x", x, s.shape[1], 1, values)
     check_bias(bias, s, values)
 
@@ -145,7 +146,7 @@ def _plain_linear(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None, 
 def _linear_backward(grad: Tensor, values: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
     *index, x = rest
     s = Structure(*index)
-    _check_values(values, s)
+    check_values(values, s)
     check_matrix("x", x, s.shape[1], 1, values)
     check_matrix("grad", grad, s.shape[0], 1, values)
     if _compiled(x):
@@ -220,7 +221,7 @@ def spmm(values: Tensor, s: Structure, x: Tensor) -> Tensor:
     """W X: (cols, batch) -> (rows, batch)."""
     if transformed():
         s = _bare(s)
-        _check_values(values, s)
+        check_values(values, s)
         check_matrix("x", x, s.shape[1], 0, values)
         return reference.spmm(values, s, x)
     return torch.ops.gossamer.spmm(values, *s, x)  # type: ignore[no-any-return]
@@ -230,7 +231,7 @@ def spmm_t(values: Tensor, s: Structure, y: Tensor) -> Tensor:
     """Wᵀ Y: (rows, batch) -> (cols, batch)."""
     if transformed():
         s = _bare(s)
-        _check_values(values, s)
+        check_values(values, s)
         check_matrix("y", y, s.shape[0], 0, values)
         return reference.spmm_t(values, s, y)
     return torch.ops.gossamer.spmm_t(values, *s, y)  # type: ignore[no-any-return]
@@ -305,7 +306,7 @@ def _native_gradient(
     ``x`` (cols, batch), ``grad`` (rows, batch), ``y`` (batch, rows). Forward and autograd have seen to their shapes; of
     the weights and the pattern, other tensors may have taken the place since.
     """
-    _check_values(values, s)
+    check_values(values, s)
     grad_x = grad_values = grad_bias = None
     values = values.contiguous()
     if y is not None:
