@@ -32,6 +32,16 @@ def layer_input(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
     return x.to_dense() if isinstance(x, Code) else x
 
 
+def _resize(parameter: Tensor, data: Tensor) -> None:
+    """Give ``parameter`` other data, of another length.
+
+    Assigning to ``parameter.data`` would not do: while a loss computed before is alive, so is the node of its graph
+    that accumulates gradients of the old length, and the next backward pass would meet it. ``set_`` makes autograd
+    forget that node, and notices if the old loss is differentiated after all.
+    """
+    parameter.set_(data)  # type: ignore[call-overload]
+
+
 class SparseLayer(nn.Module):
     """A layer of ``in_features`` × ``out_features`` possible connections that consists of the live ones.
 
@@ -106,7 +116,18 @@ class SparseLayer(nn.Module):
     @property
     def pattern(self) -> Pattern:
         """The live connections."""
-        return Pattern(self._structure)
+        structure, values = self._structure, self.weight_values
+        if values.shape != structure.indices.shape:
+            raise InputError(
+                f"weight_values must be a vector of {structure.nnz} numbers, one for each connection, "
+                f"got shape {tuple(values.shape)}"
+            )
+        if structure.shape != (self.out_features, self.in_features):
+            raise InputError(
+                f"pattern must have shape (out_features, in_features) = ({self.out_features}, {self.in_features}), "
+                f"got {structure.shape}: its buffers were replaced"
+            )
+        return Pattern(structure)
 
     @property
     def nnz(self) -> int:
@@ -132,7 +153,7 @@ class SparseLayer(nn.Module):
         if values.numel() == self.weight_values.numel():
             self.weight_values.copy_(values)
         else:
-            self.weight_values.data = values.detach().to(self.weight_values, copy=True)
+            _resize(self.weight_values, values.detach().to(self.weight_values, copy=True))
 
     def _set_structure(self, pattern: Pattern) -> None:
         if pattern.shape != (self.out_features, self.in_features):
@@ -199,7 +220,6 @@ class SparseLayer(nn.Module):
             self._set_structure(pattern.to(values.device if assign else self.weight_values.device))
             if values.numel() != self.weight_values.numel():
                 self.weight_values.grad = None
-                self.weight_values.data = torch.empty_like(
-                    values, dtype=self.weight_values.dtype, device=self.weight_values.device
-                )
+                with torch.no_grad():
+                    _resize(self.weight_values, self.weight_values.new_empty(values.shape))
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)

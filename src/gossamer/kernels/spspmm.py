@@ -20,22 +20,20 @@ from gossamer.errors import InputError
 from gossamer.kernels import _cpu, native, ops
 from gossamer.kernels.code import Code
 from gossamer.kernels.layout import is_plain
-from gossamer.kernels.structure import Structure, csc_permutation
+from gossamer.kernels.structure import Structure, csc_permutation, own_view
 
 __all__ = ["SPSPMM_BATCH", "spspmm", "spspmm_or_linear"]
 
 _INDEX = "Tensor indptr, Tensor indices, Tensor t_indptr, Tensor t_indices"
 _library = torch.library.Library("gossamer", "FRAGMENT")
-_library.define(
-    f"spspmm(Tensor values, {_INDEX}, Tensor code, Tensor units, Tensor? bias, bool relu) -> Tensor"
-)
+_library.define(f"spspmm(Tensor values, {_INDEX}, Tensor code, Tensor units, Tensor? bias, bool relu) -> Tensor")
 _library.define(f"spspmm_backward(Tensor grad, Tensor values, {_INDEX}, Tensor code, Tensor units) -> (Tensor, Tensor)")
 
 
 # Nanoseconds per live connection, measured: a sparse × sparse product pays for each one that a live unit of a sample
 # reaches, whose weight may lie anywhere; the plain product once for all samples and a little for each; for a single one
 # it has a kernel of its own.
-_SPSPMM, _PLAIN, _PLAIN_SAMPLE, _PLAIN_ONE = 1.5, 0.55, 0.015, 0.2
+_SPSPMM, _PLAIN, _PLAIN_SAMPLE, _PLAIN_ONE = 0.8, 0.55, 0.015, 0.2
 SPSPMM_BATCH = 32  # samples, above which the plain product wins at any useful activation
 
 
@@ -204,6 +202,7 @@ torch.library.register_autograd("gossamer::spspmm", _gradient, setup_context=_sa
 def spspmm(values: Tensor, s: Structure, code: Code, bias: Tensor | None = None, relu: bool = False) -> Tensor:
     """C Wᵀ + bias, through a ReLU if asked for: a code of ``cols`` units -> (batch, rows)."""
     code.check(s.shape[1])
+    values = own_view(values)
     if torch.is_grad_enabled() or not is_plain(code.values) or values.is_meta:
         return torch.ops.gossamer.spspmm(values, *s, code.values, code.indices, bias, relu)  # type: ignore[no-any-return]
     return _spspmm(values, *s, code.values, code.indices, bias, relu)

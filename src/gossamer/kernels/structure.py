@@ -31,6 +31,7 @@ __all__ = [
     "check_csr",
     "csc_permutation",
     "mark_validated",
+    "own_view",
     "rows_of",
     "transformed",
     "transpose",
@@ -70,6 +71,17 @@ def rows_of(indptr: Tensor) -> Tensor:
         return torch.from_numpy(np.repeat(np.arange(pointers.size - 1), np.diff(pointers)))
     counts = indptr.diff()
     return torch.repeat_interleave(torch.arange(counts.numel(), device=indptr.device), counts)
+
+
+def own_view(values: Tensor) -> Tensor:
+    """``values`` as what a backward pass keeps of it: not the parameter itself but a view, as a dense layer keeps.
+
+    Autograd saves a leaf by reference, so one that is given other data between forward and backward (``layer.to``,
+    ``layer.weight_values.data = …``) would be read as it is then. A view stays with the memory of the forward pass.
+    """
+    if torch.is_grad_enabled() and values.is_leaf and not (torch.compiler.is_compiling() or transformed()):
+        return values.view_as(values)
+    return values
 
 
 _REASONS = {
