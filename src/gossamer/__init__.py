@@ -30,6 +30,7 @@ from gossamer.connectivity import (
     compact_,
     constraints,
     sparsify_,
+    to_dense,
 )
 from gossamer.errors import InputError
 from gossamer.evaluate import summary
@@ -109,6 +110,7 @@ __all__ = [
     "projections",
     "sparsify_",
     "summary",
+    "to_dense",
 ]
 
 _LAZY = ("SparseClassifier", "SparseFeatureSelector", "SparseRegressor", "estimators")

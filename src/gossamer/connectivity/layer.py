@@ -108,6 +108,14 @@ class SparseLayer(nn.Module):
             draws = torch.rand(self.bias.shape, generator=generator, dtype=self.bias.dtype, device="cpu") * 2 - 1
             self.bias.copy_(draws / math.sqrt(max(1.0, self.weight_values.numel() / self.out_features)))
 
+    def __getattr__(self, name: str) -> Any:
+        if name == "weight":
+            raise AttributeError(
+                f"{type(self).__name__} has no dense weight: its weights are weight_values, one for each connection of "
+                "pattern; to_dense().weight is the matrix, with zeros elsewhere"
+            )
+        return super().__getattr__(name)
+
     @property
     def _structure(self) -> Structure:
         b = self._buffers

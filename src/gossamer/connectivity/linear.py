@@ -49,7 +49,7 @@ def _may_read_less(x: Tensor, values: Tensor) -> bool:
         and values.dtype in _COMPILED
         and not torch.compiler.is_compiling()
         and not torch.is_autocast_enabled("cpu")
-        and type(x) is Tensor
+        and kernels.is_plain(x)
         and not kernels.transformed()
     )
 

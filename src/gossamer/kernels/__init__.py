@@ -10,6 +10,7 @@ from gossamer.kernels import _cpu
 from gossamer.kernels.code import Code
 from gossamer.kernels.convolution import Geometry, conv2d
 from gossamer.kernels.flat_indices import csr_of, empty_at, flat_indices_of, follow, merge, split
+from gossamer.kernels.layout import is_plain
 from gossamer.kernels.ops import linear, sddmm, spmm, spmm_t
 from gossamer.kernels.spspmm import SPSPMM_BATCH, spspmm, spspmm_or_linear
 from gossamer.kernels.srelu import srelu, srelu_backward
@@ -38,6 +39,7 @@ __all__ = [
     "flat_indices_of",
     "follow",
     "info",
+    "is_plain",
     "linear",
     "mark_validated",
     "merge",

@@ -29,6 +29,7 @@ from gossamer.kernels import images
 from gossamer.kernels.images import Geometry
 from gossamer.kernels.native import DTYPES
 from gossamer.kernels.ops import _bare, check_bias
+from gossamer.kernels.layout import observed
 from gossamer.kernels.structure import Structure, own_view, transformed, validate
 
 __all__ = ["Geometry", "conv2d", "conv2d_input", "conv2d_values"]
@@ -269,7 +270,7 @@ class _Conv2d(torch.autograd.Function):
 
 def conv2d(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None, g: Geometry) -> Tensor:
     """The convolution of ``x``: (N, in, H, W) -> (N, out, H', W')."""
-    if torch.compiler.is_compiling() or type(x) is not Tensor or values.is_meta:
+    if torch.compiler.is_compiling() or type(x) is not Tensor or values.is_meta or observed():
         return torch.ops.gossamer.conv2d(own_view(values), *s, x, bias, *g)  # type: ignore[no-any-return]
     if transformed():
         s = _bare(s)

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from gossamer.errors import InputError
 from gossamer.kernels import native, reference
+from gossamer.kernels.layout import observed
 from gossamer.kernels.structure import Structure, own_view, transformed, validate
 
 __all__ = ["check_bias", "check_matrix", "check_values", "linear", "sddmm", "spmm", "spmm_t"]
@@ -364,7 +365,7 @@ class _Linear(torch.autograd.Function):
 
 def linear(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None = None, relu: bool = False) -> Tensor:
     """X Wᵀ + bias, through a ReLU if asked for: (batch, cols) -> (batch, rows), feature-major in memory."""
-    if torch.compiler.is_compiling() or type(x) is not Tensor or values.is_meta:
+    if torch.compiler.is_compiling() or type(x) is not Tensor or values.is_meta or observed():
         return torch.ops.gossamer.linear(own_view(values), *s, x, bias, relu)  # type: ignore[no-any-return]
     if transformed():
         s = _bare(s)
