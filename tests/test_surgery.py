@@ -49,7 +49,7 @@ def symbolic(layer: nn.Module) -> Callable[[Tensor], Tensor]:
         def is_leaf_module(self, module: nn.Module, name: str) -> bool:
             return isinstance(module, gs.connectivity.SparseLayer) or super().is_leaf_module(module, name)
 
-    net = nn.Sequential(layer, nn.ReLU(), nn.Identity())
+    net = nn.Sequential(layer, nn.Identity())
     return torch.fx.GraphModule(net, Tracer().trace(net))
 
 
@@ -79,6 +79,7 @@ SURGERY: dict[str, Callable[..., Callable[[Tensor], Tensor]]] = {
     "AveragedModel": averaged,
     "jit.trace": trace,
     "make_fx": traced_by_fx,
+    "fx, layers as leaves": symbolic,
     "to_dense": gs.to_dense,
     "parametrize": parametrized,
 }
@@ -135,3 +136,18 @@ def test_weight_norm_of_the_values() -> None:
     x, before = samples(layer), layer.to_dense()
     parametrizations.weight_norm(layer, "weight_values", dim=0)
     torch.testing.assert_close(layer(x), before(x))
+
+
+@pytest.mark.parametrize("other_length", [False, True])
+@pytest.mark.parametrize("kind", LAYERS)
+def test_a_state_loaded_in_inference_mode_is_good_outside_it(kind: str, other_length: bool) -> None:
+    layer = LAYERS[kind]()
+    source = copy.deepcopy(layer)
+    if other_length:
+        gs.magnitude_prune_(source, 0.1)
+    with torch.inference_mode():
+        layer.load_state_dict(copy.deepcopy(source).state_dict())
+    x = samples(layer, 1)
+    layer(x).sum().backward()
+    torch.testing.assert_close(layer.eval()(x), source.eval()(x))
+    assert not any(tensor.is_inference() for tensor in (*layer.parameters(), *layer.buffers()))

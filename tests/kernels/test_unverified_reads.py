@@ -60,10 +60,8 @@ def spoilt(tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
 def harmless(name: str, position: int, how: str) -> bool:
     """Whether such a call is a valid one."""
     if name == "hoyer":  # any rows, and any floating dtype of either
-        return (
-            position == 0
-            and how not in ("torch.int64", "torch.uint8", "torch.bool", "torch.complex64")
-            or (position == 1 and how == "torch.float16")
+        return (position == 0 and how not in ("torch.int64", "torch.uint8", "torch.bool", "torch.complex64")) or (
+            position == 1 and how == "torch.float16"
         )
     if name == "hoyer_product":
         return (position == 3 and how == "torch.float16") or (position in (0, 1, 2) and how in FLOATING)
@@ -97,7 +95,6 @@ def test_a_wrong_tensor_is_refused(name: str, position: int) -> None:
         if not harmless(name, position, how):
             with pytest.raises(InputError):
                 operator(*call)
-                pytest.fail(f"{name} takes argument {position} with {how}")
 
 
 @pytest.mark.parametrize("name", [name for name in arguments() if name.startswith("conv2d")])
@@ -148,15 +145,13 @@ def test_replaced_buffers_are_refused(read: str, field: str, how: str) -> None:
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     rewire = gs.Rewire(net, optimizer)
     setattr(net, field, SPOILERS[how](getattr(net, field)))
+    calls: dict[str, Callable[[], object]] = {
+        "to_dense": net.to_dense,
+        "step": rewire.step,
+        "to_mask": lambda: net.pattern.to_mask(),
+    }
     with pytest.raises(InputError):
-        if read == "to_dense":
-            net.to_dense()
-        elif read == "step":
-            rewire.step()
-        else:
-            member = getattr(net.pattern, read)
-            if callable(member):
-                member()
+        calls.get(read, lambda: getattr(net.pattern, read))()
 
 
 @pytest.mark.parametrize("values", [torch.zeros(11), torch.zeros(13), torch.zeros(0), torch.zeros(3, 4)])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gossamer.connectivity.pattern import Pattern
 from gossamer.errors import InputError
-from gossamer.kernels import Code, Structure
+from gossamer.kernels import Code, Structure, mark_validated, validate
 
 __all__ = ["SparseLayer", "autocast", "layer_input"]
 
@@ -39,7 +39,15 @@ def _resize(parameter: Tensor, data: Tensor) -> None:
     that accumulates gradients of the old length, and the next backward pass would meet it. ``set_`` makes autograd
     forget that node, and notices if the old loss is differentiated after all.
     """
-    parameter.set_(data)  # type: ignore[call-overload]
+    parameter.set_(data if parameter.is_inference() else _ordinary(data))  # type: ignore[call-overload]
+
+
+def _ordinary(tensor: Tensor) -> Tensor:
+    """``tensor``, copied if it was made in inference mode, so that a layer works outside that mode too."""
+    if not tensor.is_inference():
+        return tensor
+    with torch.inference_mode(False):
+        return tensor.clone()
 
 
 class SparseLayer(nn.Module):
@@ -169,7 +177,10 @@ class SparseLayer(nn.Module):
                 f"pattern must have shape (out_features, in_features) = ({self.out_features}, {self.in_features}), "
                 f"got {pattern.shape}"
             )
-        for name, tensor in zip(Structure._fields, pattern.structure, strict=True):
+        validate(pattern.structure)
+        structure = Structure(*map(_ordinary, pattern.structure))
+        mark_validated(structure)  # the pattern has been
+        for name, tensor in zip(Structure._fields, structure, strict=True):
             self._buffers[name] = tensor
 
     # ---- to and from dense layers ----------------------------------------------------------------------------------

@@ -27,9 +27,9 @@ from torch import Tensor
 from gossamer.errors import InputError
 from gossamer.kernels import images
 from gossamer.kernels.images import Geometry
+from gossamer.kernels.layout import observed
 from gossamer.kernels.native import DTYPES
 from gossamer.kernels.ops import _bare, check_bias
-from gossamer.kernels.layout import observed
 from gossamer.kernels.structure import Structure, own_view, transformed, validate
 
 __all__ = ["Geometry", "conv2d", "conv2d_input", "conv2d_values"]
