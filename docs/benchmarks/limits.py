@@ -37,12 +37,12 @@ def single_sample(width: int, density: float) -> dict[str, tuple[Callable[[], ob
     structure, values = layer.pattern.structure, layer.weight_values.detach()
     x, live = torch.randn(width, 1), max(1, round(density * width))
     units = torch.randperm(width)[:live].sort().values.to(torch.int32)[None]
-    code, ordered = gs.Code(torch.randn(1, live), units, width), gs.kernels.to_csc(values, structure).values
+    code = gs.Code(torch.randn(1, live), units, width)
     read = float(layer.pattern.fan_out[units[0].long()].sum())
 
     def spspmm() -> object:
         with torch.no_grad():
-            return gs.kernels.spspmm(values, structure, code, csc_values=ordered)
+            return gs.kernels.spspmm(values, structure, code)
 
     return {"one sample": (lambda: native.spmm(values, structure, x), layer.nnz), "one code": (spspmm, read)}
 

@@ -1,137 +1,155 @@
-"""gossamer: neural networks in which little fires and little is connected."""
+"""gossamer: sparse neural networks that are actually sparse.
+
+Sparse activations and sparse connectivity for PyTorch, stored and computed sparsely. Names are imported when they are
+first used: ``import gossamer`` is cheap, and the command line can answer ``--help`` without PyTorch.
+"""
 
 from __future__ import annotations
 
-import os
-import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-_PROGRAM = (sys.argv or [""])[0]
-_COMMAND = os.path.splitext(os.path.basename(_PROGRAM))[0] == "gossamer" or (
-    _PROGRAM == "-m" and "gossamer" in sys.orig_argv
-)
-"""Whether this process is the command line: each command imports the rooms that it needs, and --help none of them."""
-
-if TYPE_CHECKING or not _COMMAND:
-    from gossamer import activation, connectivity, data, evaluate, functional, kernels, models, plasticity, projections
-    from gossamer.activation import (
-        AllReLU,
-        DivisiveNorm,
-        HebbianLoss,
-        Hoyer,
-        MeanThreshold,
-        QuantileThreshold,
-        Sparseout,
-        SReLU,
-        TopK,
-    )
-    from gossamer.connectivity import (
-        Bridgeout,
-        BridgeoutLinear,
-        BridgeoutSparseLinear,
-        NormalizedConv2d,
-        NormalizedLinear,
-        Pattern,
-        SparseConv2d,
-        SparseLinear,
-        SparseLinearReLU,
-        allocate_densities,
-        compact_,
-        constraints,
-        sparsify_,
-    )
-    from gossamer.errors import InputError
-    from gossamer.evaluate import summary
-    from gossamer.kernels import Code
-    from gossamer.plasticity import (
-        CTRE,
-        SET,
-        CoDACoRSET,
-        CoDASET,
-        CoPACoRSET,
-        CoPASET,
-        CoRSET,
-        GradualMagnitudePruning,
-        Rewire,
-        RigL,
-        drop,
-        grow,
-        importance_prune_,
-        magnitude_prune_,
-    )
-
 if TYPE_CHECKING:
+    from gossamer import activation as activation
+    from gossamer import associative as associative
+    from gossamer import connectivity as connectivity
+    from gossamer import data as data
     from gossamer import estimators as estimators
+    from gossamer import evaluate as evaluate
+    from gossamer import functional as functional
+    from gossamer import kernels as kernels
+    from gossamer import models as models
+    from gossamer import plasticity as plasticity
+    from gossamer import projections as projections
+    from gossamer.activation import AllReLU as AllReLU
+    from gossamer.activation import DivisiveNorm as DivisiveNorm
+    from gossamer.activation import HebbianLoss as HebbianLoss
+    from gossamer.activation import Hoyer as Hoyer
+    from gossamer.activation import MeanThreshold as MeanThreshold
+    from gossamer.activation import QuantileThreshold as QuantileThreshold
+    from gossamer.activation import Sparseout as Sparseout
+    from gossamer.activation import SReLU as SReLU
+    from gossamer.activation import TopK as TopK
+    from gossamer.connectivity import Bridgeout as Bridgeout
+    from gossamer.connectivity import BridgeoutLinear as BridgeoutLinear
+    from gossamer.connectivity import BridgeoutSparseLinear as BridgeoutSparseLinear
+    from gossamer.connectivity import NormalizedConv2d as NormalizedConv2d
+    from gossamer.connectivity import NormalizedLinear as NormalizedLinear
+    from gossamer.connectivity import Pattern as Pattern
+    from gossamer.connectivity import SparseConv2d as SparseConv2d
+    from gossamer.connectivity import SparseLinear as SparseLinear
+    from gossamer.connectivity import SparseLinearReLU as SparseLinearReLU
+    from gossamer.connectivity import allocate_densities as allocate_densities
+    from gossamer.connectivity import compact_ as compact_
+    from gossamer.connectivity import constraints as constraints
+    from gossamer.connectivity import sparsify_ as sparsify_
+    from gossamer.connectivity import to_dense as to_dense
+    from gossamer.errors import InputError as InputError
     from gossamer.estimators import SparseClassifier as SparseClassifier
     from gossamer.estimators import SparseFeatureSelector as SparseFeatureSelector
     from gossamer.estimators import SparseRegressor as SparseRegressor
+    from gossamer.evaluate import summary as summary
+    from gossamer.kernels import Code as Code
+    from gossamer.plasticity import CTRE as CTRE
+    from gossamer.plasticity import SET as SET
+    from gossamer.plasticity import CoDACoRSET as CoDACoRSET
+    from gossamer.plasticity import CoDASET as CoDASET
+    from gossamer.plasticity import CoPACoRSET as CoPACoRSET
+    from gossamer.plasticity import CoPASET as CoPASET
+    from gossamer.plasticity import CoRSET as CoRSET
+    from gossamer.plasticity import GradualMagnitudePruning as GradualMagnitudePruning
+    from gossamer.plasticity import Rewire as Rewire
+    from gossamer.plasticity import RigL as RigL
+    from gossamer.plasticity import drop as drop
+    from gossamer.plasticity import grow as grow
+    from gossamer.plasticity import importance_prune_ as importance_prune_
+    from gossamer.plasticity import magnitude_prune_ as magnitude_prune_
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "CTRE",
-    "SET",
-    "AllReLU",
-    "Bridgeout",
-    "BridgeoutLinear",
-    "BridgeoutSparseLinear",
-    "CoDACoRSET",
-    "CoDASET",
-    "CoPACoRSET",
-    "CoPASET",
-    "CoRSET",
-    "Code",
-    "DivisiveNorm",
-    "GradualMagnitudePruning",
-    "HebbianLoss",
-    "Hoyer",
-    "InputError",
-    "MeanThreshold",
-    "NormalizedConv2d",
-    "NormalizedLinear",
-    "Pattern",
-    "QuantileThreshold",
-    "Rewire",
-    "RigL",
-    "SReLU",
-    "SparseConv2d",
-    "SparseLinear",
-    "SparseLinearReLU",
-    "Sparseout",
-    "TopK",
-    "__version__",
+_NAMES = {
+    "activation": (
+        "AllReLU",
+        "DivisiveNorm",
+        "HebbianLoss",
+        "Hoyer",
+        "MeanThreshold",
+        "QuantileThreshold",
+        "SReLU",
+        "Sparseout",
+        "TopK",
+    ),
+    "connectivity": (
+        "Bridgeout",
+        "BridgeoutLinear",
+        "BridgeoutSparseLinear",
+        "NormalizedConv2d",
+        "NormalizedLinear",
+        "Pattern",
+        "SparseConv2d",
+        "SparseLinear",
+        "SparseLinearReLU",
+        "allocate_densities",
+        "compact_",
+        "constraints",
+        "sparsify_",
+        "to_dense",
+    ),
+    "errors": ("InputError",),
+    "estimators": (
+        "SparseClassifier",
+        "SparseFeatureSelector",
+        "SparseRegressor",
+    ),
+    "evaluate": ("summary",),
+    "kernels": ("Code",),
+    "plasticity": (
+        "CTRE",
+        "SET",
+        "CoDACoRSET",
+        "CoDASET",
+        "CoPACoRSET",
+        "CoPASET",
+        "CoRSET",
+        "GradualMagnitudePruning",
+        "Rewire",
+        "RigL",
+        "drop",
+        "grow",
+        "importance_prune_",
+        "magnitude_prune_",
+    ),
+}
+"""Public names by the module that defines them."""
+
+_ROOMS = (
     "activation",
-    "allocate_densities",
-    "compact_",
+    "associative",
     "connectivity",
-    "constraints",
     "data",
-    "drop",
+    "estimators",
     "evaluate",
     "functional",
-    "grow",
-    "importance_prune_",
     "kernels",
-    "magnitude_prune_",
     "models",
     "plasticity",
     "projections",
-    "sparsify_",
-    "summary",
-]
+)
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
 
-_LAZY = ("SparseClassifier", "SparseFeatureSelector", "SparseRegressor", "estimators")
+__all__ = ["__version__", *_ROOMS, *_HOME]
 
 
 def __getattr__(name: str) -> Any:
-    """The estimators, which need scikit-learn, are imported when they are asked for."""
-    if name not in _LAZY:
+    """Import a room, or the room of a name, at its first use."""
+    if name in _ROOMS:
+        return import_module(f"gossamer.{name}")
+    if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    estimators = import_module("gossamer.estimators")
-    return estimators if name == "estimators" else getattr(estimators, name)
+    value = getattr(import_module(f"gossamer.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, *_LAZY])
+    return sorted(__all__)

@@ -612,13 +612,15 @@ def test_a_gradient_with_a_pattern_that_was_spoilt_after_the_forward_pass_is_ref
         y.sum().backward()
 
 
-def test_a_gradient_with_other_weights_than_those_of_the_forward_pass_is_refused() -> None:
+@pytest.mark.parametrize("other", [numbers(4), numbers(10, seed=9), numbers(10).double()])
+def test_a_gradient_is_that_of_the_weights_of_the_forward_pass(other: Tensor) -> None:
     s = ten_positions()
-    values = numbers(10).requires_grad_()
-    y = kernels.linear(values, s, numbers(3, 4).requires_grad_())
-    values.data = numbers(4)
-    with pytest.raises((InputError, RuntimeError), match="values must be a vector of 10 numbers"):
-        y.sum().backward()
+    values, x = numbers(10).requires_grad_(), numbers(3, 4).requires_grad_()
+    (expected,) = torch.autograd.grad(kernels.linear(values, s, x).square().sum(), x)
+    y = kernels.linear(values, s, x)
+    values.data = other
+    (got,) = torch.autograd.grad(y.square().sum(), x)
+    assert torch.equal(got, expected)
 
 
 def test_a_pattern_is_verified_once(monkeypatch: pytest.MonkeyPatch) -> None:

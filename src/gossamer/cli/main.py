@@ -32,7 +32,8 @@ from gossamer.studies import command as study
 __all__ = ["main", "parser"]
 
 _TOP = """\
-Neural networks in which little fires and little is connected.
+Sparse neural networks that are actually sparse: sparse activations and sparse
+connectivity, stored and computed sparsely.
 
   gossamer train digits          a sparse network beside its dense twin,
                                  and a page that compares them

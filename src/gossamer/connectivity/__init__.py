@@ -11,6 +11,7 @@ from gossamer.connectivity.linear import SparseLinear, SparseLinearReLU, sparse_
 from gossamer.connectivity.normalized import NormalizedConv2d, NormalizedLinear, unit_filters
 from gossamer.connectivity.pattern import Pattern
 from gossamer.connectivity.sparsify import sparsify_
+from gossamer.connectivity.to_dense import to_dense
 
 __all__ = [
     "Bridgeout",
@@ -31,5 +32,6 @@ __all__ = [
     "sparse_conv2d",
     "sparse_linear",
     "sparsify_",
+    "to_dense",
     "unit_filters",
 ]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gossamer.connectivity.pattern import Pattern
 from gossamer.errors import InputError
-from gossamer.kernels import Code, Structure
+from gossamer.kernels import Code, Structure, mark_validated, validate
 
 __all__ = ["SparseLayer", "autocast", "layer_input"]
 
@@ -30,6 +30,24 @@ def layer_input(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
     """What a layer was called with, whether by place or by name, as a tensor or as a code; dense."""
     x: Tensor | Code = args[0] if args else next(iter(kwargs.values()))
     return x.to_dense() if isinstance(x, Code) else x
+
+
+def _resize(parameter: Tensor, data: Tensor) -> None:
+    """Give ``parameter`` other data, of another length.
+
+    Assigning to ``parameter.data`` would not do: while a loss computed before is alive, so is the node of its graph
+    that accumulates gradients of the old length, and the next backward pass would meet it. ``set_`` makes autograd
+    forget that node, and notices if the old loss is differentiated after all.
+    """
+    parameter.set_(data if parameter.is_inference() else _ordinary(data))  # type: ignore[call-overload]
+
+
+def _ordinary(tensor: Tensor) -> Tensor:
+    """``tensor``, copied if it was made in inference mode, so that a layer works outside that mode too."""
+    if not tensor.is_inference():
+        return tensor
+    with torch.inference_mode(False):
+        return tensor.clone()
 
 
 class SparseLayer(nn.Module):
@@ -98,6 +116,14 @@ class SparseLayer(nn.Module):
             draws = torch.rand(self.bias.shape, generator=generator, dtype=self.bias.dtype, device="cpu") * 2 - 1
             self.bias.copy_(draws / math.sqrt(max(1.0, self.weight_values.numel() / self.out_features)))
 
+    def __getattr__(self, name: str) -> Any:
+        if name == "weight":
+            raise AttributeError(
+                f"{type(self).__name__} has no dense weight: its weights are weight_values, one for each connection of "
+                "pattern; to_dense().weight is the matrix, with zeros elsewhere"
+            )
+        return super().__getattr__(name)
+
     @property
     def _structure(self) -> Structure:
         b = self._buffers
@@ -106,7 +132,18 @@ class SparseLayer(nn.Module):
     @property
     def pattern(self) -> Pattern:
         """The live connections."""
-        return Pattern(self._structure)
+        structure, values = self._structure, self.weight_values
+        if values.shape != structure.indices.shape:
+            raise InputError(
+                f"weight_values must be a vector of {structure.nnz} numbers, one for each connection, "
+                f"got shape {tuple(values.shape)}"
+            )
+        if structure.shape != (self.out_features, self.in_features):
+            raise InputError(
+                f"pattern must have shape (out_features, in_features) = ({self.out_features}, {self.in_features}), "
+                f"got {structure.shape}: its buffers were replaced"
+            )
+        return Pattern(structure)
 
     @property
     def nnz(self) -> int:
@@ -132,7 +169,7 @@ class SparseLayer(nn.Module):
         if values.numel() == self.weight_values.numel():
             self.weight_values.copy_(values)
         else:
-            self.weight_values.data = values.detach().to(self.weight_values, copy=True)
+            _resize(self.weight_values, values.detach().to(self.weight_values, copy=True))
 
     def _set_structure(self, pattern: Pattern) -> None:
         if pattern.shape != (self.out_features, self.in_features):
@@ -140,7 +177,10 @@ class SparseLayer(nn.Module):
                 f"pattern must have shape (out_features, in_features) = ({self.out_features}, {self.in_features}), "
                 f"got {pattern.shape}"
             )
-        for name, tensor in zip(Structure._fields, pattern.structure, strict=True):
+        validate(pattern.structure)
+        structure = Structure(*map(_ordinary, pattern.structure))
+        mark_validated(structure)  # the pattern has been
+        for name, tensor in zip(Structure._fields, structure, strict=True):
             self._buffers[name] = tensor
 
     # ---- to and from dense layers ----------------------------------------------------------------------------------
@@ -199,7 +239,6 @@ class SparseLayer(nn.Module):
             self._set_structure(pattern.to(values.device if assign else self.weight_values.device))
             if values.numel() != self.weight_values.numel():
                 self.weight_values.grad = None
-                self.weight_values.data = torch.empty_like(
-                    values, dtype=self.weight_values.dtype, device=self.weight_values.device
-                )
+                with torch.no_grad():
+                    _resize(self.weight_values, self.weight_values.new_empty(values.shape))
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from gossamer import kernels
 from gossamer.connectivity.layer import SparseLayer, autocast
 from gossamer.connectivity.pattern import Pattern
 from gossamer.errors import InputError, check_count
-from gossamer.kernels import Code, CSCValues, Structure
+from gossamer.kernels import Code, Structure
 
 __all__ = ["SparseLinear", "SparseLinearReLU", "sparse_linear"]
 
@@ -49,7 +49,7 @@ def _may_read_less(x: Tensor, values: Tensor) -> bool:
         and values.dtype in _COMPILED
         and not torch.compiler.is_compiling()
         and not torch.is_autocast_enabled("cpu")
-        and type(x) is Tensor
+        and kernels.is_plain(x)
         and not kernels.transformed()
     )
 
@@ -70,7 +70,6 @@ class SparseLinear(SparseLayer):
     """
 
     _sizes = ("in_features", "out_features")
-    _csc: tuple[tuple[int, ...], Tensor, CSCValues] | None = None  # see _csc_values
     _relu = False
 
     def __init__(
@@ -91,40 +90,11 @@ class SparseLinear(SparseLayer):
 
     def forward(self, x: Tensor | Code) -> Tensor:
         structure, values = self._structure, self.weight_values
-        reading = not (self.training or torch.is_grad_enabled())
         if isinstance(x, Code):
-            ordered = self._csc_values(values, structure) if reading else None
-            return kernels.spspmm(values, structure, x, self.bias, self._relu, ordered)
-        if reading and _may_read_less(x, values):
-            ordered = self._csc_values(values, structure)
-            return kernels.spspmm_or_linear(values, structure, x, self.bias, self._relu, ordered)
+            return kernels.spspmm(values, structure, x, self.bias, self._relu)
+        if not (self.training or torch.is_grad_enabled()) and _may_read_less(x, values):
+            return kernels.spspmm_or_linear(values, structure, x, self.bias, self._relu)
         return sparse_linear(x, values, structure, self.bias, relu=self._relu)
-
-    def _csc_values(self, values: Tensor, structure: Structure) -> Tensor:
-        """The weights in column order, kept in evaluation mode until the weights or the pattern change.
-
-        One weight changed through ``values.data`` in evaluation mode may go unnoticed: call `train` or `eval` after.
-        """
-        kernels.validate(structure)
-        where = structure.t_indices
-        if values.is_inference():  # such tensors count no versions
-            return kernels.to_csc(values, structure).values
-        state = (values.data_ptr(), values._version, values.numel(), where._version)
-        kept = self._csc
-        if kept is None or kept[0] != state or kept[1] is not where or not kernels.still_current(kept[2], values):
-            kept = self._csc = (state, where, kernels.to_csc(values, structure))
-        return kept[2].values
-
-    def train(self, mode: bool = True) -> SparseLinear:
-        self._csc = None
-        return super().train(mode)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_csc": None}
-
-    def _set_structure(self, pattern: Pattern) -> None:
-        super()._set_structure(pattern)
-        self._csc = None
 
     def to_dense(self) -> nn.Linear:
         """The same function as a `torch.nn.Linear`, zeros where no connection is live."""

@@ -81,6 +81,7 @@ class Pattern:
     @property
     def row_indices(self) -> Tensor:
         """(nnz) int64: the output of each connection."""
+        validate(self.structure)
         return rows_of(self.structure.indptr)
 
     @property
@@ -91,16 +92,19 @@ class Pattern:
     @property
     def flat_indices(self) -> Tensor:
         """(nnz) int64, ascending: the flat indices ``row * cols + col``."""
+        validate(self.structure)
         return flat_indices_of(self.structure)
 
     @property
     def fan_in(self) -> Tensor:
         """(rows): live connections into each output."""
+        validate(self.structure)
         return self.structure.indptr.diff()
 
     @property
     def fan_out(self) -> Tensor:
         """(cols): live connections out of each input."""
+        validate(self.structure)
         return self.structure.t_indptr.diff()
 
     def to(self, device: torch.device | str) -> Pattern:

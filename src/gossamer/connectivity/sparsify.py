@@ -51,13 +51,18 @@ def sparsify_(
     A layer that occurs at several places in the model is replaced by one layer at all of them. A subclass of
     `nn.Linear` or `nn.Conv2d` is left alone: what it does may not be what the sparse layer does. If the weights of a
     chosen layer are shared with another module (as in tied embeddings) it is refused, since the tie would be cut
-    silently; so is a convolution that pads with anything but zeros.
+    silently; so is a convolution that pads with anything but zeros. The projections of `nn.MultiheadAttention` stay
+    dense, since it reads their weights itself. In `nn.TransformerEncoder` and its layers PyTorch's fused path of
+    evaluation mode, which reads dense weights, is switched off.
     """
     check_choice("keep", keep, ("random", "magnitude"))
     places = find_places(model, where)
     densities = allocate_densities([tuple(layer.weight.shape) for layer in places], density, allocate)
     for (layer, spots), layer_density in zip(places.items(), densities, strict=True):
         put(spots, _sparse_twin(layer, layer_density, keep, generator))
+    for module in model.modules():
+        if isinstance(module, nn.TransformerEncoder):
+            module.use_nested_tensor = False  # so does this one, of its first layer
     return model
 
 
@@ -89,6 +94,8 @@ def put(spots: list[tuple[nn.Module, str]], layer: nn.Module) -> None:
     """Place ``layer`` where `find_places` has found another."""
     for parent, name in spots:
         setattr(parent, name, layer)
+        if isinstance(parent, nn.TransformerEncoderLayer):
+            parent.activation_relu_or_gelu = 0  # its fused path in evaluation mode reads linear1.weight
 
 
 def _refuse_unfit(model: nn.Module, names: dict[Dense, str]) -> None:

@@ -10,8 +10,9 @@ from gossamer.kernels import _cpu
 from gossamer.kernels.code import Code
 from gossamer.kernels.convolution import Geometry, conv2d
 from gossamer.kernels.flat_indices import csr_of, empty_at, flat_indices_of, follow, merge, split
+from gossamer.kernels.layout import is_plain
 from gossamer.kernels.ops import linear, sddmm, spmm, spmm_t
-from gossamer.kernels.spspmm import SPSPMM_BATCH, CSCValues, spspmm, spspmm_or_linear, still_current, to_csc
+from gossamer.kernels.spspmm import SPSPMM_BATCH, spspmm, spspmm_or_linear
 from gossamer.kernels.srelu import srelu, srelu_backward
 from gossamer.kernels.structure import (
     Structure,
@@ -26,7 +27,6 @@ from gossamer.kernels.structure import (
 
 __all__ = [
     "SPSPMM_BATCH",
-    "CSCValues",
     "Code",
     "Geometry",
     "Info",
@@ -39,6 +39,7 @@ __all__ = [
     "flat_indices_of",
     "follow",
     "info",
+    "is_plain",
     "linear",
     "mark_validated",
     "merge",
@@ -51,8 +52,6 @@ __all__ = [
     "spspmm_or_linear",
     "srelu",
     "srelu_backward",
-    "still_current",
-    "to_csc",
     "transformed",
     "transpose",
     "validate",

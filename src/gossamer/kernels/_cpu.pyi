@@ -58,6 +58,7 @@ def spspmm(
     t_indptr: int,
     t_indices: int,
     values: int,
+    place: int,
     indices: int,
     code: int,
     batch: int,
@@ -92,6 +93,7 @@ def spspmm_if_sparse(
     t_indptr: int,
     t_indices: int,
     values: int,
+    place: int,
     x: int,
     batch: int,
     inputs: int,
@@ -104,7 +106,6 @@ def spspmm_if_sparse(
     outputs: int,
     /,
 ) -> bool: ...
-def same_values(dtype: int, values: int, source: int, ordered: int, target: int, samples: int, /) -> bool: ...
 def hoyer_forward(
     dtype: int,
     threads: int,

@@ -27,9 +27,10 @@ from torch import Tensor
 from gossamer.errors import InputError
 from gossamer.kernels import images
 from gossamer.kernels.images import Geometry
+from gossamer.kernels.layout import observed
 from gossamer.kernels.native import DTYPES
 from gossamer.kernels.ops import _bare, check_bias
-from gossamer.kernels.structure import Structure, transformed, validate
+from gossamer.kernels.structure import Structure, own_view, transformed, validate
 
 __all__ = ["Geometry", "conv2d", "conv2d_input", "conv2d_values"]
 
@@ -60,7 +61,11 @@ def _check_pattern(s: Structure, g: Geometry, like: Tensor) -> None:
     validate(s)
 
 
-def _check_values(values: Tensor, s: Structure) -> None:
+def _check_values(values: Tensor, s: Structure, like: Tensor) -> None:
+    if values.dtype != like.dtype or values.device != like.device:
+        raise InputError(
+            f"values must be {like.dtype} on {like.device} as the rest, got {values.dtype} on {values.device}"
+        )
     if values.dim() != 1 or values.numel() != s.nnz:
         raise InputError(f"values must be a vector of {s.nnz} numbers, got shape {tuple(values.shape)}")
 
@@ -84,7 +89,7 @@ def _check_size(size: Sequence[int], g: Geometry) -> tuple[int, int]:
 
 def _check_forward(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None, g: Geometry) -> None:
     _check_pattern(s, g, values)
-    _check_values(values, s)
+    _check_values(values, s, values)
     _check_images("x", x, g.channels(s)[0], values)
     _check_size(x.shape[2:], g)
     check_bias(bias, s, values)
@@ -123,7 +128,7 @@ def _conv2d(values: Tensor, *rest: Any) -> Tensor:
 def _conv2d_input(values: Tensor, *rest: Any) -> Tensor:
     s, (grad, size), g = Structure(*rest[:4]), rest[4:6], Geometry.of(*rest[6:])
     _check_grad(grad, size, s, g)
-    _check_values(values, s)
+    _check_values(values, s, grad)
     if not _compiled(grad):
         return images.laid_out_as(images.dense_input(values, s, grad, size, g), grad)
     grad_x, _ = images.backward(grad, s, g, size, values, None)
@@ -144,7 +149,7 @@ def _conv2d_values(grad: Tensor, *rest: Any) -> Tensor:
 def _conv2d_backward(grad: Tensor, values: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
     s, x, g = Structure(*rest[:4]), rest[4], Geometry.of(*rest[5:])
     _check_backward(grad, s, x, g)
-    _check_values(values, s)
+    _check_values(values, s, grad)
     if not _compiled(grad):
         grad_x = images.laid_out_as(images.dense_input(values, s, grad, x.shape[2:], g), x)
         return grad_x, images.dense_values(grad, s, x, g)
@@ -265,12 +270,12 @@ class _Conv2d(torch.autograd.Function):
 
 def conv2d(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None, g: Geometry) -> Tensor:
     """The convolution of ``x``: (N, in, H, W) -> (N, out, H', W')."""
-    if torch.compiler.is_compiling() or type(x) is not Tensor or values.is_meta:
-        return torch.ops.gossamer.conv2d(values, *s, x, bias, *g)  # type: ignore[no-any-return]
+    if torch.compiler.is_compiling() or type(x) is not Tensor or values.is_meta or observed():
+        return torch.ops.gossamer.conv2d(own_view(values), *s, x, bias, *g)  # type: ignore[no-any-return]
     if transformed():
         s = _bare(s)
         _check_forward(values, s, x, bias, g)
         return images.dense_forward(values, s, x, bias, g)
     if torch.is_grad_enabled():
-        return _Conv2d.apply(values, *s, x, bias, *g)  # type: ignore[no-any-return, no-untyped-call]
+        return _Conv2d.apply(own_view(values), *s, x, bias, *g)  # type: ignore[no-any-return, no-untyped-call]
     return _conv2d(values, *s, x, bias, *g)

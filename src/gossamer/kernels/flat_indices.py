@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gossamer.errors import InputError
 from gossamer.kernels import _cpu
 from gossamer.kernels.structure import Structure, rows_of
 
@@ -57,6 +58,11 @@ def merge(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 def split(flat_indices: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
     """Those of ``flat_indices`` (n) that ``chosen`` (n) marks, and the others, both in order."""
+    if flat_indices.shape != chosen.shape or chosen.dtype != torch.bool:
+        raise InputError(
+            f"chosen must be a mask of {flat_indices.numel()} connections, got {chosen.dtype} of shape "
+            f"{tuple(chosen.shape)}"
+        )
     if not _plain(flat_indices, chosen):
         return flat_indices[chosen], flat_indices[~chosen]
     count = int(chosen.sum())
@@ -80,6 +86,8 @@ def follow(source: Tensor, stays: Tensor, place: Tensor) -> Tensor:
 
     Both masks mark equally many.
     """
+    if source.shape != stays.shape or stays.dim() != 1:
+        raise InputError(f"source must have {stays.numel()} numbers, got shape {tuple(source.shape)}")
     out = torch.empty(place.shape, dtype=source.dtype, device=source.device)
     if not _plain(source, stays, place):
         return out.zero_().masked_scatter_(place, source[stays])

@@ -5,14 +5,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["is_plain", "laid_out_as", "rows_in_memory"]
+__all__ = ["is_plain", "laid_out_as", "observed", "rows_in_memory"]
 
 _PLAIN = (Tensor, torch.nn.Parameter)
 
 
+def observed() -> bool:
+    """Whether torch.jit.trace or a dispatch mode (make_fx, a FLOP counter) records operators: all must pass by it."""
+    return torch.jit.is_tracing() or torch._C._len_torch_dispatch_stack() > 0
+
+
 def is_plain(x: Tensor) -> bool:
-    """True outside compilers, tensor subclasses and functional transforms, none of which may see an address."""
-    return not torch.compiler.is_compiling() and type(x) in _PLAIN and not torch._C._functorch.peek_interpreter_stack()
+    """True outside compilers, tracers, tensor subclasses and functional transforms: none of them may see an address."""
+    return (
+        not torch.compiler.is_compiling()
+        and type(x) in _PLAIN
+        and not torch._C._functorch.peek_interpreter_stack()
+        and not observed()
+    )
 
 
 def laid_out_as(model: Tensor, x: Tensor) -> Tensor:

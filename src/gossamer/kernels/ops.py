@@ -25,9 +25,10 @@ from torch import Tensor
 
 from gossamer.errors import InputError
 from gossamer.kernels import native, reference
-from gossamer.kernels.structure import Structure, transformed, validate
+from gossamer.kernels.layout import observed
+from gossamer.kernels.structure import Structure, own_view, transformed, validate
 
-__all__ = ["check_bias", "check_matrix", "linear", "sddmm", "spmm", "spmm_t"]
+__all__ = ["check_bias", "check_matrix", "check_values", "linear", "sddmm", "spmm", "spmm_t"]
 
 _INDEX = "Tensor indptr, Tensor indices, Tensor t_indptr, Tensor t_indices"
 _library = torch.library.Library("gossamer", "DEF")
@@ -56,7 +57,8 @@ def check_matrix(name: str, x: Tensor, features: int, dim: int, values: Tensor) 
         raise InputError(f"{name} must be on the device of values, {values.device}, got {x.device}")
 
 
-def _check_values(values: Tensor, s: Structure) -> None:
+def check_values(values: Tensor, s: Structure) -> None:
+    """Raise `InputError` unless ``s`` is sound and ``values`` has a floating-point number for each of its entries."""
     if values.dim() != 1 or values.numel() != s.nnz:
         raise InputError(f"values must be a vector of {s.nnz} numbers, got shape {tuple(values.shape)}")
     if not values.is_floating_point():
@@ -82,6 +84,8 @@ def check_bias(bias: Tensor | None, s: Structure, values: Tensor) -> None:
 
 
 def _check_inner(a: Tensor, b: Tensor, s: Structure) -> None:
+    if not a.is_floating_point():
+        raise InputError(f"a must be floating point, got {a.dtype}")
     _check_structure(s, a)
     check_matrix("a", a, s.shape[0], 0, a)
     check_matrix("b", b, s.shape[1], 0, a)
@@ -92,7 +96,7 @@ def _check_inner(a: Tensor, b: Tensor, s: Structure) -> None:
 def _spmm(values: Tensor, *rest: Tensor) -> Tensor:
     *index, x = rest
     s = Structure(*index)
-    _check_values(values, s)
+    check_values(values, s)
     check_matrix("x", x, s.shape[1], 0, values)
     if not _compiled(x):
         return reference.spmm(values, s, x)
@@ -102,7 +106,7 @@ def _spmm(values: Tensor, *rest: Tensor) -> Tensor:
 def _spmm_t(values: Tensor, *rest: Tensor) -> Tensor:
     *index, y = rest
     s = Structure(*index)
-    _check_values(values, s)
+    check_values(values, s)
     check_matrix("y", y, s.shape[0], 0, values)
     if not _compiled(y):
         return reference.spmm_t(values, s, y)
@@ -116,7 +120,7 @@ def _sddmm(a: Tensor, b: Tensor, *index: Tensor) -> Tensor:
 
 
 def _check_linear(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None) -> None:
-    _check_values(values, s)
+    check_values(values, s)
     check_matrix("x", x, s.shape[1], 1, values)
     check_bias(bias, s, values)
 
@@ -145,9 +149,11 @@ def _plain_linear(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None, 
 def _linear_backward(grad: Tensor, values: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
     *index, x = rest
     s = Structure(*index)
-    _check_values(values, s)
+    check_values(values, s)
     check_matrix("x", x, s.shape[1], 1, values)
     check_matrix("grad", grad, s.shape[0], 1, values)
+    if grad.shape[0] != x.shape[0]:
+        raise InputError(f"grad and x must have the same batch, got {grad.shape[0]} and {x.shape[0]}")
     if _compiled(x):
         grad_x, grad_values = native.spmm_t_sddmm(values.contiguous(), s, x.t(), grad.t())
         return grad_x.t(), grad_values
@@ -220,20 +226,20 @@ def spmm(values: Tensor, s: Structure, x: Tensor) -> Tensor:
     """W X: (cols, batch) -> (rows, batch)."""
     if transformed():
         s = _bare(s)
-        _check_values(values, s)
+        check_values(values, s)
         check_matrix("x", x, s.shape[1], 0, values)
         return reference.spmm(values, s, x)
-    return torch.ops.gossamer.spmm(values, *s, x)  # type: ignore[no-any-return]
+    return torch.ops.gossamer.spmm(own_view(values), *s, x)  # type: ignore[no-any-return]
 
 
 def spmm_t(values: Tensor, s: Structure, y: Tensor) -> Tensor:
     """Wᵀ Y: (rows, batch) -> (cols, batch)."""
     if transformed():
         s = _bare(s)
-        _check_values(values, s)
+        check_values(values, s)
         check_matrix("y", y, s.shape[0], 0, values)
         return reference.spmm_t(values, s, y)
-    return torch.ops.gossamer.spmm_t(values, *s, y)  # type: ignore[no-any-return]
+    return torch.ops.gossamer.spmm_t(own_view(values), *s, y)  # type: ignore[no-any-return]
 
 
 def sddmm(a: Tensor, b: Tensor, s: Structure) -> Tensor:
@@ -305,7 +311,9 @@ def _native_gradient(
     ``x`` (cols, batch), ``grad`` (rows, batch), ``y`` (batch, rows). Forward and autograd have seen to their shapes; of
     the weights and the pattern, other tensors may have taken the place since.
     """
-    _check_values(values, s)
+    check_values(values, s)
+    if values.dtype != grad.dtype:
+        raise InputError(f"values must have the dtype of the gradient, {grad.dtype}, got {values.dtype}")
     grad_x = grad_values = grad_bias = None
     values = values.contiguous()
     if y is not None:
@@ -357,12 +365,12 @@ class _Linear(torch.autograd.Function):
 
 def linear(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None = None, relu: bool = False) -> Tensor:
     """X Wᵀ + bias, through a ReLU if asked for: (batch, cols) -> (batch, rows), feature-major in memory."""
-    if torch.compiler.is_compiling() or type(x) is not Tensor or values.is_meta:
-        return torch.ops.gossamer.linear(values, *s, x, bias, relu)  # type: ignore[no-any-return]
+    if torch.compiler.is_compiling() or type(x) is not Tensor or values.is_meta or observed():
+        return torch.ops.gossamer.linear(own_view(values), *s, x, bias, relu)  # type: ignore[no-any-return]
     if transformed():
         s = _bare(s)
         _check_linear(values, s, x, bias)
         return _plain_linear(values, s, x, bias, relu)
     if torch.is_grad_enabled():
-        return _Linear.apply(values, *s, x, bias, relu)  # type: ignore[no-any-return, no-untyped-call]
+        return _Linear.apply(own_view(values), *s, x, bias, relu)  # type: ignore[no-any-return, no-untyped-call]
     return _linear(values, *s, x, bias, relu)

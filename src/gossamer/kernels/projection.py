@@ -127,7 +127,17 @@ def _radius_in_memory(radius: Tensor, s: Tensor, dim: int) -> Tensor:
     return radius if radius.numel() == 1 else _per_row(s, dim).double().copy_(radius)
 
 
+def _check(x: Tensor, radius: Tensor, dim: int) -> None:
+    if not (x.is_floating_point() and radius.is_floating_point()):
+        raise InputError(f"x and radius must be floating point, got {x.dtype} and {radius.dtype}")
+    if not 0 <= dim < x.dim():
+        raise InputError(f"dim must be from 0 to {x.dim() - 1}, got {dim}")
+    if radius.numel() != 1 and radius.shape != (*x.shape[:dim], 1, *x.shape[dim + 1 :]):
+        raise InputError(f"radius must have one number for each row of x, got shape {tuple(radius.shape)}")
+
+
 def _hoyer(x: Tensor, radius: Tensor, dim: int, magnitude: bool) -> tuple[Tensor, Tensor]:
+    _check(x, radius, dim)
     if x.device.type != "cpu" or x.dtype not in _DTYPES:
         return reference(x, radius, dim, magnitude)
     s = torch.empty_like(x)
@@ -149,6 +159,14 @@ def _hoyer(x: Tensor, radius: Tensor, dim: int, magnitude: bool) -> tuple[Tensor
 
 
 def _hoyer_product(v: Tensor, s: Tensor, beta: Tensor, radius: Tensor, dim: int, magnitude: bool) -> Tensor:
+    _check(s, radius, dim)
+    rows = (*s.shape[:dim], 1, *s.shape[dim + 1 :])
+    for name, tensor, shape in (("v", v, s.shape), ("beta", beta, rows)):
+        if tensor.shape != shape or not tensor.is_floating_point() or tensor.device != s.device:
+            raise InputError(
+                f"{name} must be floating point of shape {tuple(shape)} on {s.device}, "
+                f"got {tensor.dtype} of {tuple(tensor.shape)} on {tensor.device}"
+            )
     if s.device.type != "cpu" or s.dtype not in _DTYPES:
         return reference_product(v, s, beta, radius, dim)
     out = torch.empty_like(s)
@@ -277,8 +295,6 @@ def project(x: Tensor, radius: Tensor, dim: int, magnitude: bool) -> Tensor:
 
     ``radius`` is float64 (float32 on devices without it), of no dimension or with the shape of ``x`` but 1 in ``dim``.
     """
-    if radius.numel() > 1 and radius.shape != (*x.shape[:dim], 1, *x.shape[dim + 1 :]):
-        raise InputError(f"radius must have one number for each row of x, got shape {tuple(radius.shape)}")
     if not is_plain(x):
         return torch.ops.gossamer.hoyer(x, radius, dim, magnitude)[0]  # type: ignore[no-any-return]
     if torch.is_grad_enabled() and (x.requires_grad or radius.requires_grad):

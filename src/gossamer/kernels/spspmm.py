@@ -1,8 +1,9 @@
 """The sparse × sparse product of a sparse code and a sparse layer: work falls with the product of the two densities.
 
 Y = C Wᵀ + b for a code C (batch, slots of cols units) and W (rows × cols) with ``values`` at the connections of a
-`Structure`. Only the live connections that leave live units are read. The transposed structure lists them; with
-``csc_values`` (the values in its order, kept by layers in evaluation mode) they are read one after the other.
+`Structure`. Only the live connections that leave live units are read. The transposed structure lists them, and the
+permutation CSR→CSC, which is kept as long as the pattern stays the same, says where each one's weight is. Weights are
+read where they are, never from a copy made earlier, so no product can see old ones.
 
 ``gossamer::spspmm`` is differentiable in the values of the code, the weights and the bias. Where there is no C++ kernel
 (other devices and dtypes, second derivatives), the code is made dense and `gossamer::linear` takes over.
@@ -10,7 +11,7 @@ Y = C Wᵀ + b for a code C (batch, slots of cols units) and W (rows × cols) wi
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,51 +19,27 @@ from torch import Tensor
 from gossamer.errors import InputError
 from gossamer.kernels import _cpu, native, ops
 from gossamer.kernels.code import Code
-from gossamer.kernels.structure import Structure, csc_permutation, validate
+from gossamer.kernels.layout import is_plain
+from gossamer.kernels.structure import Structure, csc_permutation, own_view
 
-__all__ = ["SPSPMM_BATCH", "CSCValues", "spspmm", "spspmm_or_linear", "still_current", "to_csc"]
+__all__ = ["SPSPMM_BATCH", "spspmm", "spspmm_or_linear"]
 
 _INDEX = "Tensor indptr, Tensor indices, Tensor t_indptr, Tensor t_indices"
 _library = torch.library.Library("gossamer", "FRAGMENT")
-_library.define(
-    f"spspmm(Tensor values, {_INDEX}, Tensor code, Tensor units, Tensor? bias, bool relu, Tensor? csc_values) -> Tensor"
-)
+_library.define(f"spspmm(Tensor values, {_INDEX}, Tensor code, Tensor units, Tensor? bias, bool relu) -> Tensor")
 _library.define(f"spspmm_backward(Tensor grad, Tensor values, {_INDEX}, Tensor code, Tensor units) -> (Tensor, Tensor)")
 
 
-_SAMPLES = 64
+# Nanoseconds per live connection, measured: a sparse × sparse product pays for each one that a live unit of a sample
+# reaches, whose weight may lie anywhere; the plain product once for all samples and a little for each; for a single one
+# it has a kernel of its own.
+_SPSPMM, _PLAIN, _PLAIN_SAMPLE, _PLAIN_ONE = 0.8, 0.55, 0.015, 0.2
+SPSPMM_BATCH = 32  # samples, above which the plain product wins at any useful activation
 
 
-class CSCValues(NamedTuple):
-    """The weights in column order, and a sample of them: its positions in row order and in column order, int32."""
-
-    values: Tensor
-    source: Tensor
-    target: Tensor
-
-
-def to_csc(values: Tensor, s: Structure) -> CSCValues:
-    """The values in the order of the transposed structure, which is on the CPU."""
-    place = csc_permutation(s)
-    to = torch.linspace(0, max(s.nnz - 1, 0), min(s.nnz, _SAMPLES), dtype=torch.float64, device="cpu").to(torch.int32)
-    return CSCValues(values.detach().index_select(0, place), place.index_select(0, to), to)
-
-
-def still_current(ordered: CSCValues, values: Tensor) -> bool:
-    """Whether ``ordered`` is `to_csc` of the values as they are now, judged by its sample.
-
-    Writing through ``values.data`` leaves no trace in PyTorch; this notices an update of all weights, as by an
-    exponential moving average.
-    """
-    kept, source, target = ordered
-    return _cpu.same_values(
-        native.DTYPES[values.dtype],
-        values.data_ptr(),
-        source.data_ptr(),
-        kept.data_ptr(),
-        target.data_ptr(),
-        source.numel(),
-    )
+def _most_active(batch: int) -> float:
+    """The share of live units up to which the sparse × sparse product is the faster one."""
+    return (_PLAIN_ONE if batch == 1 else _PLAIN + _PLAIN_SAMPLE * batch) / (_SPSPMM * max(batch, 1))
 
 
 def _pointer(tensor: Tensor | None) -> int:
@@ -74,43 +51,56 @@ def _refuse(units: Tensor, cols: int) -> InputError:
     return InputError(f"indices of a code must be in [0, {cols}), got values from {low} to {high}")
 
 
-def _runs_native(code: Tensor, values: Tensor) -> bool:
-    return code.is_cpu and code.dtype in native.DTYPES and code.dtype == values.dtype
+def _runs_native(code: Tensor) -> bool:
+    return code.is_cpu and code.dtype in native.DTYPES
 
 
-def _spspmm(values: Tensor, *rest: Any) -> Tensor:
-    s = Structure(*rest[:4])
-    validate(s)
-    return _validated_spspmm(values, s, *rest[4:])
+def _check_code(code: Tensor, units: Tensor, like: Tensor) -> None:
+    """Raise `InputError` unless ``code`` and ``units`` are the two matrices of a `Code`, like ``like``."""
+    if code.dim() != 2 or units.shape != code.shape or units.dtype != torch.int32:
+        raise InputError(
+            f"code and units must be a matrix (batch, slots) and one of int32 of its shape, got {tuple(code.shape)} "
+            f"and {units.dtype} of shape {tuple(units.shape)}"
+        )
+    if code.dtype != like.dtype or code.device != like.device or units.device != like.device:
+        raise InputError(
+            f"code and units must be {like.dtype} and int32 on {like.device}, as values are, "
+            f"got {code.dtype} on {code.device} and units on {units.device}"
+        )
 
 
-def _validated_spspmm(
+def _spspmm(
     values: Tensor,
-    s: Structure,
+    indptr: Tensor,
+    indices: Tensor,
+    t_indptr: Tensor,
+    t_indices: Tensor,
     code: Tensor,
     units: Tensor,
     bias: Tensor | None,
     relu: bool,
-    csc_values: Tensor | None,
 ) -> Tensor:
+    s = Structure(indptr, indices, t_indptr, t_indices)
+    ops.check_values(values, s)
+    _check_code(code, units, values)
+    ops.check_bias(bias, s, values)
     rows, cols = s.shape
-    if not _runs_native(code, values):
-        return ops.linear(values, s, Code(code, units, cols).to_dense(), bias, bool(relu))
-    for v in (values, csc_values):
-        if v is not None and (v.dim() != 1 or v.numel() != s.nnz):
-            raise InputError(f"values must be a vector of {s.nnz} numbers, got shape {tuple(v.shape)}")
-    ops.check_bias(bias, s, code)
+    if not _runs_native(code):
+        return ops.linear(values, s, _dense(code, units, cols), bias, bool(relu))
     bias = None if bias is None else bias.contiguous()
-    code, units = code.contiguous(), units.contiguous()
+    code, units, values = code.contiguous(), units.contiguous(), values.contiguous()
     batch, slots = code.shape
-    ordered = to_csc(values, s).values if csc_values is None else csc_values
+    if slots > _most_active(batch) * cols:
+        x = _dense(code, units, cols)
+        return native.linear(values, s, native.feature_major(x.t()), bias, bool(relu)).contiguous()
     y: Tensor = code.new_empty(batch, rows)
     if not _cpu.spspmm(
         native.DTYPES[code.dtype],
         torch.get_num_threads(),
         s.t_indptr.data_ptr(),
         s.t_indices.data_ptr(),
-        ordered.data_ptr(),
+        values.data_ptr(),
+        csc_permutation(s, keep=True).data_ptr(),
         units.data_ptr(),
         code.data_ptr(),
         batch,
@@ -125,15 +115,26 @@ def _validated_spspmm(
     return y
 
 
+def _dense(code: Tensor, units: Tensor, cols: int) -> Tensor:
+    """The code as a matrix (batch, cols), outside the C++ kernels, which look at the units themselves."""
+    if units.numel() and not (int(units.min()) >= 0 and int(units.max()) < cols):
+        raise _refuse(units, cols)
+    return Code(code, units, cols).to_dense()
+
+
 def _spspmm_backward(grad: Tensor, values: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
     *index, code, units = rest
     s = Structure(*index)
     rows, cols = s.shape
-    if not _runs_native(code, values):
+    ops.check_values(values, s)
+    _check_code(code, units, values)
+    ops.check_matrix("grad", grad, rows, 1, values)
+    if grad.shape[0] != code.shape[0]:
+        raise InputError(f"grad and code must have the same batch, got {grad.shape[0]} and {code.shape[0]}")
+    if not _runs_native(code):
         return _dense_backward(grad, values, s, code, units)
-    validate(s)
     code, units, grad = code.contiguous(), units.contiguous(), grad.contiguous()
-    place = csc_permutation(s).long()
+    place = csc_permutation(s, keep=True).long()
     ordered = values.detach().index_select(0, place)
     batch, slots = code.shape
     grad_code = torch.empty_like(code)
@@ -160,7 +161,7 @@ def _spspmm_backward(grad: Tensor, values: Tensor, *rest: Tensor) -> tuple[Tenso
 
 
 def _dense_backward(grad: Tensor, values: Tensor, s: Structure, code: Tensor, units: Tensor) -> tuple[Tensor, Tensor]:
-    x = Code(code, units, s.shape[1]).to_dense()
+    x = _dense(code, units, s.shape[1])
     grad_code = ops.spmm_t(values, s, grad.t()).t().gather(1, units.long())
     return grad_code.contiguous(), ops.sddmm(grad.t(), x.t(), s)
 
@@ -175,7 +176,7 @@ def _fake_spspmm_backward(grad: Tensor, values: Tensor, *rest: Tensor) -> tuple[
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    *saved, _, relu, _ = inputs
+    *saved, _, relu = inputs
     ctx.save_for_backward(*saved, output if relu else None)
 
 
@@ -188,7 +189,7 @@ def _gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     else:
         grad_code, grad_values = torch.ops.gossamer.spspmm_backward(grad, values, *index, code, units)
     grad_bias = grad.sum(0) if ctx.needs_input_grad[7] else None
-    return grad_values, None, None, None, None, grad_code, None, grad_bias, None, None
+    return grad_values, None, None, None, None, grad_code, None, grad_bias, None
 
 
 _library.impl("spspmm", _spspmm, "CompositeExplicitAutograd")
@@ -198,60 +199,45 @@ torch.library.register_fake("gossamer::spspmm_backward", _fake_spspmm_backward, 
 torch.library.register_autograd("gossamer::spspmm", _gradient, setup_context=_save, lib=_library)
 
 
-def spspmm(
-    values: Tensor,
-    s: Structure,
-    code: Code,
-    bias: Tensor | None = None,
-    relu: bool = False,
-    csc_values: Tensor | None = None,
-) -> Tensor:
+def spspmm(values: Tensor, s: Structure, code: Code, bias: Tensor | None = None, relu: bool = False) -> Tensor:
     """C Wᵀ + bias, through a ReLU if asked for: a code of ``cols`` units -> (batch, rows)."""
     code.check(s.shape[1])
-    if torch.is_grad_enabled() or torch.compiler.is_compiling():
-        return torch.ops.gossamer.spspmm(values, *s, code.values, code.indices, bias, relu, csc_values)  # type: ignore[no-any-return]
-    if csc_values is None:  # whoever has ordered the values has checked the structure
-        validate(s)
-    return _validated_spspmm(values, s, code.values, code.indices, bias, relu, csc_values)
+    values = own_view(values)
+    if torch.is_grad_enabled() or not is_plain(code.values) or values.is_meta:
+        return torch.ops.gossamer.spspmm(values, *s, code.values, code.indices, bias, relu)  # type: ignore[no-any-return]
+    return _spspmm(values, *s, code.values, code.indices, bias, relu)
 
 
-# Nanoseconds per live connection, measured: a sparse × sparse product pays for each one that a live unit of a sample
-# reaches, the plain product once for all samples and a little for each; for a single one it has a kernel of its own.
-_SPSPMM, _PLAIN, _PLAIN_SAMPLE, _PLAIN_ONE = 0.4, 0.55, 0.015, 0.2
-SPSPMM_BATCH = 32  # samples, above which the plain product wins at any useful activation
-
-
-def spspmm_or_linear(
-    values: Tensor, s: Structure, x: Tensor, bias: Tensor | None, relu: bool, csc_values: Tensor
-) -> Tensor:
+def spspmm_or_linear(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None, relu: bool) -> Tensor:
     """X Wᵀ + bias for a dense x (batch, cols), by its non-zero entries alone where that is faster; no derivative.
 
-    For a CPU, a dtype with C++ kernels and ``csc_values`` from `to_csc` of these values.
+    For a CPU and a dtype with C++ kernels.
     """
     rows, cols = s.shape
+    ops.check_values(values, s)
     ops.check_matrix("x", x, cols, 1, values)
     ops.check_bias(bias, s, values)
     bias = None if bias is None else bias.contiguous()
-    x, batch = x.resolve_neg(), x.shape[0]
+    values, x, batch = values.contiguous(), x.resolve_neg(), x.shape[0]
     if 0 < batch <= SPSPMM_BATCH and s.nnz >= 8 * cols:
-        plain = _PLAIN_ONE if batch == 1 else _PLAIN + _PLAIN_SAMPLE * batch
         y: Tensor = x.new_empty(batch, rows)
         if _cpu.spspmm_if_sparse(
             native.DTYPES[x.dtype],
             torch.get_num_threads(),
             s.t_indptr.data_ptr(),
             s.t_indices.data_ptr(),
-            csc_values.data_ptr(),
+            values.data_ptr(),
+            csc_permutation(s, keep=True).data_ptr(),
             x.data_ptr(),
             batch,
             cols,
             x.stride(0),
             x.stride(1),
-            plain / (_SPSPMM * batch),
+            _most_active(batch),
             _pointer(bias),
             relu,
             y.data_ptr(),
             rows,
         ):
             return y
-    return native.linear(values.contiguous(), s, native.feature_major(x.t()), bias, relu)
+    return native.linear(values, s, native.feature_major(x.t()), bias, relu)

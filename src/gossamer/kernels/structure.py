@@ -31,6 +31,7 @@ __all__ = [
     "check_csr",
     "csc_permutation",
     "mark_validated",
+    "own_view",
     "rows_of",
     "transformed",
     "transpose",
@@ -70,6 +71,17 @@ def rows_of(indptr: Tensor) -> Tensor:
         return torch.from_numpy(np.repeat(np.arange(pointers.size - 1), np.diff(pointers)))
     counts = indptr.diff()
     return torch.repeat_interleave(torch.arange(counts.numel(), device=indptr.device), counts)
+
+
+def own_view(values: Tensor) -> Tensor:
+    """``values`` as what a backward pass keeps of it: not the parameter itself but a view, as a dense layer keeps.
+
+    Autograd saves a leaf by reference, so one that is given other data between forward and backward (``layer.to``,
+    ``layer.weight_values.data = …``) would be read as it is then. A view stays with the memory of the forward pass.
+    """
+    if torch.is_grad_enabled() and values.is_leaf and not (torch.compiler.is_compiling() or transformed()):
+        return values.view_as(values)
+    return values
 
 
 _REASONS = {
@@ -115,24 +127,44 @@ def transpose(indptr: Tensor, indices: Tensor, cols: int) -> Structure:
     return Structure(p.to(device), i.to(device), t_indptr.to(device), t_indices.to(device))
 
 
-def csc_permutation(s: Structure) -> Tensor:
-    """(nnz) int32: the position, in row order, of each entry in column order; O(nnz), for a structure on the CPU."""
+def csc_permutation(s: Structure, *, keep: bool = False) -> Tensor:
+    """(nnz) int32: the position, in row order, of each entry in column order; O(nnz), for a structure on the CPU.
+
+    With ``keep`` it is kept until one of the four tensors changes or goes, as far as `validate` can see that.
+    """
+    known = _validated.get(id(s.indices)) if keep else None
+    if known is not None and known.permutation is not None and known.state == _state(s):
+        return known.permutation
     rows, cols = s.shape
     out = torch.empty_like(s.indices)
     _cpu.csc_permutation(s.indptr.data_ptr(), s.t_indptr.data_ptr(), s.t_indices.data_ptr(), rows, cols, out.data_ptr())
+    if known is not None and known.state == _state(s):
+        known.permutation = out
     return out
 
 
 # Structures that were found sound, by the identity of their `indices` while those live: the state of all four tensors,
 # and the other three, held so that no other takes their place in memory. An in-place change of any is noticed and
 # checked again, unless it was made through `.data` or NumPy, which count no versions.
-_validated: dict[int, tuple[tuple[int, ...], tuple[Tensor, ...], weakref.ref[Tensor]]] = {}
+_validated: dict[int, _Validated] = {}
+
+
+class _Validated:
+    """A sound structure."""
+
+    __slots__ = ("gone", "others", "permutation", "state")
+
+    def __init__(self, state: tuple[int, ...], s: Structure) -> None:
+        key = id(s.indices)
+        self.state, self.others = state, (s.indptr, s.t_indptr, s.t_indices)
+        self.gone = weakref.ref(s.indices, lambda _: _validated.pop(key, None))
+        self.permutation: Tensor | None = None  # of the CSC form, where a product has asked to keep it
 
 
 def validate(structure: Structure) -> None:
     """Raise `InputError` if a kernel could read outside its memory; free while nothing changes."""
     known = _validated.get(id(structure.indices))
-    if known is None or known[0] != _state(structure):
+    if known is None or known.state != _state(structure):
         with torch._C._DisableFuncTorch():  # inside its transforms, what is made here would have no memory to look at
             _validate_now(structure)
         mark_validated(structure)
@@ -140,10 +172,9 @@ def validate(structure: Structure) -> None:
 
 def mark_validated(structure: Structure) -> None:
     """Take a structure as sound from now on: for code of ours that has just built it."""
-    state, key = _state(structure), id(structure.indices)
+    state = _state(structure)
     if state is not None:
-        gone = weakref.ref(structure.indices, lambda _: _validated.pop(key, None))
-        _validated[key] = state, (structure.indptr, *structure[2:]), gone
+        _validated[id(structure.indices)] = _Validated(state, structure)
 
 
 def _state(structure: Structure) -> tuple[int, ...] | None:

@@ -162,8 +162,8 @@ void test_spspmm(const SpspmmFunctions<T, T>& kernel) {
   const auto values = numbers<T>(p.nnz()), code = numbers<T>(batch * slots), grad = numbers<T>(batch * p.rows);
   std::vector<std::int32_t> units(batch * slots);
   for (auto& unit : units) unit = std::int32_t(below(p.cols));
-  const Spspmm<T, T> job{p.t_indptr.data(), p.t_indices.data(), values.data(),
-                               {units.data(), batch, slots}, code.data(), p.rows};
+  const Spspmm<T, T> job{p.t_indptr.data(), p.t_indices.data(), values.data(), nullptr,
+                         {units.data(), batch, slots}, code.data(), p.rows};
   std::vector<double> y_wanted(batch * p.rows, 0.0), dc_wanted(batch * slots, 0.0), dv_wanted(p.nnz(), 0.0);
   for (std::int64_t b = 0; b < batch; ++b) {
     for (std::int64_t s = 0; s < slots; ++s) {
@@ -184,6 +184,14 @@ void test_spspmm(const SpspmmFunctions<T, T>& kernel) {
     kernel.backward(job, grad.data(), std::int32_t(begin), std::int32_t(end), dc.data(), dv.data());
   });
   expect_near(y, y_wanted, "spspmm product");
+  std::vector<std::int32_t> place(p.nnz());  // the same weights in reversed order
+  for (std::int64_t j = 0; j < p.nnz(); ++j) place[j] = std::int32_t(p.nnz() - 1 - j);
+  const std::vector<T> reversed(values.rbegin(), values.rend());
+  const Spspmm<T, T> gathering{p.t_indptr.data(), p.t_indices.data(), reversed.data(), place.data(),
+                               {units.data(), batch, slots}, code.data(), p.rows};
+  std::fill(y.begin(), y.end(), T(0));
+  for (std::int64_t b = 0; b < batch; ++b) kernel.scatter(gathering, b, 0, slots, y.data() + b * p.rows);
+  expect_near(y, y_wanted, "spspmm product of gathered weights");
   expect_near(dc, dc_wanted, "spspmm: code gradient");
   expect_near(dv, dv_wanted, "spspmm: weight gradient");
 }

@@ -20,7 +20,8 @@ struct CodeShape {
 template <class S, class C>
 struct Spspmm {
   const std::int32_t *t_indptr, *t_indices;
-  const S* values;  // in the order of t_indices
+  const S* values;
+  const std::int32_t* place;  // entry j of t_indices has the weight values[place[j]], or values[j] where this is null
   CodeShape code;
   const S* code_values;  // (batch x slots)
   std::int64_t outputs;
@@ -34,8 +35,6 @@ struct SpspmmFunctions {
   void (*backward)(const Spspmm<S, C>&, const S* dy, std::int32_t first, std::int32_t last, S* dcode, C* dvalues);
   // y = narrow(max(y + bias, 0) or y + bias); bias may be null.
   void (*finish)(const C* sum, const S* bias, bool relu, S* y, std::int64_t outputs);
-  // Whether values[from[i]] is ordered[to[i]] bit for bit, for all i.
-  bool (*same)(const S* values, const std::int32_t* from, const S* ordered, const std::int32_t* to, std::int64_t samples);
   // Indices and values of the non-zero entries of x (features), their number returned.
   std::int64_t (*pack)(const S* x, std::int64_t features, std::int64_t stride, std::int32_t* indices, S* values);
 };

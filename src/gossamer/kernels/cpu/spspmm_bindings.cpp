@@ -72,14 +72,14 @@ bool in_range(const CodeShape& code, std::int64_t inputs) {
 
 // The next two return false, with nothing done, if an index of the code names no input.
 bool spspmm(int dtype, int threads, Address t_indptr, Address t_indices, Address values,
-           Address indices, Address code, std::int64_t batch, std::int64_t slots, Address bias, bool relu, Address y,
+           Address place, Address indices, Address code, std::int64_t batch, std::int64_t slots, Address bias, bool relu, Address y,
            std::int64_t inputs, std::int64_t outputs) {
   nb::gil_scoped_release release;
   if (!in_range({at<const std::int32_t>(indices), batch, slots}, inputs)) return false;
   with_dtype(dtype, active_spspmm(), [&](const auto& kernels, auto storage) {
     using S = decltype(storage);
     const Spspmm<S, Compute<S>> job{at<const std::int32_t>(t_indptr), at<const std::int32_t>(t_indices),
-                                          at<const S>(values),
+                                          at<const S>(values), at<const std::int32_t>(place),
                                           {at<const std::int32_t>(indices), batch, slots}, at<const S>(code), outputs};
     forward<S>(kernels, job, at<const S>(bias), relu, at<S>(y), threads);
   });
@@ -94,7 +94,7 @@ bool spspmm_backward(int dtype, int threads, Address t_indptr, Address t_indices
   with_dtype(dtype, active_spspmm(), [&](const auto& kernels, auto storage) {
     using S = decltype(storage);
     const Spspmm<S, Compute<S>> job{at<const std::int32_t>(t_indptr), at<const std::int32_t>(t_indices),
-                                          at<const S>(values),
+                                          at<const S>(values), nullptr,
                                           {at<const std::int32_t>(indices), batch, slots}, at<const S>(code), outputs};
     parallel(threads, [&](int part, int parts) {  // inputs are shared, so that no two threads meet at a weight
       const auto first = balanced_row(job.t_indptr, inputs, part, parts);
@@ -108,8 +108,8 @@ bool spspmm_backward(int dtype, int threads, Address t_indptr, Address t_indices
 
 // The spspmm product of a dense x (batch x inputs, feature i of sample b at x + b * b_stride + i * f_stride), if enough
 // of it is zero that this beats reading every connection; returns false, with y untouched, if not.
-bool spspmm_if_sparse(int dtype, int threads, Address t_indptr, Address t_indices, Address values, Address x,
-                     std::int64_t batch, std::int64_t inputs, std::int64_t b_stride, std::int64_t f_stride,
+bool spspmm_if_sparse(int dtype, int threads, Address t_indptr, Address t_indices, Address values, Address place,
+                     Address x, std::int64_t batch, std::int64_t inputs, std::int64_t b_stride, std::int64_t f_stride,
                      double most_active, Address bias, bool relu, Address y, std::int64_t outputs) {
   nb::gil_scoped_release release;
   bool done = false;
@@ -136,20 +136,12 @@ bool spspmm_if_sparse(int dtype, int threads, Address t_indptr, Address t_indice
       }
     }
     const Spspmm<S, Compute<S>> job{at<const std::int32_t>(t_indptr), at<const std::int32_t>(t_indices),
-                                          at<const S>(values), {indices.data(), batch, most}, code.data(), outputs};
+                                          at<const S>(values), at<const std::int32_t>(place),
+                                          {indices.data(), batch, most}, code.data(), outputs};
     forward<S>(kernels, job, at<const S>(bias), relu, at<S>(y), threads);
     done = true;
   });
   return done;
-}
-
-bool same_values(int dtype, Address values, Address from, Address ordered, Address to, std::int64_t samples) {
-  bool same = false;
-  with_dtype(dtype, active_spspmm(), [&](const auto& kernels, auto storage) {
-    using S = decltype(storage);
-    same = kernels.same(at<const S>(values), at<const std::int32_t>(from), at<const S>(ordered), at<const std::int32_t>(to), samples);
-  });
-  return same;
 }
 
 }  // namespace
@@ -158,7 +150,6 @@ void bind_spspmm(nb::module_& m) {
   m.def("spspmm", &spspmm);
   m.def("spspmm_backward", &spspmm_backward);
   m.def("spspmm_if_sparse", &spspmm_if_sparse);
-  m.def("same_values", &same_values);
 }
 
 }  // namespace gossamer

@@ -1,0 +1,48 @@
+"""The dense equal of a whole network."""
+
+from __future__ import annotations
+
+import copy
+from typing import TypeVar
+
+from torch import nn
+
+from gossamer.connectivity.layer import SparseLayer
+from gossamer.connectivity.linear import SparseLinearReLU
+
+__all__ = ["to_dense"]
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def to_dense(model: Model) -> Model:
+    """A copy of ``model`` in which each sparse layer is the dense layer of the same function, to export it elsewhere.
+
+    A `SparseLinear` becomes a `torch.nn.Linear`, a `SparseConv2d` a `torch.nn.Conv2d`, a `SparseLinearReLU` a linear
+    layer followed by a `torch.nn.ReLU`; noise on weights (`BridgeoutSparseLinear`) is left out. A layer that occurs at
+    several places is one layer at all of them. ``model`` itself is not changed.
+
+    Args:
+        model: any module, or a sparse layer itself.
+
+    Returns:
+        The copy. Its parameters are not those of ``model``.
+    """
+    twin = copy.deepcopy(model)
+    made: dict[nn.Module, nn.Module] = {}
+    if isinstance(twin, SparseLayer):
+        return _dense(twin, made)  # type: ignore[return-value]
+    for parent in list(twin.modules()):
+        for name, child in list(parent._modules.items()):
+            if isinstance(child, SparseLayer):
+                setattr(parent, name, _dense(child, made))
+    return twin
+
+
+def _dense(layer: SparseLayer, made: dict[nn.Module, nn.Module]) -> nn.Module:
+    if layer not in made:
+        dense: nn.Module = layer.to_dense()
+        if isinstance(layer, SparseLinearReLU):
+            dense = nn.Sequential(dense, nn.ReLU()).train(layer.training)
+        made[layer] = dense
+    return made[layer]

@@ -1,0 +1,153 @@
+"""Other people's tools on networks of ours: equal to the dense network, or refused with a reason."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn.utils import parametrizations, parametrize
+
+import gossamer as gs
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+LAYERS: dict[str, Callable[[], gs.connectivity.SparseLayer]] = {
+    "SparseLinear": lambda: gs.SparseLinear(12, 7, 0.3, generator=seeded()),
+    "SparseLinearReLU": lambda: gs.SparseLinearReLU(12, 7, 0.3, generator=seeded()),
+    "SparseConv2d": lambda: gs.SparseConv2d(2, 3, 3, density=0.4, generator=seeded()),
+    "BridgeoutSparseLinear": lambda: gs.BridgeoutSparseLinear(12, 7, 0.3, p=0.0, generator=seeded()),
+}
+
+
+def samples(layer: nn.Module, n: int = 4) -> Tensor:
+    shape = (n, 2, 6, 6) if isinstance(layer, gs.SparseConv2d) else (n, 12)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(1))
+
+
+def trace(layer: nn.Module) -> Callable[[Tensor], Tensor]:
+    with torch.no_grad():
+        return torch.jit.trace(layer.eval(), samples(layer))  # type: ignore[no-any-return]
+
+
+def traced_by_fx(layer: nn.Module) -> Callable[[Tensor], Tensor]:
+    with torch.no_grad():
+        return make_fx(layer.eval())(samples(layer))
+
+
+def symbolic(layer: nn.Module) -> Callable[[Tensor], Tensor]:
+    class Tracer(torch.fx.Tracer):
+        def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+            return isinstance(module, gs.connectivity.SparseLayer) or super().is_leaf_module(module, name)
+
+    net = nn.Sequential(layer, nn.Identity())
+    return torch.fx.GraphModule(net, Tracer().trace(net))
+
+
+def loaded(layer: gs.connectivity.SparseLayer) -> nn.Module:
+    other = copy.deepcopy(layer)
+    other.reset_parameters()
+    other.load_state_dict(layer.state_dict())
+    return other
+
+
+def averaged(layer: nn.Module) -> nn.Module:
+    average = torch.optim.swa_utils.AveragedModel(layer)
+    average.update_parameters(layer)
+    return average
+
+
+def parametrized(layer: nn.Module) -> nn.Module:
+    return parametrize.register_parametrization(layer, "weight_values", nn.Identity())
+
+
+SURGERY: dict[str, Callable[..., Callable[[Tensor], Tensor]]] = {
+    "train": lambda layer: layer.train(),
+    "eval": lambda layer: layer.eval(),
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda layer: pickle.loads(pickle.dumps(layer)),
+    "state_dict": loaded,
+    "AveragedModel": averaged,
+    "jit.trace": trace,
+    "make_fx": traced_by_fx,
+    "fx, layers as leaves": symbolic,
+    "to_dense": gs.to_dense,
+    "parametrize": parametrized,
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("surgery", SURGERY)
+@pytest.mark.parametrize("kind", LAYERS)
+def test_the_function_is_that_of_the_dense_layer(kind: str, surgery: str) -> None:
+    layer = LAYERS[kind]()
+    dense = layer.to_dense()
+    x = samples(layer)
+    expected = dense(x).relu() if kind == "SparseLinearReLU" else dense(x)
+    result = SURGERY[surgery](layer)
+    for inference in (False, True):
+        with torch.inference_mode() if inference else torch.no_grad():
+            torch.testing.assert_close(result(x), expected.detach())
+
+
+@pytest.mark.parametrize("activation", [gs.Hoyer(0.6), gs.TopK(3), gs.SReLU(12)])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_tracers_record_activations(activation: nn.Module) -> None:
+    x, other = torch.randn(4, 12, generator=seeded()), torch.randn(4, 12)
+    with torch.no_grad():
+        for result in (torch.jit.trace(activation, x), make_fx(activation)(x)):
+            torch.testing.assert_close(result(other), activation(other))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("training", [False, True])
+def test_a_transformer_encoder_works_in_training_and_in_evaluation(training: bool, masked: bool) -> None:
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(16, 4, 32, dropout=0.0, batch_first=True)
+    encoder = gs.sparsify_(nn.TransformerEncoder(layer, 2), 0.3).train(training)
+    dense = gs.to_dense(encoder)
+    x, padding = torch.randn(3, 5, 16), torch.zeros(3, 5, dtype=torch.bool)
+    padding[1, 3:] = masked
+    mask = padding if masked else None
+    with torch.set_grad_enabled(training):
+        torch.testing.assert_close(encoder(x, src_key_padding_mask=mask), dense(x, src_key_padding_mask=mask))
+        torch.testing.assert_close(encoder.layers[0](x), dense.layers[0](x))
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_a_sparse_layer_has_no_weight_and_says_why(kind: str) -> None:
+    layer = LAYERS[kind]()
+    assert not hasattr(layer, "weight")
+    with pytest.raises(AttributeError, match=r"no dense weight.*to_dense\(\)\.weight"):
+        _ = layer.weight
+
+
+def test_weight_norm_of_the_values() -> None:
+    layer = LAYERS["SparseLinear"]()
+    x, before = samples(layer), layer.to_dense()
+    parametrizations.weight_norm(layer, "weight_values", dim=0)
+    torch.testing.assert_close(layer(x), before(x))
+
+
+@pytest.mark.parametrize("other_length", [False, True])
+@pytest.mark.parametrize("kind", LAYERS)
+def test_a_state_loaded_in_inference_mode_is_good_outside_it(kind: str, other_length: bool) -> None:
+    layer = LAYERS[kind]()
+    source = copy.deepcopy(layer)
+    if other_length:
+        gs.magnitude_prune_(source, 0.1)
+    with torch.inference_mode():
+        layer.load_state_dict(copy.deepcopy(source).state_dict())
+    x = samples(layer, 1)
+    layer(x).sum().backward()
+    torch.testing.assert_close(layer.eval()(x), source.eval()(x))
+    assert not any(tensor.is_inference() for tensor in (*layer.parameters(), *layer.buffers()))
