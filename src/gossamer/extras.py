@@ -8,7 +8,19 @@ from contextlib import contextmanager
 __all__ = ["OPTIONAL", "needs"]
 
 OPTIONAL = frozenset(
-    ("PIL", "jinja2", "joblib", "markupsafe", "pandas", "rich", "safetensors", "scipy", "sklearn", "threadpoolctl")
+    (
+        "PIL",
+        "charset_normalizer",
+        "jinja2",
+        "joblib",
+        "markupsafe",
+        "pandas",
+        "rich",
+        "safetensors",
+        "scipy",
+        "sklearn",
+        "threadpoolctl",
+    )
 )
 """What some rooms import and ``import gossamer`` does without; pictures and Parquet files tell of theirs themselves."""
 

@@ -66,10 +66,10 @@ def test_labels_that_are_no_classes(labels: list[Any], message: str) -> None:
 
 
 def test_match_classes() -> None:
-    got = match_classes(pd.Series([2.0, 1.0]), ("1", "2"), "y")
+    got = match_classes(pd.Series([2.0, 1.0]), ("1", "2"))
     assert got is not None
     assert got.tolist() == [1, 0]
-    assert match_classes(pd.Series([np.nan, np.nan]), ("1", "2"), "y") is None
+    assert match_classes(pd.Series([np.nan, np.nan]), ("1", "2")) is None
 
 
 @pytest.mark.parametrize(

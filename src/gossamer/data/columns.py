@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -24,7 +24,7 @@ __all__ = ["Kinds", "RawTable", "category_codes", "column_numbers", "date_number
 __all__ += ["option", "sort_columns"]
 
 RawTable: TypeAlias = "NDArray[Any] | pd.DataFrame | Cells | csr_array"
-"""Rows as read: an array of numbers (n, columns), also a sparse one, or named columns that may hold other things too."""
+"""Rows as read: an array of numbers (n, columns), also sparse, or named columns that may hold other things too."""
 
 FEW_CATEGORIES = 10  # so few are categories even where every row has another one
 MOST_CATEGORIES = 1000  # one-hot columns that one column may become
@@ -289,15 +289,15 @@ def _almost_numbers(name: str, column: Texts, tally: Sequence[int]) -> str:
         mark = "." if column.vocabulary.decimal == "," else ","
         shown = _example(column, (SWAPPED,))
         return (
-            f"column {name!r} has {swapped:,} fields such as {shown} in another notation of numbers: read the file with "
-            f"--decimal {mark}, or use {option('categorical', [name])} or {option('drop', [name])}"
+            f"column {name!r} has {swapped:,} fields such as {shown} in another notation of numbers: read the file "
+            f"with --decimal {mark}, or use {option('categorical', [name])} or {option('drop', [name])}"
         )
     if count <= other or len(column.used) <= FEW_CATEGORIES:
         return ""
     return (
         f"column {name!r} has {count:,} numbers and {other:,} other fields, such as {_example(column, (OTHER,))}: read "
-        f"these as missing with {option('numeric', [name])}, all as categories with {option('categorical', [name])}, or "
-        f"leave it out with {option('drop', [name])}"
+        f"these as missing with {option('numeric', [name])}, all as categories with {option('categorical', [name])}, "
+        f"or leave it out with {option('drop', [name])}"
     )
 
 
@@ -350,17 +350,8 @@ def _categories(name: str, column: Column, rows: NDArray[np.int64], kinds: Kinds
     part = column[rows]
     to = merged(part.texts, part.count.tolist())
     if joined := [text for text, kept in to.items() if text != kept]:
-        kinds.notices.append(
-            f"{name!r}: {listed(joined)} {'is' if len(joined) == 1 else 'are'} read as {listed([*{to[t]: 0 for t in joined}])}"
-        )
+        kept = list(dict.fromkeys(to[text] for text in joined))
+        verb = "is" if len(joined) == 1 else "are"
+        kinds.notices.append(f"{name!r}: {listed(joined)} {verb} read as {listed(kept)}")
     texts = tuple(sorted(set(to.values()), key=order))
     return (*texts, None) if (part.codes == MISSING).any() else texts
-
-
-def stated(names: Mapping[str, Any], said: Reading) -> None:
-    """`InputError` where ``said`` names a column that isn't there."""
-    for role in ("drop", "index", "categorical", "numeric"):
-        value = getattr(said, role)
-        for name in (value,) if isinstance(value, str) else value or ():
-            if name not in names:
-                raise InputError(f"{role} (--{role}) must name columns of the file, got {name!r}")

@@ -142,6 +142,6 @@ def rare_classes(y: NDArray[np.int64], classes: Sequence[str], train: Rows, vali
     most = int(np.bincount(y, minlength=len(classes))[absent].max())
     shown = ", ".join(repr(classes[int(i)]) for i in absent[:5]) + (", …" if len(absent) > 5 else "")
     return (
-        f"{len(absent):,} of {len(classes):,} classes ({shown}), of {most} row{'s' * (most > 1)} at most, are not among "
-        "both the rows to validate and those to test: the accuracy says little of them"
+        f"{len(absent):,} of {len(classes):,} classes ({shown}), of {most} row{'s' * (most > 1)} at most, are not "
+        "among both the rows to validate and those to test: accuracy says little of them"
     )

@@ -128,8 +128,8 @@ def read_npz(path: Path | str, file: BinaryIO | None = None) -> dict[str, NDArra
     """
     if file is None:
         check_file(Path(path))
-        file = Path(path).open("rb")  # here: numpy leaves the file open where it finds that it is no archive
-    with reading(path, ".npz"), file:
+    # Opened here: numpy leaves the file open where it finds that it is no archive.
+    with reading(path, ".npz"), Path(path).open("rb") if file is None else file as file:
         if not zipfile.is_zipfile(file):
             raise ValueError("it is no zip archive")
         file.seek(0)

@@ -98,7 +98,7 @@ def _counts(column: Column) -> bool:
     if _one_way(column[:_ORDERED]):  # few columns are ordered there by chance, and most need no more
         return _one_way(column)
     low, high = column.min(), column.max()
-    if not float(high - low) == len(column) - 1:
+    if float(high) - float(low) != len(column) - 1:
         return False
     return len(np.unique(column)) == len(column) and bool((column == np.rint(column)).all())
 

@@ -2,8 +2,8 @@
 
 The class "1" may arrive as the integer 1, the float 1.0 (an integer column with a gap) or the string "1"; a boolean as
 True, "true" or "TRUE". Blanks around a string don't count. Spellings that differ in case alone are one value, unless
-they are so short that case may be what tells them apart (`merged`). An ordering that doesn't depend on the order of rows
-numbers the values.
+they are so short that case may be what tells them apart (`merged`). An ordering that doesn't depend on the order of
+rows numbers the values.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def merged(texts: Sequence[str], counts: Sequence[int]) -> dict[str, str]:
 
 
 def places(texts: Sequence[str], known: Sequence[str | None]) -> list[int]:
-    """The index of each of ``texts`` among the ``known`` ones, else of the one of another case; `UNKNOWN` for others."""
+    """The index of each of ``texts`` among the ``known``, else of the one of another case; `UNKNOWN` for others."""
     place = {text: i for i, text in enumerate(known) if text is not None}
     missed = [text for text in texts if text not in place]
     if not missed:

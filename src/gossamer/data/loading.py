@@ -96,9 +96,11 @@ def _notices(table: Table, preprocessing: Preprocessing, rare: str) -> tuple[str
 
 @dataclass(frozen=True, eq=False)
 class NewRows:
-    """Rows to predict: ``x`` (n, features) preprocessed, dense or sparse, ``y`` (n,) int64 their class indices, negative
-    where a row has no label or a new one (None: no row has one that is known), and ``index`` (n,), what the file calls
-    each row, if it does.
+    """Rows to predict.
+
+    ``x`` (n, features) is preprocessed, dense or sparse. ``y`` (n,) int64 holds class indices, negative where a row has
+    no label or a new one; it is None if no row has one that is known. ``index`` (n,) identifies the rows, if a column
+    of the file does.
     """
 
     x: Any

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MARKS", "MARK", "NUMBER", "OTHER", "SWAPPED", "parse", "parse_all"]
+__all__ = ["MARK", "MARKS", "NUMBER", "OTHER", "SWAPPED", "parse", "parse_all"]
 
 MARKS = frozenset(
     "? - -- --- . .. * na n/a #n/a #na n.a. n.a n.d. nd nan -nan null nil none <na> nat missing unknown unavailable "

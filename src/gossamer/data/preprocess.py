@@ -393,7 +393,7 @@ def _packed_names(names: Sequence[str]) -> Any:
 def _unpacked_names(d: Mapping[str, Any]) -> Sequence[str]:
     value = d.get("columns")
     if isinstance(value, list) and [type(part) for part in value] == [str, int, int]:
-        _require(0 <= value[1] and 0 < value[2] < 2**31, "columns", "a prefix, a first number and a count", value)
+        _require(value[1] >= 0 and 0 < value[2] < 2**31, "columns", "a prefix, a first number and a count", value)
         return Numbered(*value)
     return _texts(d, "columns")
 

@@ -12,6 +12,7 @@ from typing import Any, get_args
 import torch
 
 from gossamer.connectivity.allocate import Allocation, epsilon_density
+from gossamer.data import Reading
 from gossamer.errors import InputError, check_choice, check_count, check_fraction
 from gossamer.models import activity_from
 from gossamer.plasticity import PRESETS
@@ -112,7 +113,8 @@ class Recipe:
 class Options(Recipe):
     """Everything that decides what a run computes: a `Recipe`, the data, and how many networks.
 
-    ``data`` is a data set's name or a file, ``target`` its label column. ``seeds`` networks of each kind are trained,
+    ``data`` is a data set's name or a file, ``target`` its label column; ``encoding`` to ``numeric`` say how to read a
+    file, see `gossamer.data.Reading`. ``seeds`` networks of each kind are trained,
     with the seeds ``seed``, ``seed + 1``, … for wiring, weights, order of samples and dropout; all of them share one
     division into training, validation and test rows, that of ``seed``.
 
@@ -122,6 +124,13 @@ class Options(Recipe):
 
     data: str
     target: str | None = None
+    encoding: str | None = None
+    separator: str | None = None
+    decimal: str | None = None
+    drop: tuple[str, ...] = ()
+    index: str | None = None
+    categorical: tuple[str, ...] = ()
+    numeric: tuple[str, ...] = ()
     twin: bool = True
     seed: int = 0
     seeds: int = 1
@@ -133,13 +142,18 @@ class Options(Recipe):
         check_count("seed", self.seed, high=2**31)
         check_count("seeds", self.seeds, low=1, high=1000)
         check_count("threads", self.threads, low=1)
+        self.reading()  # checks
+
+    def reading(self) -> Reading:
+        """What was said about the file."""
+        return Reading(**{field.name: getattr(self, field.name) for field in fields(Reading)})
 
     def to_toml(self) -> str:
         """One ``key = value`` line for each option that is set, the data's first; None is left out."""
         lines = []
         for field in sorted(fields(self), key=lambda field: field.name not in ("data", "target")):
             value = getattr(self, field.name)
-            if value is not None:
+            if value not in (None, ()):
                 # JSON's numbers, lists, booleans and texts are TOML's too, but for one character.
                 shown = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
                 lines.append(f"{field.name} = {shown}\n")
@@ -204,7 +218,7 @@ def _check_positive(name: str, value: float, *, zero: bool = False) -> None:
 def _check_types(options: Recipe) -> None:
     """The annotations hold: values may come from a file that somebody edited."""
     kinds: dict[str, tuple[type, ...]] = {"str": (str,), "float": (int, float), "int": (int,), "bool": (bool,)}
-    kinds |= {"tuple[int, ...]": (tuple,), "Allocation": (str,)}
+    kinds |= {"tuple[int, ...]": (tuple,), "tuple[str, ...]": (tuple,), "Allocation": (str,)}
     for field in fields(options):
         annotation, _, optional = str(field.type).partition(" | ")
         value = getattr(options, field.name)

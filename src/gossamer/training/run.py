@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from gossamer import data as data_room
@@ -17,7 +18,7 @@ from gossamer.training.loop import Epoch, Fit, architecture, build
 from gossamer.training.model_file import ModelFile, save_model
 from gossamer.training.options import Options
 from gossamer.training.results import measure, results
-from gossamer.training.samples import Samples
+from gossamer.training.samples import Samples, SparseRows
 
 __all__ = ["Watch", "find_device", "jobs_of", "load_data", "resume", "train"]
 
@@ -54,7 +55,11 @@ def jobs_of(options: Options) -> list[Job]:
 
 def load_data(options: Options) -> Dataset:
     """The samples that ``options`` name, divided by their seed."""
-    return data_room.load(options.data, target=options.target, seed=options.seed)
+    if options.data == "-":
+        raise InputError(
+            "the rows came from standard input and can't be read again: save them in a file and train anew"
+        )
+    return data_room.load(options.data, target=options.target, seed=options.seed, reading=options.reading())
 
 
 def train(
@@ -150,6 +155,8 @@ def _model_file(fit: Fit, options: Options, data: Dataset) -> ModelFile:
 
 
 def _tensors(split: Split, device: torch.device) -> Samples:
+    if not isinstance(split.x, np.ndarray):
+        return Samples(SparseRows(split.x, device), torch.from_numpy(split.y).to(device))
     return Samples(torch.from_numpy(split.x).to(device), torch.from_numpy(split.y).to(device))
 
 
@@ -158,9 +165,10 @@ def find_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, ValueError) as error:  # how torch says it depends on its build
-        reason = str(error).splitlines()[0]
-        raise InputError(f"device must be one that this machine has, such as 'cpu', got {name!r}: {reason}") from None
+    except (RuntimeError, AssertionError, ValueError):  # torch's reason speaks of its dispatcher and its build
+        here = ["'cpu'", *(f"'cuda:{i}'" for i in range(torch.cuda.device_count()))]
+        here += ["'mps'"] * torch.backends.mps.is_available()
+        raise InputError(f"device must be one that this machine has ({', '.join(here)}), got {name!r}") from None
     return device
 
 
@@ -168,6 +176,8 @@ def _fingerprint(data: Dataset) -> str:
     """Of all samples, their division and their classes."""
     digest = hashlib.sha256(repr((data.classes, data.features)).encode())
     for split in (data.train, data.validation, data.test):
-        digest.update(split.x)  # type: ignore[arg-type]
+        arrays = (split.x,) if isinstance(split.x, np.ndarray) else (split.x.data, split.x.indices, split.x.indptr)
+        for array in arrays:
+            digest.update(array)
         digest.update(split.y)  # type: ignore[arg-type]
     return digest.hexdigest()
