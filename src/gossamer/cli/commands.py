@@ -127,7 +127,7 @@ def predict(arguments: argparse.Namespace) -> None:
     if arguments.data.lower().replace("-", "_") == file.data:
         test = data_room.load(file.data, seed=file.seed).test
         x, y = test.x, test.y
-        notes.append(f"the {len(x)} rows of {file.data} that the run kept for testing")
+        notes.append(f"the {len(y)} rows of {file.data} that the run kept for testing")
     else:
         new = data_room.read_rows(arguments.data, file.preprocessing, _reading(arguments))
         x, y, index = new.x, new.y, new.index

@@ -68,10 +68,9 @@ def split_rows(
     split is given (the rows from ``train_rows`` on), of the training rows; ``test_size`` is then unused. A size of 0
     gives an empty split. The test rows don't depend on ``validation_size``.
 
-    Small data: a split that isn't empty has at least as many rows as there are classes, up to `_SMALL` rows or twice
-    what its fraction says. Where there are more classes than that, its rows are drawn without regard to classes. Every
-    class has a training row, and one with a single row left to divide keeps it for training; where the sizes leave
-    none, `InputError`.
+    Small data: a split that isn't empty has at least as many rows as there are classes, up to `_SMALL` rows; where
+    there are more classes than rows in it, they are drawn without regard to classes. Every class has a training row,
+    and one with a single row left to divide keeps it for training; where the sizes leave none, `InputError`.
     """
     from sklearn.model_selection import train_test_split
 
@@ -92,7 +91,7 @@ def split_rows(
         divided = rows[~lone]
         kinds = len(np.unique(y[divided]))
         wanted = round(size * total)
-        if wanted < kinds and kinds > max(2 * wanted, _SMALL):
+        if kinds > max(wanted, _SMALL):
             return _cut_anyhow(y, rows, max(wanted, 1), seed)
         count = max(wanted, kinds)
         if kinds == 0 or len(divided) - count < kinds:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import io
 import re
 from collections import Counter
@@ -23,7 +24,7 @@ from gossamer.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["column_names", "read_delimited"]
+__all__ = ["check_named", "column_names", "read_delimited"]
 
 _WIDE = 500  # columns from which on a table is read whole: what pandas does for each of them takes longest
 _EXCEL = re.compile(r"sep=(.)\r?\n?", re.IGNORECASE)
@@ -50,6 +51,8 @@ def read_delimited(
         assert found.separator is not None
         with io.TextIOWrapper(source.open(), found.encoding, newline="") as text:
             names = _header(text, found.separator, source.path, found.drop)
+            if before is None:
+                check_named(names, said)
             frame = _rows(text, names, found.separator, found.decimal or ".", {*verbatim, *said.categorical})
     kept = [j for j, name in enumerate(names) if name not in found.drop]
     return (frame if len(kept) == len(names) else frame.iloc[:, kept].copy()), found
@@ -57,11 +60,12 @@ def read_delimited(
 
 def _found(source: Source, said: Reading, before: Reading | None, wanted: Sequence[str]) -> Reading:
     encoding = said.encoding or find_encoding(source.content, source.path, before.encoding if before else None)
+    said_by = "--encoding says" if said.encoding else "its first bytes say"
     try:
         text, whole = head(source.content, encoding)
     except UnicodeError as error:
         raise InputError(
-            f"{source.path} must be text in {encoding}, as --encoding says, got bytes that are not: {error}"
+            f"{source.path} must be text in {encoding}, as {said_by}, got bytes that are not: {error}"
         ) from None
     hint = _EXCEL.match(text)
     text = text[hint.end() :] if hint else text
@@ -101,6 +105,18 @@ def column_names(fields: Sequence[object], path: str, dropped: Sequence[str] = (
             + ": rename or remove one of them in the file, or leave all of them out with --drop"
         )
     return names
+
+
+def check_named(names: Sequence[str], said: Reading) -> None:
+    """`InputError` where the user names a column that isn't there."""
+    known = set(names)
+    for role in ("drop", "index", "categorical", "numeric"):
+        value = getattr(said, role)
+        for name in (value,) if isinstance(value, str) else value or ():
+            if name not in known:
+                close = difflib.get_close_matches(name, names, n=1)
+                hint = f"; did you mean {close[0]!r}?" if close else ""
+                raise InputError(f"{role} (--{role}) must name a column of the file, got {name!r}{hint}")
 
 
 def _rows(text: io.TextIOBase, names: list[str], separator: str, decimal: str, verbatim: set[str]) -> pd.DataFrame:

@@ -22,7 +22,10 @@ _BOMS = (
 )
 _HEAD = 1 << 20  # characters that are looked at
 _RECORDS = 500  # lines among them
-_EVIDENCE = 1 << 16  # bytes of lines beyond ASCII, for the detector
+_WORDS = 2000  # different ones beyond ASCII that the detector looks at
+_WORD = re.compile(rb"[A-Za-z\x80-\xff]+")
+_COMMON = "€£°²³§®™–—‘’“”…·±×½¼¿¡«»"
+_SIGN_IN_WORD = re.compile(r"[^\W\d_][^\w\s'’´`·.-][^\W\d_]|[¹²³¼½¾£¥¿][^\W\d_]")
 
 # Where codecs agree about a text, the usual one is named; the detector looks among those in use for tables.
 _CODECS = (
@@ -61,25 +64,41 @@ def find_encoding(content: bytes, where: str, known: str | None = None) -> str:
 
 
 def _guess(content: bytes, where: str) -> str:
+    """An encoding of one byte a letter, or of East Asia: Western European where that is as likely as any other."""
     from charset_normalizer import from_bytes
 
-    evidence = bytearray()
-    for line in content.splitlines():
-        if not line.isascii():
-            evidence += line + b"\n"
-            if len(evidence) > _EVIDENCE:
-                break
-    best = from_bytes(bytes(evidence), cp_isolation=list(_CODECS), enable_fallback=False).best()
-    for name in ("cp1252", "latin-1") if best is None else ("cp1252", best.encoding):
-        try:
-            text = content.decode(name)
-        except UnicodeDecodeError:
-            continue
-        if best is None or name == best.encoding or bytes(evidence).decode(name) == str(best):
-            if any("\x80" <= c <= "\x9f" for c in text):  # control characters of latin-1
-                break
-            return name
-    raise InputError(f"{where} must be text, got bytes in no encoding that could be found: say which with --encoding")
+    words = dict.fromkeys(word for word in _WORD.findall(content) if not word.isascii())
+    evidence = b" ".join(list(words)[:_WORDS])
+    best = from_bytes(evidence, cp_isolation=list(_CODECS), enable_fallback=False).best()
+    western = _western(evidence)
+    if western is not None and (best is None or best.coherence < western or str(best) == evidence.decode("cp1252")):
+        best_name = "cp1252"
+    else:
+        best_name = "" if best is None else best.encoding
+    try:
+        content.decode(best_name)
+    except (UnicodeDecodeError, LookupError):
+        raise InputError(
+            f"{where} must be text, got bytes in no encoding that could be found: say which with --encoding"
+        ) from None
+    return best_name
+
+
+def _western(evidence: bytes) -> float | None:
+    """How coherent as a language another reading has to be to be preferred to cp1252; None if cp1252 can't be.
+
+    Words of other alphabets would have nearly no ASCII letters, and those of other languages signs among their letters.
+    """
+    try:
+        text = evidence.decode("cp1252")
+    except UnicodeDecodeError:
+        return None
+    letters = [c for c in text if c.isalpha()]
+    foreign = sum(not c.isascii() for c in letters)
+    signs = [c for c in text if not c.isascii() and not c.isalpha() and c not in _COMMON]
+    if foreign > 0.75 * len(letters) or 4 * len(signs) > foreign or _SIGN_IN_WORD.search(text):
+        return None
+    return 0.5
 
 
 def head(content: bytes, encoding: str) -> tuple[str, bool]:

@@ -25,7 +25,8 @@ __all__ += ["places", "spelling"]
 MISSING = -1
 UNKNOWN = -2
 
-_WORDS = frozenset(("yes", "no", "true", "false", "on", "off", "y", "n", "t", "f"))
+_YES_AND_NO = ("yes", "no", "true", "false", "on", "off", "y", "n", "t", "f", "ja", "nein", "nee", "oui", "non", "si")
+_WORDS = frozenset((*_YES_AND_NO, "sì", "sí", "sim", "não", "da", "ne", "tak", "nie"))
 _WHOLE = re.compile(r"([-+]?(?:0|[1-9]\d*))\.0*", re.ASCII)
 
 
@@ -56,8 +57,8 @@ def order(text: str) -> tuple[int, float, str]:
 def _fold(texts: Collection[str]) -> dict[str, str]:
     """Of each text, the form that it shares with those that differ from it in case alone, as far as case means nothing.
 
-    It means nothing in a text of three or more characters, and in "no", "on", "y", "n", "t" and "f" where nothing but
-    such words occurs: "Yes" and "YES" are one, "a" and "A", or "Co" and "CO", are two.
+    It means nothing in a text of three or more characters, and "no", "ja", "y", "n" and the like where nothing but such
+    words occurs: "Yes" and "YES" are one, "a" and "A", or "Co" and "CO", are two.
     """
     folded = {text: text.casefold() for text in texts}
     words = set(folded.values()) <= _WORDS

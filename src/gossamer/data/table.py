@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gossamer.data.cells import Cells
 from gossamer.data.columns import RawTable
-from gossamer.data.delimited import column_names, read_delimited
+from gossamer.data.delimited import check_named, column_names, read_delimited
 from gossamer.data.formats import numeric, read_npz, reading
 from gossamer.data.identifiers import find_identifiers
 from gossamer.data.labels import spelling
@@ -117,8 +117,8 @@ def _frame_table(
 ) -> Table:
     names = column_names(list(frame.columns), source.path, said.drop)
     kept = [j for j, name in enumerate(names) if name not in said.drop]
-    if like is None:
-        _check_named([*names, *said.drop] if source.suffix in TEXT else names, said)
+    if like is None and source.suffix not in TEXT:
+        check_named(names, said)
     if len(kept) < len(names):
         frame, names = frame.iloc[:, kept].copy(), [names[j] for j in kept]
     frame.columns = names
@@ -126,12 +126,12 @@ def _frame_table(
         raise InputError(f"{source.path} must have rows, got {len(frame)} rows of {len(names)} columns")
     if like is None and target not in names:
         raise _no_target(source, target, names, said)
+    if target is not None and target in (said.index, *said.categorical, *said.numeric):
+        raise InputError(f"index (--index), numeric and categorical must name other columns than the target {target!r}")
     labels = frame.pop(target) if target in names else None
     index_name = said.index if like is None else said.index or like.reading.index
     index = None
     if index_name is not None and index_name in frame.columns:
-        if index_name == target:
-            raise InputError(f"index (--index) must be another column than the target, got {index_name!r}")
         index = tuple(spelling(value) for value in frame.pop(index_name))
     decimal = said.decimal or (like.reading.decimal if like is not None else None) or "."
     notices: list[str] = []
@@ -163,18 +163,6 @@ def _no_target(source: Source, target: str | None, names: Sequence[str], said: R
     return InputError(
         f"target (--target COLUMN) must be a column of {source.path}, got {target!r}{hint} (columns: {shown})"
     )
-
-
-def _check_named(names: Sequence[str], said: Reading) -> None:
-    """`InputError` where the user names a column that isn't there."""
-    known = set(names)
-    for role in ("drop", "index", "categorical", "numeric"):
-        value = getattr(said, role)
-        for name in (value,) if isinstance(value, str) else value or ():
-            if name not in known:
-                close = difflib.get_close_matches(name, names, n=1)
-                hint = f"; did you mean {close[0]!r}?" if close else ""
-                raise InputError(f"{role} (--{role}) must name a column of the file, got {name!r}{hint}")
 
 
 def _read_parquet(source: Source) -> pd.DataFrame:
