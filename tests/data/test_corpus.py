@@ -229,7 +229,9 @@ REFUSED = {
         {}, r"'b' .*another notation.*--decimal ,",
     ),
     "groups or decimals": (
-        table("a;b;y", [f"{i * 37 % 11 + 1},{500 + i};x;{i % 2}" for i in range(40)]), {}, r"'a' .*two ways: say --decimal",
+        table("a;b;y", [f"{i * 37 % 11 + 1},{500 + i};x;{i % 2}" for i in range(40)]),
+        {},
+        r"'a' .*two ways: say --decimal",
     ),
     "day or month": (
         table("a,y", [f"{i % 12 + 1}/{i % 11 + 1}/2024" for i in range(40)], "01"),
