@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import re
@@ -378,6 +379,71 @@ def test_predict_refuses_what_does_not_fit(run: Path, tmp_path: Path, capsys: py
     assert "is damaged" in mistake(capsys, "predict", tmp_path / "bad.safetensors", tmp_path / "text.csv")
     new = write_table(tmp_path / "new.csv", 3)
     assert "can't be written" in mistake(capsys, "predict", run, new, "--out", tmp_path / "no" / "out.csv")
+
+
+def test_how_a_table_is_read_is_printed_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [f"r{i};{i * 7 % 11},5;{i % 5};{i % 3};k{i % 2}" for i in range(60)]
+    old, new, path = tmp_path / "old.txt", tmp_path / "new.txt", tmp_path / "run"
+    old.write_bytes("\n".join(["key;größe;a, b;code;kind", *rows]).encode("cp1252"))
+    words = ["--index=key", '--drop="a, b"', "--categorical=code", f"--out={path}", *SMALL]
+    assert main(["train", str(old), "--target=kind", "--no-twin", "--no-report", *words]) == 0
+    assert "  read as CP1252, separated by ';', with decimal commas\n" in capsys.readouterr().err
+    lines = (path / "config.toml").read_text().splitlines()
+    assert {'index = "key"', 'drop = ["a, b"]', 'categorical = ["code"]'} <= set(lines)
+    assert main(["train", "--resume", str(path), "--quiet"]) == 0
+    capsys.readouterr()
+    new.write_bytes("größe;code;key;kind\n3,5;1;007;k1\n1,5;2;x;\n1,5;7;y;other\n".encode("cp1252"))
+    assert main(["predict", str(path), str(new)]) == 0
+    out, error = capsys.readouterr()
+    assert [row["row"] for row in read_csv(out)] == ["007", "x", "y"]
+    assert "of 1)" in error
+    assert "2 of 3 rows have no label, or one that training did not have" in error
+    assert "code: 1 of 3 rows hold nothing that training had" in error
+    new.write_text("größe|code\n3.5|1\n", "utf-8")
+    assert main(["predict", str(path), str(new), "--decimal=.", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == 1
+
+
+def test_a_table_on_standard_input(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "run"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(table.read_bytes())))
+    words = [f"--out={path}", "--quiet", "--no-twin", "--no-report", *SMALL]
+    assert main(["train", "-", "--target=kind", *words]) == 0
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(table.read_bytes())))
+    capsys.readouterr()
+    assert main(["predict", str(path), "-", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == 120
+    (path / "results.json").unlink()
+    assert "came from standard input" in mistake(capsys, "train", "--resume", path)
+
+
+def test_sparse_rows_are_trained_on_and_predicted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    lines = []
+    for i in range(200):
+        words = {int(word): 1.0 for word in rng.integers(10, 20000, 15)} | {i % 2 + 1: 3.0}
+        lines.append(f"{i % 2} " + " ".join(f"{word}:{words[word]:g}" for word in sorted(words)))
+    old, path = tmp_path / "old.svmlight", tmp_path / "run"
+    old.write_text("\n".join(lines) + "\n")
+    words = [f"--out={path}", "--hidden=8", "--epochs=15", "--density=0.3", "--threads=1", "--activation=relu", "--quiet"]
+    assert main(["train", str(old), "--no-report", "--seeds=1", *words]) == 0
+    results = json.loads((path / "results.json").read_bytes())
+    assert all(network["test_accuracy"] > 0.9 for network in results["networks"])
+    assert 19000 < results["data"]["features"] < 20000
+    assert main(["train", "--resume", str(path), "--quiet", "--no-report"]) == 0
+    capsys.readouterr()
+    assert main(["predict", str(path), str(old), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["accuracy"] > 0.9
+    assert main(["predict", str(path / "model.safetensors"), str(old), "--out", str(tmp_path / "out.csv")]) == 0
+
+
+def test_devices_and_targets_that_are_not_there(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    error = mistake(capsys, "train", table, "--target=kind", "--device=xla")
+    assert error.startswith("gossamer: device must be one that this machine has ('cpu'")
+    assert len(error.splitlines()) == 1
+    assert "--target COLUMN" in mistake(capsys, "train", table)
 
 
 # ---- report, summary, the rest ---------------------------------------------------------------------------------------

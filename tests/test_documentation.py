@@ -78,3 +78,10 @@ def test_hebbian(run: Run) -> None:
     assert 0.05 < active <= 13 / 64
     assert 0.3 < sparseness < 1
     assert 0.2 < survived < clean
+
+
+def test_tables(run: Run) -> None:
+    names, shown = run("docs/tables.md")
+    printed = re.findall(r"```text\n(.*?)```", (ROOT / "docs/tables.md").read_text("utf-8"), re.DOTALL)
+    assert "\n".join(" ".join(map(str, values)) for values in shown) + "\n" == "".join(printed)
+    assert names["new"].y.tolist() == [-1, 0]

@@ -14,7 +14,8 @@ def find_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, ValueError) as error:  # how torch says it depends on its build
-        reason = str(error).splitlines()[0]
-        raise InputError(f"device must be one that this machine has, such as 'cpu', got {name!r}: {reason}") from None
+    except (RuntimeError, AssertionError, ValueError):  # torch's reason speaks of its dispatcher and its build
+        here = ["'cpu'", *(f"'cuda:{i}'" for i in range(torch.cuda.device_count()))]
+        here += ["'mps'"] * torch.backends.mps.is_available()
+        raise InputError(f"device must be one that this machine has ({', '.join(here)}), got {name!r}") from None
     return device

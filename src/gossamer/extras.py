@@ -10,6 +10,7 @@ __all__ = ["OPTIONAL", "needs"]
 OPTIONAL = frozenset(
     (
         "PIL",
+        "charset_normalizer",
         "jinja2",
         "joblib",
         "markupsafe",

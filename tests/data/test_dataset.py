@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gossamer.data.dataset import split_rows
+from gossamer.data.dataset import rare_classes, split_rows
 from gossamer.errors import InputError
 
 Rows = NDArray[np.int64]
@@ -100,3 +100,22 @@ def test_sizes_that_leave_a_class_untrained() -> None:
 def test_too_few_rows() -> None:
     with pytest.raises(InputError, match="4 rows of 2 classes are too few"):
         cut([0, 0, 1, 1])
+
+
+def test_more_classes_than_rows_in_a_split() -> None:
+    y = [i % 1000 for i in range(3000)]
+    splits = cut(y)
+    assert [len(rows) for rows in splits] == [2100, 300, 600]
+    assert sorted(np.concatenate(splits).tolist()) == list(range(3000))
+    assert len(np.unique(np.array(y)[splits[0]])) == 1000
+    again = cut(y)
+    assert all(np.array_equal(a, b) for a, b in zip(splits, again, strict=True))
+    np.testing.assert_array_equal(cut(y, validation=0.2)[2], splits[2])
+
+
+def test_rare_classes_are_said() -> None:
+    y = np.array([0] * 40 + [1] * 40 + [2])
+    said = rare_classes(y, ("a", "b", "c"), *cut(y.tolist()))
+    assert said.startswith("1 of 3 classes ('c'), of 1 row at most, are not among both")
+    assert rare_classes(y[:80], ("a", "b"), *cut(y[:80].tolist())) == ""
+    assert rare_classes(y, ("a", "b", "c"), *cut(y.tolist(), test=0, validation=0)) == ""

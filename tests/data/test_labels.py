@@ -66,19 +66,36 @@ def test_labels_that_are_no_classes(labels: list[Any], message: str) -> None:
 
 
 def test_match_classes() -> None:
-    got = match_classes(pd.Series([2.0, 1.0]), ("1", "2"), "y")
+    got = match_classes(pd.Series([2.0, 1.0]), ("1", "2"))
     assert got is not None
     assert got.tolist() == [1, 0]
-    assert match_classes(pd.Series([np.nan, np.nan]), ("1", "2"), "y") is None
+    assert match_classes(pd.Series([np.nan, np.nan]), ("1", "2")) is None
+
+
+def test_labels_that_were_not_trained_on() -> None:
+    labels = pd.Series(["b", "c", None, " A ", "1.0"], dtype=object)
+    got = match_classes(labels, ("1", "a", "b"))
+    assert got is not None
+    assert got.tolist() == [2, UNKNOWN, MISSING, UNKNOWN, 0]
+    assert match_classes(pd.Series(["c", None], dtype=object), ("a", "b")) is None
 
 
 @pytest.mark.parametrize(
-    ("labels", "message"),
+    ("labels", "codes", "classes"),
     [
-        (["a", "c"], "must be one of 'a', 'b' or empty in every row, got 'c' in row 2"),
-        (["a", None], "got none in row 2"),
+        (["yes", "yes ", "YES", "no", "no", "No"], [1, 1, 1, 0, 0, 0], ("no", "yes")),
+        (["Ja", "ja", "ja", "nein", "NEIN", "nein"], [0, 0, 0, 1, 1, 1], ("ja", "nein")),
+        (["a", "A", "a", "A"], [1, 0, 1, 0], ("A", "a")),  # case may be all that differs
+        (["Co", "CO", "Co", "CO"], [1, 0, 1, 0], ("CO", "Co")),
+        (["01", "1", "01", "1"], [0, 1, 0, 1], ("01", "1")),
+        (["1.0", "1", "2", "2."], [0, 0, 1, 1], ("1", "2")),
+        (["None", "NA", "None", "NA"], [1, 0, 1, 0], ("NA", "None")),
+        (["caf\u00e9", "cafe\u0301", "tea", "tea"], [0, 0, 1, 1], ("café", "tea")),  # one letter, or two characters
     ],
 )
-def test_labels_that_were_not_trained_on(labels: list[str | None], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        match_classes(pd.Series(labels, dtype=object), ("a", "b"), "y")
+def test_spellings_of_a_class(labels: list[str], codes: list[int], classes: tuple[str, ...]) -> None:
+    y, found = class_indices(pd.Series(labels, dtype=object), "y")
+    assert (y.tolist(), found) == (codes, classes)
+    again = match_classes(pd.Series(labels, dtype=object), found)
+    assert again is not None
+    assert again.tolist() == y.tolist()

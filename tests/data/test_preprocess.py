@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy.sparse import csr_array
 
 from gossamer.data import Preprocessing
 from gossamer.errors import InputError
@@ -162,16 +163,15 @@ def test_dates_where_training_had_numbers() -> None:
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        (pd.to_datetime(["2020-01-01", "2021-01-01"]), "got dates or times"),
-        ([datetime.date(2020, 1, 1), datetime.date(2020, 1, 2)], "got dates or times"),
-        (pd.to_timedelta([1, 2], unit="D"), "got dates or times"),
         ([1j, 2j], "got complex"),
         ([[1, 2], [3]], "got lists or other nested values"),
         ([{"a": 1}, {"b": 2}], "got lists or other nested values"),
-        ([f"name {i}" for i in range(40)], "40 different texts in 40 rows: drop it if it is free text or an id"),
-        ([*map(str, range(39)), "n.a"], "all but 1, like 'n.a' in row 40, are numbers written as text"),
-        ([f"{i}.5" for i in range(20)], "all are numbers written as text"),
-        ([f"t{i % 1001}" for i in range(5000)], "1001 different texts in 5000 rows"),
+        ([f"name {i}" for i in range(40)], "40 different texts in 40 rows: leave out free text and ids with --drop a"),
+        ([*map(str, range(39)), "soon"], r"39 numbers and 1 other fields, such as 'soon' \(row 40\).*--numeric a"),
+        ([f"{i},5" for i in range(20)], "20 fields such as .* in another notation .* --decimal ,"),
+        (["5 %", *map(str, range(19))], "numbers with no unit and '%': bring them to one unit"),
+        ([f"{i % 12 + 1}/{i % 11 + 1}/2024" for i in range(20)], "day and month can't be told apart"),
+        ([f"t{i % 1001}" for i in range(5000)], "1,001 different texts in 5,000 rows"),
     ],
 )
 def test_columns_that_cannot_be_used(column: Any, message: str) -> None:
@@ -181,6 +181,60 @@ def test_columns_that_cannot_be_used(column: Any, message: str) -> None:
 
 def test_few_different_texts_are_categories_however_few_the_rows() -> None:
     assert len(Preprocessing.fit(frame(a=list("abcdefghij"))).features) == 10
+
+
+@pytest.mark.parametrize(
+    ("column", "features", "first"),
+    [
+        (pd.to_datetime(["2024-01-01", "2024-01-03"]), ("a day", "a weekday"), (19723, 0)),
+        ([datetime.date(2024, 1, 1), datetime.date(2024, 1, 3)], ("a day", "a weekday"), (19723, 0)),
+        (["2024-01-01T06:30:00Z", "2024-01-03"], ("a day", "a weekday", "a time"), (19723, 0, 6.5)),
+        (["31.1.1970", "1.2.1970"], ("a day", "a weekday"), (30, 5)),
+        (["1/31/1970 12:00 AM", "2/1/1970 1:15 PM"], ("a day", "a weekday", "a time"), (30, 5, 0)),
+        (["9:45", "23:59:59.5"], ("a time",), (9.75,)),
+        (pd.to_timedelta([36, 48], unit="h"), ("a",), (1.5,)),
+    ],
+)
+def test_dates_become_numbers(column: Any, features: tuple[str, ...], first: tuple[float, ...]) -> None:
+    table = frame(a=column)
+    fitted = Preprocessing.fit(table)
+    assert fitted.features == features
+    again = Preprocessing.from_dict(json.loads(json.dumps(fitted.to_dict())))
+    x = again.transform(table)
+    np.testing.assert_array_equal(x, fitted.transform(table))
+    np.testing.assert_allclose(x[0] * fitted.std + fitted.mean, first, rtol=1e-6, atol=1e-6)
+
+
+def test_a_text_that_is_no_date_of_the_form_of_training() -> None:
+    fitted = Preprocessing.fit(frame(a=["2024-01-01", "2024-02-30".replace("30", "28"), None]))
+    assert fitted.transform(frame(a=[None, "NA", "2024-01-01"])).shape == (3, 2)
+    with pytest.raises(InputError, match=r"'a' must hold dates \(iso\) as in training, got '2024-02-30' in row 2"):
+        fitted.transform(frame(a=["2024-01-01", "2024-02-30"]))
+    with pytest.raises(InputError, match="'a' must hold dates as in training, got numbers"):
+        fitted.transform(frame(a=[1.0]))
+
+
+def test_sparse_rows_stay_sparse_and_zero_stays_zero() -> None:
+    table = csr_array(np.array([[0, 3.0, 0], [4.0, 0, 0], [0, -3.0, 0]]))
+    fitted = Preprocessing.fit(table, kind="sparse")
+    x = fitted.transform(table)
+    assert x.format == "csr"
+    assert x.dtype == np.float32
+    np.testing.assert_array_equal(x.toarray(), [[0, 1, 0], [1, 0, 0], [0, -1, 0]])
+    np.testing.assert_array_equal(fitted.transform(table.toarray()), x.toarray())
+    again = Preprocessing.from_dict(json.loads(json.dumps(fitted.to_dict())))
+    np.testing.assert_array_equal(again.transform(table, np.array([1, 0])).toarray(), x.toarray()[[1, 0]])
+    assert fitted.transform(csr_array(np.array([[0, 0, 7.0]]))).nnz == 0  # what training never had
+    with pytest.raises(InputError, match="must be finite numbers, got nan in row 2"):
+        fitted.transform(csr_array(np.array([[1.0, 0, 0], [0, np.nan, 0]])))
+    with pytest.raises(InputError, match="rows must be numbers in 3 columns"):
+        fitted.transform(csr_array(np.eye(2)))
+    with pytest.raises(InputError, match="must be dense for the kind 'table'"):
+        Preprocessing.fit(table)
+    with pytest.raises(InputError, match="must be dense as in training"):
+        Preprocessing.fit(table.toarray()).transform(table)
+    with pytest.raises(InputError, match=r"preprocessing\['std'\]"):
+        Preprocessing.from_dict({**fitted.to_dict(), "std": "AAAA"})
 
 
 def test_scale() -> None:
@@ -269,10 +323,10 @@ def test_plain_data_and_back() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 2}, "got 2: a newer gossamer wrote it"),
-        ({"version": 0}, "must be of version 1, got 0"),
-        ({"version": None}, "must be of version 1, got None"),
-        ({"version": True}, "must be of version 1, got True"),
+        ({"version": 3}, "got 3: a newer gossamer wrote it"),
+        ({"version": 0}, "must be of version 2, got 0"),
+        ({"version": None}, "must be of version 2, got None"),
+        ({"version": True}, "must be of version 2, got True"),
         ({"kind": "pickle"}, r"preprocessing\['kind'\]"),
         ({"columns": "abc"}, r"preprocessing\['columns'\]"),
         ({"columns": ["a"]}, r"preprocessing\['columns'\]"),

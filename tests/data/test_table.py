@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from sklearn.datasets import dump_svmlight_file
 
-from gossamer.data import Preprocessing, load, read_features, read_table
+from gossamer.data import Preprocessing, Reading, load, read_features, read_table
 from gossamer.data.table import image_shape, pixel_names
 from gossamer.errors import InputError
 
@@ -42,7 +42,11 @@ def test_parquet_gives_what_csv_gives(people: Path, tmp_path: Path) -> None:
     pd.read_csv(people).to_parquet(tmp_path / "people.parquet")
     a, b = load(people, target="label"), load(tmp_path / "people.parquet", target="label")
     np.testing.assert_array_equal(a.train.x, b.train.x)
-    assert a.preprocessing.to_dict() == b.preprocessing.to_dict()
+    differs = {"reading"}
+    first, second = (
+        {key: value for key, value in each.preprocessing.to_dict().items() if key not in differs} for each in (a, b)
+    )
+    assert first == second
 
 
 @pytest.mark.parametrize("separator", [";", "\t"])
@@ -77,7 +81,7 @@ def test_csv_target_missing_lists_columns(people: Path) -> None:
         ("a,y\n", "must have rows, got 0 rows"),
         ("a,b,y\n1,2,0\n3,4,1\n5,6", "row 3 has 2 of 3 fields"),
         ("a,b,y\n1,2,0\n3,1\n5,6,1\n", "row 2 has 2 of 3 fields"),
-        ("a,y\n1,0\n2,1,7\n", r"cut or damaged: Expected 2 fields in line 3, saw 3\Z"),
+        ("a,y\n1,0\n2,1,7\n", r"cut or damaged: row 2 has 3 of 2 fields\Z"),
         ("a,y\n1,2,0\n2,3,1\n", "its rows have 3 fields and its header has 2"),
         ('a,y\n1,0\n2,"1', "cut or damaged"),
         ("y\n1\n0\n", "must have a column beside the target"),
@@ -89,8 +93,10 @@ def test_csv_that_cannot_be_used(tmp_path: Path, text: str, message: str) -> Non
 
 
 def test_csv_in_another_encoding(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="UTF-8"):
-        load(write(tmp_path / "a.csv", "grösse,y\n1,0\n", "latin-1"), target="y")
+    path = write(tmp_path / "a.csv", "grösse,y\n" + "1,0\n2,1\n" * 10, "latin-1")
+    assert load(path, target="y").features == ("grösse",)
+    with pytest.raises(InputError, match="must be text in utf-16, as --encoding says"):
+        load(write(tmp_path / "b.csv", "a,y\n1,02\n", "latin-1"), target="y", reading=Reading(encoding="utf-16"))
 
 
 @pytest.mark.parametrize(
@@ -140,8 +146,7 @@ def test_parquet_with_dates_and_lists(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     dates = pd.DataFrame({"when": pd.date_range("2020-01-01", periods=20), "y": [0, 1] * 10})
     dates.to_parquet(tmp_path / "a.parquet")
-    with pytest.raises(InputError, match=r"column 'when'.*dates"):
-        load(tmp_path / "a.parquet", target="y")
+    assert load(tmp_path / "a.parquet", target="y").features == ("when day", "when weekday")
     pd.DataFrame({"many": [[1, 2]] * 20, "y": [0, 1] * 10}).to_parquet(tmp_path / "b.parquet")
     with pytest.raises(InputError, match=r"column 'many'.*lists"):
         load(tmp_path / "b.parquet", target="y")
@@ -285,13 +290,13 @@ def test_the_names_of_pixels_tell_the_shape(shape: tuple[int, int, int]) -> None
     ("arrays", "message"),
     [
         ({"data": np.eye(4), "y": [0, 1, 0, 1]}, "must hold the array 'x' or 'X', got 'data', 'y'"),
-        ({"x": np.eye(4)}, "target must be an array .* got 'y'"),
+        ({"x": np.eye(4)}, r"target \(--target\) must be an array .* got 'y'"),
         ({"x": np.eye(4), "y": [0, 1]}, r"must have the shape \(4,\)"),
         ({"x": np.eye(4), "y": np.eye(4)}, r"must have the shape \(4,\)"),
         ({"x": np.zeros(4), "y": [0, 1, 0, 1]}, "must be rows"),
         ({"x": np.zeros((0, 3)), "y": []}, "must be rows"),
         ({"x": np.array([["a"]] * 4), "y": [0, 1, 0, 1]}, "must hold numbers"),
-        ({"x": np.array([[None]] * 4), "y": [0, 1, 0, 1]}, "allow_pickle"),
+        ({"x": np.array([[None]] * 4), "y": [0, 1, 0, 1]}, "Python objects .* never unpickled .* x.astype"),
         ({"x": np.eye(4) * 1j, "y": [0, 1, 0, 1]}, "must hold numbers"),
     ],
 )
@@ -319,16 +324,16 @@ def test_svmlight(tmp_path: Path, suffix: str, zero_based: bool) -> None:
     path = tmp_path / f"a{suffix}"
     dump_svmlight_file(x, y, str(path), zero_based=zero_based)
     data = load(path)
-    assert data.features == tuple(f"x{i + 1 - zero_based}" for i in range(3))
+    assert tuple(data.features) == tuple(f"x{i + 1 - zero_based}" for i in range(3))
     assert data.classes == ("-1", "1")
     got, labels = read_features(path, data.preprocessing)
-    np.testing.assert_allclose(got, data.preprocessing.transform(x), atol=1e-5)
+    np.testing.assert_allclose(got.toarray(), data.preprocessing.transform(x), atol=1e-5)
     assert labels is not None
     # Rows whose first and last features are absent keep the columns that training had.
     dump_svmlight_file(np.array([[0, 2.0, 0]]), [0], str(path), zero_based=zero_based)
     got, labels = read_features(path, data.preprocessing)
     assert labels is None
-    np.testing.assert_allclose(got, data.preprocessing.transform(np.array([[0, 2.0, 0]])), atol=1e-5)
+    np.testing.assert_allclose(got.toarray(), data.preprocessing.transform(np.array([[0, 2.0, 0]])), atol=1e-5)
 
 
 def test_svmlight_with_other_features(tmp_path: Path) -> None:
@@ -354,7 +359,7 @@ def test_svmlight_that_cannot_be_used(tmp_path: Path, text: str, message: str) -
 
 
 def test_svmlight_has_no_target_to_name(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="target must be None"):
+    with pytest.raises(InputError, match="must be None for"):
         load(write(tmp_path / "a.svmlight", "0 1:1\n"), target="y")
 
 
@@ -362,7 +367,8 @@ def test_files_that_are_none(tmp_path: Path, people: Path, monkeypatch: pytest.M
     for path, message in [
         (tmp_path, "must be a file, got a directory"),
         (tmp_path / "none.csv", "must be a file that exists"),
-        (write(tmp_path / "a.xlsx", "x"), r"must end in one of \.csv, .*, got '\.xlsx'"),
+        (write(tmp_path / "a.docx", "x"), r"must end in one of \.csv, .*, got '\.docx'"),
+        (write(tmp_path / "a.xlsx", "x"), r"must be a whole \.xlsx file"),
         (write(tmp_path / "plain", "x"), "got 'no suffix'"),
     ]:
         with pytest.raises(InputError, match=message):
@@ -390,8 +396,11 @@ def test_new_rows_with_and_without_labels(people: Path, tmp_path: Path) -> None:
         read_features(write(tmp_path / "c.csv", "age,colour\n3,red\nold,red\n"), fitted)
     with pytest.raises(InputError, match="columns 'colour' were there in training"):
         read_features(write(tmp_path / "d.csv", "age\n3\n"), fitted)
-    with pytest.raises(InputError, match="'label' must be one of 'a', 'b'"):
-        read_features(write(tmp_path / "e.csv", "age,colour,label\n3,red,z\n"), fitted)
+    path = write(tmp_path / "e.csv", "age,colour,label\n3,red,z\n3,red,\n3,red,b\n")
+    labels = read_features(path, fitted)[1]
+    assert labels is not None
+    assert (labels < 0).tolist() == [True, True, False]
+    assert read_features(write(tmp_path / "f.csv", "age,colour,label\n3,red,z\n"), fitted)[1] is None
 
 
 def test_categories_stay_as_they_are_written(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import json
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from gossamer.runs import train as train_run
 from gossamer.studies.command import study
 from gossamer.training import DivergedError
 from gossamer.training.recipe import completed
+from gossamer.training.samples import SparseRows
 
 __all__ = ["bench", "predict", "report", "study", "summary", "train"]
 
@@ -83,12 +85,20 @@ def _trained(arguments: argparse.Namespace, watch: Watch) -> RunFolder:
     given = {name: value for name, value in vars(arguments).items() if name in Options.__dataclass_fields__}
     if arguments.no_twin:
         given["twin"] = False
-    data = data_room.load(arguments.data, target=arguments.target, seed=arguments.seed or 0)
+    reading = _reading(arguments)
+    given |= {name: tuple(v) if isinstance(v, list) else v for name, v in reading.to_dict().items()}
+    data = data_room.load(arguments.data, target=arguments.target, seed=arguments.seed or 0, reading=reading)
     if (path := Path(arguments.data).expanduser()).is_file():
         given["data"] = str(path.resolve())  # a run may be resumed from another folder
     machine = {"device": "cuda" if torch.cuda.is_available() else "cpu", "threads": torch.get_num_threads()}
     options = Options(**(machine | completed(given, len(data.train), len(data.features))))
     return train_run(options, data, arguments.out, watch, overwrite=bool(arguments.overwrite))
+
+
+def _reading(arguments: argparse.Namespace) -> data_room.Reading:
+    """What the command line says about the file."""
+    given = {name: getattr(arguments, name, None) for name in data_room.Reading.__dataclass_fields__}
+    return data_room.Reading(**{name: value for name, value in given.items() if value is not None})
 
 
 def _resumed(arguments: argparse.Namespace, watch: Watch) -> RunFolder:
@@ -113,31 +123,39 @@ def predict(arguments: argparse.Namespace) -> None:
         raise InputError(f"run must be the folder of a training run, got {str(arguments.run)!r}, which doesn't exist")
     file = load_model(path)
     notes = []
+    y: NDArray[np.int64] | None
+    index: tuple[str, ...] | None = None
     if arguments.data.lower().replace("-", "_") == file.data:
         test = data_room.load(file.data, seed=file.seed).test
         x, y = test.x, test.y
-        notes.append(f"the {len(x)} rows of {file.data} that the run kept for testing")
+        notes.append(f"the {len(y)} rows of {file.data} that the run kept for testing")
     else:
-        x, labels = data_room.read_features(arguments.data, file.preprocessing)
-        y = labels if labels is not None else None  # type: ignore[assignment]
+        new = data_room.read_rows(arguments.data, file.preprocessing, _reading(arguments))
+        x, y, index = new.x, new.y, new.index
         for column, count in file.preprocessing.unseen(x).items():
             notes.append(
-                f"{column}: {count} of {len(x)} rows hold nothing that training had, which counts as none of its values"
+                f"{column}: {count} of {x.shape[0]} rows hold nothing that training had, "
+                "which counts as none of its values"
             )
         if Path(arguments.data).expanduser().resolve() == Path(file.data):
             notes.append("this is the file that the run was trained on: most of these rows are not new to it")
     probabilities = _probabilities(file.model, x)
-    best = probabilities.argmax(1) if len(x) else np.zeros(0, dtype=np.int64)
-    accuracy = None if y is None or not len(y) else float((best == y).mean())
+    best = probabilities.argmax(1) if len(probabilities) else np.zeros(0, dtype=np.int64)
+    known = np.zeros(0, bool) if y is None else y >= 0
+    right = int((best == y)[known].sum()) if known.any() else 0
+    accuracy = right / int(known.sum()) if known.any() else None
 
     if arguments.json:
         rows = [
             {"label": file.classes[label], "probability": float(row[label]), "probabilities": row.tolist()}
-            for label, row in zip(best, probabilities, strict=True)
+            | ({} if index is None else {"row": index[i]})
+            for i, (label, row) in enumerate(zip(best, probabilities, strict=True))
         ]
-        content = json.dumps({"rows": len(x), "accuracy": accuracy, "classes": list(file.classes), "predictions": rows})
+        content = json.dumps(
+            {"rows": len(best), "accuracy": accuracy, "classes": list(file.classes), "predictions": rows}
+        )
     else:
-        content = _csv(file.classes, best, probabilities)
+        content = _csv(file.classes, best, probabilities, index)
     if arguments.out is not None:
         write_atomically(arguments.out, content)
     else:
@@ -145,26 +163,35 @@ def predict(arguments: argparse.Namespace) -> None:
     if arguments.quiet or arguments.json:
         return
     if accuracy is not None:
-        notes.append(f"accuracy {100 * accuracy:.1f} % ({int((best == y).sum())} of {len(x)})")
+        notes.append(f"accuracy {100 * accuracy:.1f} % ({right} of {int(known.sum())})")
+        if not known.all():
+            notes.append(f"{int((~known).sum())} of {len(best)} rows have no label, or one that training did not have")
     if arguments.out is not None:
-        notes.append(f"{len(x)} rows in {arguments.out}")
+        notes.append(f"{len(best)} rows in {arguments.out}")
     for note in notes:
         print(note, file=sys.stderr)
 
 
-def _probabilities(model: torch.nn.Module, x: NDArray[np.float32], batch_size: int = 4096) -> NDArray[np.float32]:
+def _probabilities(model: torch.nn.Module, x: Any, batch_size: int = 4096) -> NDArray[np.float32]:
+    sparse = not isinstance(x, np.ndarray)
+    batches = SparseRows(x, torch.device("cpu")) if sparse else torch.from_numpy(x).split(batch_size)
     with torch.inference_mode():
-        parts = [model(batch).softmax(1) for batch in torch.from_numpy(x).split(batch_size)]
+        parts = [model(batch).softmax(1) for batch in batches]
     probabilities: NDArray[np.float32] = torch.cat(parts).numpy()
     return probabilities
 
 
-def _csv(classes: tuple[str, ...], best: NDArray[np.int64], probabilities: NDArray[np.float32]) -> str:
+def _csv(
+    classes: tuple[str, ...],
+    best: NDArray[np.int64],
+    probabilities: NDArray[np.float32],
+    index: tuple[str, ...] | None,
+) -> str:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["row", "label", *(f"p({name})" for name in classes)])
     for number, (label, row) in enumerate(zip(best, probabilities, strict=True), start=1):
-        writer.writerow([number, classes[label], *(f"{p:.6g}" for p in row)])
+        writer.writerow([number if index is None else index[number - 1], classes[label], *(f"{p:.6g}" for p in row)])
     return text.getvalue()
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import csv
 import os
 import signal
 import sys
@@ -43,8 +44,9 @@ connectivity, stored and computed sparsely.
 
 _TRAIN = """\
 Train a sparse network and its dense twin on the same rows, with the same seeds
-and epochs, and compare them on a page. DATA is a .csv, .parquet, .npz or
-.svmlight file, or the name of a public data set: digits, wine and breast_cancer
+and epochs, and compare them on a page. DATA is a .csv, .tsv, .xlsx,
+.parquet, .npz or .svmlight file, which may be compressed, - for a table on
+standard input, or the name of a public data set: digits, wine and breast_cancer
 are built in; mnist, fashion_mnist, cifar10, isolet and others are read from the
 folder that GOSSAMER_DATA names, or fetched from OpenML.
 
@@ -90,6 +92,13 @@ def parser() -> argparse.ArgumentParser:
     )
     train.add_argument("data", nargs="?", type=_name, metavar="DATA", help="a file, or the name of a public data set")
     train.add_argument("--target", metavar="COLUMN", help="the column of labels, in a file")
+    table = train.add_argument_group("table")
+    _add_format(table)
+    table.add_argument("--drop", type=_names, metavar="COLUMN,...", help="columns that are not used")
+    table.add_argument("--categorical", type=_names, metavar="COLUMN,...", help="columns whose values are categories")
+    table.add_argument(
+        "--numeric", type=_names, metavar="COLUMN,...", help="columns of numbers; what is none in them is missing"
+    )
     network = train.add_argument_group("network")
     network.add_argument("--hidden", type=_sizes, metavar="N,N", help="units of the hidden layers, such as 1000,1000")
     network.add_argument(
@@ -147,8 +156,11 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     predict.add_argument("run", type=_path, metavar="RUN", help="a run's folder, or its model.safetensors")
-    predict.add_argument("data", type=_name, metavar="DATA", help="a file, or the name of a public data set")
+    predict.add_argument(
+        "data", type=_name, metavar="DATA", help="a file, - for standard input, or the name of a data set"
+    )
     predict.add_argument("--out", type=_path, metavar="FILE", help="write the CSV here instead of printing it")
+    _add_format(predict)
     _add_output(predict, "print no accuracy")
 
     report = commands.add_parser(
@@ -206,6 +218,17 @@ def _name(text: str) -> str:
 
 def _path(text: str) -> Path:
     return Path(_name(text))
+
+
+def _add_format(group: argparse._ActionsContainer) -> None:
+    group.add_argument("--encoding", metavar="NAME", help="of a text file, such as utf-8, cp1252 or utf-16 (detected)")
+    group.add_argument("--separator", metavar="CHAR", help="between fields: a character, tab or space (detected)")
+    group.add_argument("--decimal", metavar="CHAR", help="the decimal mark, . or , (detected)")
+    group.add_argument("--index", metavar="COLUMN", help="the column that identifies a row; it is no feature")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in next(csv.reader([text], skipinitialspace=True), []))
 
 
 def _sizes(text: str) -> tuple[int, ...]:

@@ -154,6 +154,7 @@ def _plan(folder: RunFolder, options: Options, data: Dataset) -> list[str]:
     return [
         f"{data.name}: {train} rows to train on, {validation} to validate, {test} to test; "
         f"{words.count(len(data.features))} features, {len(data.classes)} classes",
+        *(f"  {notice}" for notice in data.notices),
         f"{sizes}, {connected}, output {output}, {options.activation}, {rewire}",
         f"{epochs} in batches of {options.batch_size}, {options.optimizer} at {options.learning_rate:g} "
         f"({options.schedule}), {seeds}{twin}, "

@@ -10,13 +10,16 @@ Needs the extra ``gossamer[data]`` (scikit-learn, scipy, pandas, pillow), and ``
 from gossamer.data.catalogue import names
 from gossamer.data.corpora import Text, load_images, load_text
 from gossamer.data.dataset import Dataset, Split
-from gossamer.data.loading import load, read_features
+from gossamer.data.loading import NewRows, load, read_features, read_rows
 from gossamer.data.preprocess import Preprocessing
+from gossamer.data.reading import Reading
 from gossamer.data.table import Table, read_table
 
 __all__ = [
     "Dataset",
+    "NewRows",
     "Preprocessing",
+    "Reading",
     "Split",
     "Table",
     "Text",
@@ -25,5 +28,6 @@ __all__ = [
     "load_text",
     "names",
     "read_features",
+    "read_rows",
     "read_table",
 ]

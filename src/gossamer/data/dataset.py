@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,14 +14,17 @@ from gossamer.errors import InputError, check_count, check_fraction
 if TYPE_CHECKING:
     from gossamer.data.preprocess import Preprocessing
 
-__all__ = ["Dataset", "Split", "split_rows"]
+__all__ = ["Dataset", "Split", "rare_classes", "split_rows"]
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Some rows of a data set: ``x`` (n, features) float32, preprocessed, C-contiguous; ``y`` (n,) int64 classes."""
+    """Some rows of a data set: ``x`` (n, features) float32, preprocessed, C-contiguous; ``y`` (n,) int64 classes.
 
-    x: NDArray[np.float32]
+    Rows of a .svmlight file are sparse: ``x`` is then a `scipy.sparse.csr_array`.
+    """
+
+    x: Any
     y: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -34,7 +38,8 @@ class Dataset:
     ``classes[i]`` is the label that class index ``i`` stands for. ``features`` names the columns of ``x`` after
     preprocessing, in order. ``image`` is (height, width, channels) where the columns are pixels, and None otherwise;
     the columns are then ordered row-major over exactly these axes: ``x.reshape(n, height, width, channels)`` is the
-    images, and PyTorch's order is one ``transpose(0, 3, 1, 2)`` away.
+    images, and PyTorch's order is one ``transpose(0, 3, 1, 2)`` away. ``notices`` say how a file was read, what became
+    of its columns, and which classes are rare.
     """
 
     name: str
@@ -42,12 +47,16 @@ class Dataset:
     validation: Split
     test: Split
     classes: tuple[str, ...]
-    features: tuple[str, ...]
+    features: Sequence[str]
     image: tuple[int, int, int] | None
     preprocessing: Preprocessing
+    notices: tuple[str, ...] = ()
 
 
 Rows = NDArray[np.int64]
+
+_SMALL = 20  # rows up to which a split grows so that each class is in it
+_DEFAULT = (0.2, 0.1)
 
 
 def split_rows(
@@ -59,9 +68,9 @@ def split_rows(
     split is given (the rows from ``train_rows`` on), of the training rows; ``test_size`` is then unused. A size of 0
     gives an empty split. The test rows don't depend on ``validation_size``.
 
-    Small data: a split that isn't empty has at least as many rows as there are classes, even where its fraction says
-    fewer, and a class with a single row left to divide keeps it for training. Every class has a training row; where the
-    sizes leave none, `InputError`.
+    Small data: a split that isn't empty has at least as many rows as there are classes, up to `_SMALL` rows; where
+    there are more classes than rows in it, they are drawn without regard to classes. Every class has a training row,
+    and one with a single row left to divide keeps it for training; where the sizes leave none, `InputError`.
     """
     from sklearn.model_selection import train_test_split
 
@@ -81,12 +90,12 @@ def split_rows(
         lone = np.bincount(y[rows])[y[rows]] < 2
         divided = rows[~lone]
         kinds = len(np.unique(y[divided]))
-        count = max(round(size * total), kinds)
+        wanted = round(size * total)
+        if kinds > max(wanted, _SMALL):
+            return _cut_anyhow(y, rows, max(wanted, 1), seed)
+        count = max(wanted, kinds)
         if kinds == 0 or len(divided) - count < kinds:
-            raise InputError(
-                f"{total} rows of {len(np.unique(y))} classes are too few for test_size={test_size!r} and "
-                f"validation_size={validation_size!r}: each split needs a row for each class"
-            )
+            raise InputError(_too_few(y, total, test_size, validation_size))
         kept, taken = train_test_split(divided, test_size=count, random_state=seed, stratify=y[divided])
         return np.concatenate([kept, rows[lone]]), taken
 
@@ -105,3 +114,33 @@ def split_rows(
             f"{len(absent)} of the {len(np.unique(y))} classes; make them smaller"
         )
     return train, validation, test
+
+
+def _cut_anyhow(y: NDArray[np.int64], rows: Rows, count: int, seed: int) -> tuple[Rows, Rows]:
+    """``count`` of the ``rows`` drawn at random, but for one of each class; the others, and these."""
+    shuffled = np.random.default_rng(seed).permutation(rows)
+    _, first = np.unique(y[shuffled], return_index=True)
+    free = np.delete(np.arange(len(shuffled)), first)[:count]
+    return np.delete(shuffled, free), shuffled[free]
+
+
+def _too_few(y: NDArray[np.int64], total: int, test_size: float, validation_size: float) -> str:
+    classes = len(np.unique(y))
+    message = f"{total} rows of {classes} classes are too few to divide into rows to train on, to validate and to test"
+    if (test_size, validation_size) != _DEFAULT:
+        return f"{message} with test_size={test_size!r} and validation_size={validation_size!r}"
+    return f"{message}: each class needs three rows at least, and many more to learn from"
+
+
+def rare_classes(y: NDArray[np.int64], classes: Sequence[str], train: Rows, validation: Rows, test: Rows) -> str:
+    """What to say of classes that have no row to validate or to test, "" if all have."""
+    missing = [np.bincount(y[rows], minlength=len(classes)) == 0 for rows in (validation, test) if len(rows)]
+    absent = np.flatnonzero(np.logical_or.reduce(missing)) if missing else np.zeros(0, np.int64)
+    if not len(absent):
+        return ""
+    most = int(np.bincount(y, minlength=len(classes))[absent].max())
+    shown = ", ".join(repr(classes[int(i)]) for i in absent[:5]) + (", …" if len(absent) > 5 else "")
+    return (
+        f"{len(absent):,} of {len(classes):,} classes ({shown}), of {most} row{'s' * (most > 1)} at most, are not "
+        "among both the rows to validate and those to test: accuracy says little of them"
+    )

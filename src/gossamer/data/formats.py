@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,7 @@ _DAMAGE = (
 
 
 @contextmanager
-def reading(path: Path, form: str) -> Iterator[None]:
+def reading(path: Path | str, form: str) -> Iterator[None]:
     """Run a reader of ``path``; whatever it raises on a damaged file becomes an `InputError` that names the file."""
     try:
         yield
@@ -121,16 +121,32 @@ def read_sheet(path: Path, side: int) -> NDArray[np.uint8]:
         return tiles.reshape(-1, side, side, channels)
 
 
-def read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    """Every array of a .npz file by name; `InputError` for Python objects, which could run code."""
-    check_file(path)
+def read_npz(path: Path | str, file: BinaryIO | None = None) -> dict[str, NDArray[Any]]:
+    """Every array of a .npz file by name; `InputError` for Python objects, which could run code.
+
+    ``file`` is its content, where ``path`` is just its name.
+    """
+    if file is None:
+        check_file(Path(path))
     # Opened here: numpy leaves the file open where it finds that it is no archive.
-    with reading(path, ".npz"), path.open("rb") as file:
+    with reading(path, ".npz"), Path(path).open("rb") if file is None else file as file:
         if not zipfile.is_zipfile(file):
             raise ValueError("it is no zip archive")
         file.seek(0)
         with np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+            arrays = {}
+            for name in archive.files:
+                try:
+                    arrays[name] = archive[name]
+                except ValueError as error:
+                    if "allow_pickle" not in str(error):
+                        raise
+                    raise InputError(
+                        f"{name} in {path} must be an array of numbers or texts, got Python objects (dtype object), "
+                        f"which are never unpickled since they may run code: save {name}.astype(float), or "
+                        f"{name}.astype(str) for labels"
+                    ) from None
+            return arrays
 
 
 def numeric(array: NDArray[Any], name: str) -> NDArray[Any]:

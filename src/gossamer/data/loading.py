@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import difflib
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.data.catalogue import CORPORA, names, read_named
-from gossamer.data.dataset import Dataset, Split, split_rows
+from gossamer.data.columns import listed
+from gossamer.data.dataset import Dataset, Split, rare_classes, split_rows
 from gossamer.data.labels import class_indices, match_classes
 from gossamer.data.preprocess import Preprocessing
+from gossamer.data.reading import Reading
+from gossamer.data.source import STDIN
 from gossamer.data.table import SUFFIXES, Table, image_shape, read_table
 from gossamer.errors import InputError
 from gossamer.extras import needs
 
-__all__ = ["load", "read_features"]
+__all__ = ["NewRows", "load", "read_features", "read_rows"]
 
 
 @needs("data", "gossamer.data")
@@ -28,18 +33,23 @@ def load(
     seed: int = 0,
     test_size: float = 0.2,
     validation_size: float = 0.1,
+    reading: Reading | None = None,
 ) -> Dataset:
     """The data set that ``name_or_path`` says: one of `names`, or a file (see `read_table`, also for ``target``).
 
     ``test_size`` and ``validation_size`` in [0, 1) are fractions of the rows; a test split that comes with the data set
     stays as it is, and validation is cut from its training rows. The same ``seed`` gives the same rows. `split_rows`
     has the rules for small classes, `Preprocessing` what happens to the columns: fitted on training rows alone.
+    ``reading`` says what is known of a file and which of its columns to leave out; what was found besides is in the
+    data set's preprocessing, and `Dataset.notices` say what became of the columns.
 
     `InputError` for a name, file, target or column that can't be used.
     """
     name = _known(name_or_path)
     if name is None:
-        table = read_table(name_or_path, target=target)
+        table = read_table(name_or_path, target=target, reading=reading)
+    elif reading is not None and reading.to_dict():
+        raise InputError(f"reading must be None for the data set {name!r}, got {reading.to_dict()}")
     elif target is not None:
         raise InputError(f"target must be None for the data set {name!r}, which has its own, got {target!r}")
     else:
@@ -56,6 +66,7 @@ def load(
         columns=table.columns,
         target=table.target,
         classes=classes,
+        reading=table.reading,
     )
 
     def split(rows: NDArray[np.int64]) -> Split:
@@ -70,32 +81,71 @@ def load(
         features=preprocessing.features,
         image=table.image,
         preprocessing=preprocessing,
+        notices=_notices(table, preprocessing, rare_classes(y, classes, train, validation, test)),
     )
 
 
-@needs("data", "gossamer.data")
-def read_features(
-    path_or_name: str | os.PathLike[str], preprocessing: Preprocessing
-) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
-    """Every row of a file or a named data set, preprocessed (n, features) float32, and its class indices (n,) int64.
+def _notices(table: Table, preprocessing: Preprocessing, rare: str) -> tuple[str, ...]:
+    """How the file was read, which columns are left out and what became of the others."""
+    notices = [f"read as {table.reading}"] if str(table.reading) else []
+    notices += table.notices
+    if preprocessing.dropped:
+        notices.append(f"left out, since no row to train on has a value there: {listed(list(preprocessing.dropped))}")
+    return (*notices, *preprocessing.notices, *([rare] if rare else []))
 
-    The labels are None where the file has no target column, or an empty one. For a name these are all rows, those
-    trained on included: to score a network on one, take ``load(name, seed=…).test``.
+
+@dataclass(frozen=True, eq=False)
+class NewRows:
+    """Rows to predict.
+
+    ``x`` (n, features) is preprocessed, dense or sparse. ``y`` (n,) int64 holds class indices, negative where a row has
+    no label or a new one; it is None if no row has one that is known. ``index`` (n,) identifies the rows, if a column
+    of the file does.
+    """
+
+    x: Any
+    y: NDArray[np.int64] | None
+    index: tuple[str, ...] | None
+
+
+@needs("data", "gossamer.data")
+def read_rows(
+    path_or_name: str | os.PathLike[str], preprocessing: Preprocessing, reading: Reading | None = None
+) -> NewRows:
+    """Every row of a file or a named data set, preprocessed, with its label and its name where it has them.
+
+    The file is read as that of training was, unless ``reading`` says otherwise: its encoding, separator and decimal
+    mark, and the column that identifies a row. A file needs no labels, and those it has may be empty or new.
 
     `InputError` names the column, row and value that don't fit what was trained on. Pixels have to be of the range that
     they had in training: floats from 0 to 1 are no bytes from 0 to 255, and are refused.
     """
     name = _known(path_or_name)
-    table = read_table(path_or_name, like=preprocessing) if name is None else read_named(name)
+    table = read_table(path_or_name, reading=reading, like=preprocessing) if name is None else read_named(name)
     trained = image_shape(preprocessing.columns)
     if trained is not None and table.image is not None and table.image != trained:  # of as many pixels, maybe
         raise InputError(f"images in {table.name} must be {_size(trained)} as in training, got {_size(table.image)}")
     x = preprocessing.transform(table.x)
-    _check_range(table, preprocessing, x)
+    if not hasattr(x, "tocsr"):
+        _check_range(table, preprocessing, x)
     if table.labels is None:
-        return x, None
+        return NewRows(x, None, table.index)
     labels = table.labels if table.classes is None else np.array(table.classes, dtype=object)[table.labels]
-    return x, match_classes(labels, preprocessing.classes, table.target)
+    return NewRows(x, match_classes(labels, preprocessing.classes), table.index)
+
+
+@needs("data", "gossamer.data")
+def read_features(
+    path_or_name: str | os.PathLike[str], preprocessing: Preprocessing, *, reading: Reading | None = None
+) -> tuple[Any, NDArray[np.int64] | None]:
+    """Every row of a file or a named data set, preprocessed (n, features) float32, and its class indices (n,) int64.
+
+    The labels are None where no row has one that is known; where only some do, that of the others is negative. Rows of
+    .svmlight are a `scipy.sparse.csr_array`. For a name these are all rows, those trained on included: to score a
+    network on one, take ``load(name, seed=…).test``. `read_rows` says how a file is read, and what is refused.
+    """
+    rows = read_rows(path_or_name, preprocessing, reading)
+    return rows.x, rows.y
 
 
 def _check_range(table: Table, fitted: Preprocessing, x: NDArray[np.float32]) -> None:
@@ -135,7 +185,7 @@ def _labels(table: Table) -> tuple[NDArray[np.int64], tuple[str, ...]]:
 
 def _known(name_or_path: str | os.PathLike[str]) -> str | None:
     """The data set's name, or None for a path; `InputError` for a text that is neither."""
-    if not isinstance(name_or_path, str):
+    if not isinstance(name_or_path, str) or name_or_path == STDIN:
         return None
     name = name_or_path.lower().replace("-", "_")
     if name in CORPORA:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from gossamer.data import Reading
 from gossamer.errors import InputError, check_count
 from gossamer.training.recipe import Recipe
 
@@ -21,9 +22,10 @@ MOST_THREADS = 1024
 class Options(Recipe):
     """Everything that decides what a run computes: a `Recipe`, the data, and how many networks.
 
-    ``data`` is a data set's name or a file, ``target`` its label column. ``seeds`` networks of each kind are trained,
-    with the seeds ``seed``, ``seed + 1``, … for connectivity, weights, order of samples and dropout; all of them share
-    one division into training, validation and test rows, that of ``seed``.
+    ``data`` is a data set's name or a file, ``target`` its label column; ``encoding`` to ``numeric`` say how to read a
+    file (see `gossamer.data.Reading`). ``seeds`` networks of each kind are trained, with the seeds ``seed``,
+    ``seed + 1``, … (pattern, weights, order of samples, dropout); all of them share one division into training,
+    validation and test rows, that of ``seed``.
 
     The dense ``twin`` has the same hidden layers, seeds, epochs, optimizer and learning rate; its units are ReLU, as in
     the network that one would train without this package.
@@ -31,6 +33,13 @@ class Options(Recipe):
 
     data: str
     target: str | None = None
+    encoding: str | None = None
+    separator: str | None = None
+    decimal: str | None = None
+    drop: tuple[str, ...] = ()
+    index: str | None = None
+    categorical: tuple[str, ...] = ()
+    numeric: tuple[str, ...] = ()
     twin: bool = True
     seed: int = 0
     seeds: int = 1
@@ -42,13 +51,18 @@ class Options(Recipe):
         check_count("seed", self.seed, high=2**31)
         check_count("seeds", self.seeds, low=1, high=1000)
         check_count("threads", self.threads, low=1, high=MOST_THREADS)
+        self.reading()  # checks
+
+    def reading(self) -> Reading:
+        """The options that say how to read the file."""
+        return Reading(**{field.name: getattr(self, field.name) for field in fields(Reading)})
 
     def to_toml(self) -> str:
         """One ``key = value`` line for each option that is set, the data's first; None is left out."""
         lines = []
         for field in sorted(fields(self), key=lambda field: field.name not in ("data", "target")):
             value = getattr(self, field.name)
-            if value is not None:
+            if value is not None and not (value == () and field.name in Reading.__dataclass_fields__):
                 # JSON's numbers, lists, booleans and texts are TOML's too, but for one character.
                 shown = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
                 lines.append(f"{field.name} = {shown}\n")

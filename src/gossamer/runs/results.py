@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -26,15 +27,17 @@ _NOISE = (0.0, 0.1, 0.2, 0.3, 0.5, 1.0)  # in units of the preprocessed inputs
 _BATCHES = (1, 128)
 _MOST_NAMES = 20_000
 _BINS = 20
+_DENSE = 1 << 24  # numbers of sparse rows that are dense at a time
 
 
 def measure(fit: Fit, test: Samples) -> Network:
     """Everything about one finished network: accuracy, costs, time, noise, and each of its layers."""
     model, options = fit.model, fit.options
-    assert isinstance(test.x, Tensor)
     assert isinstance(test.y, Tensor)
+    x = cast(Tensor, test.x)  # sparse rows support the same operations
+    at_once = max(1, min(512, _DENSE // test.x.shape[1]))
     loss, correct = evaluate(model, test, amp=options.amp)
-    activation = measure_activations(model, test.x)
+    activation = measure_activations(model, x, at_once)
     counted = cost(model, fit.optimizer, activation)
     total, modules = counted.total, linear_layers(model)
     layers = []
@@ -72,9 +75,10 @@ def measure(fit: Fit, test: Samples) -> Network:
         macs_per_sample_active=total.active_macs_per_sample,
         training_seconds=sum(epoch.seconds for epoch in fit.history),
         epochs=len(fit.history),
-        latency_ms={batch: 1000 * latency(model, _batch(test.x, batch)) for batch in _BATCHES},
+        latency_ms={batch: 1000 * latency(model, _batch(x, batch)) for batch in _BATCHES},
         noise=tuple(
-            NoiseLevel(sigma, accuracy) for sigma, accuracy in accuracy_under_noise(model, test.x, test.y, _NOISE)
+            NoiseLevel(sigma, accuracy)
+            for sigma, accuracy in accuracy_under_noise(model, x, test.y, _NOISE, batch_size=at_once)
         ),
         layers=tuple(layers),
     )

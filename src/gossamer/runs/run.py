@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from gossamer import data as data_room
@@ -22,7 +23,7 @@ from gossamer.runs.options import Options
 from gossamer.runs.results import describe_machine, measure, results
 from gossamer.runs.schema import Machine, Network
 from gossamer.training.loop import Epoch, Fit, architecture, build
-from gossamer.training.samples import Samples
+from gossamer.training.samples import Samples, SparseRows
 
 __all__ = ["Watch", "jobs_of", "load_data", "resume", "train"]
 
@@ -62,7 +63,11 @@ def jobs_of(options: Options) -> list[Job]:
 
 def load_data(options: Options) -> Dataset:
     """The samples that ``options`` name, divided by their seed."""
-    return data_room.load(options.data, target=options.target, seed=options.seed)
+    if options.data == "-":
+        raise InputError(
+            "the rows came from standard input and can't be read again: save them in a file and train anew"
+        )
+    return data_room.load(options.data, target=options.target, seed=options.seed, reading=options.reading())
 
 
 def train(
@@ -175,6 +180,8 @@ def _trained(
 
 
 def _tensors(split: Split, device: torch.device) -> Samples:
+    if not isinstance(split.x, np.ndarray):
+        return Samples(SparseRows(split.x, device), torch.from_numpy(split.y).to(device))
     return Samples(torch.from_numpy(split.x).to(device), torch.from_numpy(split.y).to(device))
 
 
@@ -182,6 +189,8 @@ def _fingerprint(data: Dataset) -> str:
     """Of all samples, their division and their classes."""
     digest = hashlib.sha256(repr((data.classes, data.features)).encode())
     for split in (data.train, data.validation, data.test):
-        digest.update(split.x)  # type: ignore[arg-type]
+        arrays = (split.x,) if isinstance(split.x, np.ndarray) else (split.x.data, split.x.indices, split.x.indptr)
+        for array in arrays:
+            digest.update(array)
         digest.update(split.y)  # type: ignore[arg-type]
     return digest.hexdigest()

@@ -140,7 +140,7 @@ def _check_positive(name: str, value: float, *, zero: bool = False) -> None:
 def _check_types(options: Recipe) -> None:
     """The annotations hold: values may come from a file that somebody edited."""
     kinds: dict[str, tuple[type, ...]] = {"str": (str,), "float": (int, float), "int": (int,), "bool": (bool,)}
-    kinds |= {"tuple[int, ...]": (tuple,), "Allocation": (str,)}
+    kinds |= {"tuple[int, ...]": (tuple,), "tuple[str, ...]": (tuple,), "Allocation": (str,)}
     for field in fields(options):
         annotation, _, optional = str(field.type).partition(" | ")
         value = getattr(options, field.name)

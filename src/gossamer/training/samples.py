@@ -44,6 +44,14 @@ class SparseRows:
         x = torch.from_numpy(chosen.toarray(order="F")).to(self.device)
         return x if self.shift is None else x.sub_(self.shift)
 
+    def dim(self) -> int:
+        """2, as of the dense tensor that these rows stand for."""
+        return 2
+
+    def split(self, size: int) -> Iterator[Tensor]:
+        """All rows, ``size`` of them dense at a time."""
+        return (self[start : start + size] for start in range(0, len(self), size))
+
     @property
     def page(self) -> int:
         """How many rows are dense at a time where it is not training that says so."""

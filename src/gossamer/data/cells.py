@@ -1,0 +1,181 @@
+"""The columns of a table as they were read, each as an array: numbers, dates, or codes of distinct texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gossamer.data.labels import MISSING, spelling
+from gossamer.data.numbers import OTHER, parse_all
+from gossamer.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Cells", "Column", "Texts", "Vocabulary"]
+
+_CELLS = 1 << 22  # texts whose distinct ones are looked for at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """The distinct ``texts`` of some columns, and what each would be as a number (see `parse_all`)."""
+
+    texts: list[str]
+    decimal: str
+
+    @cached_property
+    def parsed(self) -> tuple[NDArray[np.float64], NDArray[np.int8], dict[int, str]]:
+        """Their values, kinds and units, with one entry more for a field that is empty: `MISSING` picks the last."""
+        values, kinds, units = parse_all(self.texts, self.decimal)
+        return np.append(values, np.nan), np.append(kinds, OTHER + 1).astype(np.int8), units
+
+
+@dataclass(frozen=True, eq=False)
+class Texts:
+    """One column of texts: ``codes`` (n,) into those of ``vocabulary``, `MISSING` where there is none."""
+
+    codes: NDArray[np.int64]
+    vocabulary: Vocabulary
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> Texts:
+        return Texts(self.codes[rows], self.vocabulary)
+
+    @cached_property
+    def used(self) -> NDArray[np.int64]:
+        """The codes that occur, in order; `MISSING` is left out."""
+        found = np.unique(self.codes)
+        return found[found >= 0]
+
+    @cached_property
+    def count(self) -> NDArray[np.int64]:
+        """How often each of `used` occurs."""
+        codes = self.codes[self.codes >= 0]
+        return np.bincount(np.searchsorted(self.used, codes), minlength=len(self.used))
+
+    @property
+    def texts(self) -> list[str]:
+        """The distinct texts, in the order of `used`."""
+        return [self.vocabulary.texts[code] for code in self.used]
+
+
+Column: TypeAlias = "NDArray[Any] | Texts"
+"""An array of numbers, booleans or datetime64, or texts."""
+
+
+class Cells:
+    """The columns of a data frame by name; every one is looked at once, however wide the table is.
+
+    Args:
+        frame: any data frame with distinct names.
+        decimal: the mark by which its texts would be numbers.
+    """
+
+    def __init__(self, frame: pd.DataFrame, decimal: str = ".") -> None:
+        self.names = tuple(map(str, frame.columns))
+        self.rows = len(frame)
+        self._columns: dict[str, Column] = {}
+        texts: dict[str, NDArray[Any]] = {}
+        by_type: dict[Any, list[int]] = {}
+        for j, kind in enumerate(frame.dtypes.tolist()):
+            by_type.setdefault(kind, []).append(j)
+        for kind, places in by_type.items():
+            if isinstance(kind, np.dtype):  # one call for all columns of a type
+                whole = len(places) == len(self.names)
+                block = (frame if whole else frame.iloc[:, places]).to_numpy()
+                columns: Iterator[NDArray[Any]] = iter(block.T)
+            else:
+                columns = (_array(frame.iloc[:, j]) for j in places)
+            for j, column in zip(places, columns, strict=True):
+                if column.dtype.kind in "buifM":
+                    self._columns[self.names[j]] = column
+                elif column.dtype.kind == "m":
+                    self._columns[self.names[j]] = _days(column)
+                elif column.dtype.kind == "c":
+                    raise InputError(f"column {self.names[j]!r} must hold real numbers, got complex ones")
+                else:
+                    texts[self.names[j]] = column
+        names = list(texts)
+        size = max(1, _CELLS // max(1, self.rows))
+        for start in range(0, len(names), size):
+            part = names[start : start + size]
+            self._columns |= _coded(part, [texts[name] for name in part], decimal)
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._columns
+
+    def __getitem__(self, name: str) -> Column:
+        return self._columns[name]
+
+
+def _array(series: pd.Series[Any]) -> NDArray[Any]:
+    """A column of a type of pandas' own, as numpy holds such values."""
+    import pandas as pd
+
+    kind = series.dtype
+    if isinstance(kind, pd.CategoricalDtype):
+        return np.asarray(series.astype(object).to_numpy(dtype=object))
+    if pd.api.types.is_datetime64_any_dtype(kind):
+        return np.asarray(series.dt.tz_localize(None).to_numpy(dtype="datetime64[us]"))
+    if pd.api.types.is_bool_dtype(kind) and not series.isna().any():
+        return np.asarray(series.to_numpy(dtype=bool))
+    if pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind):
+        if pd.api.types.is_complex_dtype(kind):
+            return np.asarray(series.to_numpy())
+        return np.asarray(series.to_numpy(dtype=np.float64, na_value=np.nan))
+    return np.asarray(series.to_numpy(dtype=object))
+
+
+def _days(spans: NDArray[Any]) -> NDArray[np.float64]:
+    days = spans.astype("timedelta64[us]").astype(np.int64) / 86_400e6
+    days[np.isnat(spans)] = np.nan
+    return np.asarray(days)
+
+
+def _coded(names: Sequence[str], columns: Sequence[NDArray[Any]], decimal: str) -> dict[str, Column]:
+    """Columns of Python objects: of texts the distinct ones of all together, of others one by one."""
+    import pandas as pd
+
+    flat = np.concatenate(columns) if len(columns) > 1 else columns[0]
+    if pd.api.types.infer_dtype(flat, skipna=True) in ("string", "empty"):
+        codes, found = _distinct(flat)
+        vocabulary = Vocabulary(found, decimal)
+        parts = codes.reshape(len(columns), -1)
+        return {name: Texts(part, vocabulary) for name, part in zip(names, parts, strict=True)}
+    if len(columns) > 1:
+        coded: dict[str, Column] = {}
+        for name, column in zip(names, columns, strict=True):
+            coded |= _coded([name], [column], decimal)
+        return coded
+    inferred = pd.api.types.infer_dtype(flat, skipna=True)
+    if inferred == "complex":
+        raise InputError(f"column {names[0]!r} must hold real numbers, got complex ones")
+    if inferred in ("integer", "floating", "mixed-integer-float", "decimal", "integer-na"):
+        return {names[0]: np.array([np.nan if pd.isna(v) else v for v in flat], dtype=np.float64)}
+    try:
+        codes, found = _distinct(flat)
+    except TypeError:
+        raise InputError(
+            f"column {names[0]!r} must hold numbers or texts, got lists or other nested values: "
+            f"leave it out with --drop {names[0]}"
+        ) from None
+    return {names[0]: Texts(codes, Vocabulary(found, decimal))}
+
+
+def _distinct(values: NDArray[Any]) -> tuple[NDArray[np.int64], list[str]]:
+    """Codes (n,) of ``values`` and their texts, in order of appearance; `MISSING` where a text is empty."""
+    import pandas as pd
+
+    codes, uniques = pd.factorize(values)
+    place: dict[str, int] = {"": MISSING}
+    to = [place.setdefault(spelling(value), len(place) - 1) for value in uniques]
+    # pandas codes a missing value -1, which picks the last entry here.
+    return np.array([*to, MISSING], dtype=np.int64)[codes], list(place)[1:]
