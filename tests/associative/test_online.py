@@ -148,8 +148,9 @@ def test_the_example_of_the_code() -> None:
     free = learn_online(given, robustness=10.0, signs=signs, generator=0, max_steps=30_000)
     assert 10 <= sparse.success.sum() <= 19
     assert free.success.sum() >= sparse.success.sum()
-    assert ((sparse.sparsity > 0.75) & (sparse.sparsity < 0.92))[sparse.success].all()
-    assert ((free.sparsity > 0.2) & (free.sparsity < 0.7))[free.success].all()
+    assert 0.8 < np.median(sparse.sparsity[sparse.success]) < 0.91
+    assert sparse.sparsity[sparse.success].min() > 1 - 1 / 2.5 - 0.01
+    assert 0.4 < np.median(free.sparsity[free.success]) < 0.56
     assert (sparse.weights * signs >= 0)[sparse.success].all()
     assert (free.weights * signs >= 0).all()
 

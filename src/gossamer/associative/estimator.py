@@ -1,4 +1,4 @@
-"""Associative units as scikit-learn classifiers of binary patterns: one unit, and a layer or recurrent network of them."""
+"""Associative units as scikit-learn classifiers of binary patterns: one unit, and a layer or a recurrent network."""
 
 from __future__ import annotations
 
@@ -108,11 +108,10 @@ class _Associative(BaseEstimator):  # type: ignore[misc]
 
     def _binary(self, X: NDArray[Any]) -> NDArray[np.bool_]:
         if self.binarize is not None:
-            return np.asarray(self.binarize < X)
-        if not ((X == 0) | (X == 1)).all():
+            return np.asarray(X > self.binarize)
+        if (odd := X[(X != 0) & (X != 1)]).size:
             raise InputError(
-                f"X must be of zeros and ones, got {X[(X != 0) & (X != 1)][0]}; or give binarize, the value above which "
-                "an input is 1"
+                f"X must be of zeros and ones, got {odd[0]}; or give binarize, the value above which an input is 1"
             )
         return X.astype(np.bool_)
 

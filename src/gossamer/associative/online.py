@@ -156,7 +156,7 @@ def learn_online(
     """
     rule = OnlineRule() if rule is None else rule
     inputs, targets = _patterns(associations)
-    units, (m, n) = len(targets), inputs.shape[-2:]
+    units, n = len(targets), inputs.shape[-1]
     h = _per_unit("threshold", threshold, units, low=-math.inf)
     kappa = _per_unit("robustness", robustness, units)
     w = _per_unit("weight_norm", weight_norm, units, open_low=True)

@@ -1,13 +1,13 @@
 """The online rule of an associative unit: one association at a time, and weak connections eliminated on the way.
 
 A unit has weights J, a threshold h and a robustness κ, and is to store associations (X, y): s (J·X − h) ≥ κ with
-s = 2y − 1, at a mean size w of its weights, Σ|J_i| = N w. Connections may have signs g_i = ±1 (J_i g_i ≥ 0) and a gap δ_i
-(J_i = 0 or |J_i| ≥ δ_i). One step is, in this order:
+s = 2y − 1, at a mean size w of its weights, Σ|J_i| = N w. Connections may have signs g_i = ±1 (J_i g_i ≥ 0) and a gap
+δ_i (J_i = 0 or |J_i| ≥ δ_i). One step is, in this order:
 
 1. One of the violated associations is drawn, and J_i ← J_i + β s X_i. With signs, J_i ← 0 where J_i g_i < 0. Without
    any violated association there is no such step, and no clipping.
-2. J_i ← J_i − β_w sign(J_i) (mean|J| − w) for the weights that are neither zero nor at the edge of the gap, |J_i| = δ_i;
-   the mean is over all weights. Then signs are clipped again. Without any such weight nothing is done.
+2. J_i ← J_i − β_w sign(J_i) (mean|J| − w) for the weights that are neither zero nor at the edge of the gap,
+   |J_i| = δ_i; the mean is over all weights. Then signs are clipped again. Without any such weight nothing is done.
 3. Each weight in the gap, 0 < |J_i| < δ_i, becomes 0, but with the probability ε each it is set to the edge of the gap,
    δ_i sign(J_i), or to the other edge, −δ_i sign(J_i).
 4. Violated associations are found again.
@@ -20,8 +20,8 @@ The older rule (2019) has no gap and needs signs. Its step 1 is the same; then J
 weights, and signs are clipped.
 
 **Arithmetic.** Weights, β, δ and the l1 step are multiples of a quantum, a power of two near 2⁻³⁶ w for N = 400
-(`Grid`). All sums of weights are exact in float64 then, in any order, so that the compiled rule, which updates fields by
-what changed, and the plain one (`gossamer.associative.plain`) give the same weights to the last bit on any machine.
+(`Grid`). All sums of weights are exact in float64 then, in any order, so that the compiled rule, which updates fields
+by what changed, and the plain one (`gossamer.associative.plain`) give the same weights to the last bit on any machine.
 
 References:
     Baig, Stepanyants, "Sparse learning enabled by constraints on connectivity and function", arXiv 2409.04946,

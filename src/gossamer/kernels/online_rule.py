@@ -100,6 +100,7 @@ def _address(name: str, array: NDArray[Any], dtype: type, shape: tuple[int, ...]
     """Of an array that C++ may read and write as it is."""
     if array.dtype != dtype or array.shape != shape or not array.flags.c_contiguous:
         raise ValueError(
-            f"{name} must be a contiguous array of {np.dtype(dtype)} and shape {shape}, got {array.dtype} and {array.shape}"
+            f"{name} must be a contiguous array of {np.dtype(dtype)} and shape {shape}, "
+            f"got {array.dtype} and {array.shape}"
         )
     return int(array.ctypes.data)
