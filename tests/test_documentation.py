@@ -81,3 +81,19 @@ def test_hebbian(run: Run) -> None:
     assert 0.05 < active <= 13 / 64
     assert 0.3 < sparseness < 1
     assert 0.2 < survived < clean
+
+
+def test_associative(run: Run) -> None:
+    _, shown = run("docs/associative.md")
+    (load, density), (robustness,), (connected, atoms), errors, (status, kappa, nonzero), (l0, proven, gap) = shown
+    assert load == pytest.approx([1.5742, 1.0523, 0.7582], abs=1e-3)
+    assert density == pytest.approx([0.88, 0.685, 0.5426], abs=1e-3)
+    assert 0.5 < robustness < 0.55
+    assert connected[0] < 0.5 < connected[1]
+    assert atoms == [-2.0, 0.0, 2.0]
+    assert errors[0] == pytest.approx([0.0964, 0.0179], abs=1e-3)
+    assert status == "optimal"
+    assert nonzero[0] == nonzero[1]
+    assert min(l0, kappa) > 0
+    assert proven
+    assert gap == 0
