@@ -427,7 +427,15 @@ def test_sparse_rows_are_trained_on_and_predicted(tmp_path: Path, capsys: pytest
         lines.append(f"{i % 2} " + " ".join(f"{word}:{words[word]:g}" for word in sorted(words)))
     old, path = tmp_path / "old.svmlight", tmp_path / "run"
     old.write_text("\n".join(lines) + "\n")
-    words = [f"--out={path}", "--hidden=8", "--epochs=15", "--density=0.3", "--threads=1", "--activation=relu", "--quiet"]
+    words = [
+        f"--out={path}",
+        "--hidden=8",
+        "--epochs=15",
+        "--density=0.3",
+        "--threads=1",
+        "--activation=relu",
+        "--quiet",
+    ]
     assert main(["train", str(old), "--no-report", "--seeds=1", *words]) == 0
     results = json.loads((path / "results.json").read_bytes())
     assert all(network["test_accuracy"] > 0.9 for network in results["networks"])

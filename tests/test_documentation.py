@@ -85,3 +85,19 @@ def test_tables(run: Run) -> None:
     printed = re.findall(r"```text\n(.*?)```", (ROOT / "docs/tables.md").read_text("utf-8"), re.DOTALL)
     assert "\n".join(" ".join(map(str, values)) for values in shown) + "\n" == "".join(printed)
     assert names["new"].y.tolist() == [-1, 0]
+
+
+def test_associative(run: Run) -> None:
+    _, shown = run("docs/associative.md")
+    (load, density), (robustness,), (connected, atoms), errors, (status, kappa, nonzero), (l0, proven, gap) = shown
+    assert load == pytest.approx([1.5742, 1.0523, 0.7582], abs=1e-3)
+    assert density == pytest.approx([0.88, 0.685, 0.5426], abs=1e-3)
+    assert 0.5 < robustness < 0.55
+    assert connected[0] < 0.5 < connected[1]
+    assert atoms == [-2.0, 0.0, 2.0]
+    assert errors[0] == pytest.approx([0.0964, 0.0179], abs=1e-3)
+    assert status == "optimal"
+    assert nonzero[0] == nonzero[1]
+    assert min(l0, kappa) > 0
+    assert proven
+    assert gap == 0

@@ -151,6 +151,8 @@ MISSING = [
     ("import gossamer.estimators", "gossamer.estimators needs sklearn", "sklearn"),
     ("gossamer.SparseClassifier", "gossamer.estimators needs sklearn", "sklearn"),
     ("gossamer.models.DictionaryLearner", "gossamer.estimators needs sklearn", "sklearn"),
+    ("import gossamer.associative.theory", "gossamer.associative.theory needs scipy", "associative"),
+    ("import gossamer.associative.solve", "gossamer.associative.solve needs scipy", "associative"),
     ("gossamer.data.load('wine')", "gossamer.data needs sklearn", "data"),
     ("gossamer.data.read_table('a.csv', target='y')", "gossamer.data needs pandas", "data"),
     ("gossamer.data.load_images('natural_images')", "gossamer.data needs PIL", "data"),

@@ -108,7 +108,7 @@ class _Associative(BaseEstimator):  # type: ignore[misc]
 
     def _binary(self, X: NDArray[Any]) -> NDArray[np.bool_]:
         if self.binarize is not None:
-            return np.asarray(X > self.binarize)
+            return np.asarray(self.binarize < X)
         if (odd := X[(X != 0) & (X != 1)]).size:
             raise InputError(
                 f"X must be of zeros and ones, got {odd[0]}; or give binarize, the value above which an input is 1"

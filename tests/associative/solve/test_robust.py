@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -300,6 +301,12 @@ def test_the_certificate_sees_what_is_wrong() -> None:
 def test_bad_input(asked: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=re.escape(message)):
         robust_weights(draw(10, 4, 0), **asked)
+
+
+def test_a_solver_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "highspy", None)
+    with pytest.raises(ModuleNotFoundError, match=r"solver 'highspy' needs highspy, .* pip install highspy"):
+        robust_weights(draw(10, 4, 0), solver="highspy")
 
 
 def test_problems_that_are_none() -> None:

@@ -5,10 +5,10 @@ With u = J̃/N, u = u⁺ − u⁻ and κ' = κ̃/√N:
     maximise κ'  subject to  κ' − s^μ X^μ·u ≤ −s^μ h̃ for all μ,  Σ(u⁺ + u⁻) = 1,  u± ≥ 0
 
 A weight has the one part that its sign allows. At a vertex the number of associations at the margin equals that of
-non-zero weights, as κ' and the norm are one unknown and one equation more; so the vertex and its multipliers are
-computed once more, from its basis by two dense solutions, to the accuracy of float64. The multipliers λ ≥ 0 of the
-associations prove that it is the optimum, if the norm's is the largest |Σ_μ λ_μ s^μ X_i^μ|. Where they don't, the
-program is solved again with tighter tolerances, which takes about half as long again.
+non-zero weights (unless vertices coincide), as κ' and the norm are one unknown and one equation more. The vertex and
+its multipliers are computed once more, from its basis by two dense solutions, to the accuracy of float64. The
+multipliers λ ≥ 0 of the associations prove that it is the optimum, if the norm's is the largest |Σ_μ λ_μ s^μ X_i^μ|.
+Where they don't, the program is solved again with tighter tolerances, which takes about half as long again.
 """
 
 from __future__ import annotations

@@ -205,7 +205,14 @@ def _engine(solver: str) -> Solver:
     """The function that solves with ``solver``; found out before anything is computed."""
     if solver == "scipy":
         return lambda program, n, start, limit: integer_program(program, n, limit)
-    import_module(solver)
+    try:
+        import_module(solver)
+    except ModuleNotFoundError as error:
+        if error.name != solver:
+            raise
+        raise ModuleNotFoundError(
+            f"solver {solver!r} needs {solver}, which isn't installed: pip install {solver}", name=solver
+        ) from None
     from gossamer.associative.solve import engines
 
     return engines.highspy_program if solver == "highspy" else engines.pyscipopt_program

@@ -119,7 +119,7 @@ def weight_distribution(solution: Solution, *, sign: int | None = None) -> Weigh
     Example:
         >>> law = weight_distribution(capacity(0.5))
         >>> round(law.zero, 4), round(law.mean_magnitude, 12)
-        (0.4547, 1.0)
+        (0.4574, 1.0)
     """
     if solution.shape != ():
         raise InputError(f"solution must be of one point, got a curve of shape {solution.shape}; choose one, curve[i]")

@@ -68,7 +68,7 @@ def capacity(
     Example:
         >>> curve = capacity([0.1, 0.3, 0.5])
         >>> curve.load.round(4).tolist(), (1 - curve.density).round(4).tolist()
-        ([1.5742, 1.0523, 0.7415], [0.12, 0.315, 0.4547])
+        ([1.5742, 1.0523, 0.7582], [0.12, 0.315, 0.4574])
 
     References:
         M. M. J. Baig, A. Stepanyants, "Sparse learning enabled by constraints on connectivity and function",
