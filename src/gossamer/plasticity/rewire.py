@@ -44,12 +44,15 @@ class Rewire:
     One `step`: in each sparse layer, linear or convolutional, ``drop`` names the connections to remove and ``grow`` as
     many empty positions to fill. Surviving connections keep their weights and their optimizer state to the bit; new
     connections start with weight 0 and state 0. Call it once an epoch, after validation and not after the last epoch
-    (Mocanu et al. 2018), or as often as the rule in use asks for.
+    (Mocanu et al. 2018), or as often as the rule in use asks for. The weights' gradients are dropped, so don't call it
+    while gradients of several batches are being accumulated. Copies of the network don't follow: see `AveragedModel`
+    and `align_`.
 
     Args:
-        net: the model; layers of density 1, frozen layers and those at which ``where(name, layer)`` is false are left
-            alone.
-        optimizer: whatever trains ``net``; None if nothing does.
+        net: the model, with whole weights on each rank (no FSDP); layers of density 1, frozen layers and those at which
+            ``where(name, layer)`` is false are left alone.
+        optimizer: whatever trains ``net``; None if nothing does. Its state follows, also that of optimizers which it
+            wraps; one whose state can't, such as LBFGS, is refused unless ``reset_state``.
         drop: a rule of `gossamer.drop`, with the fraction of connections to move; default ``signed_magnitude(0.3)``.
         grow: a rule of `gossamer.grow`; default ``uniform()``.
         where: which layers to rewire (default: all).
@@ -253,6 +256,7 @@ class Rewire:
     def state_dict(self) -> dict[str, Any]:
         """What `step` depends on beside network, optimizer and arguments: numbers, strings and tensors."""
         return {
+            "layers": self._sizes(),
             "seed": self.seed,
             "steps": self.steps,
             "scores": list(self._scores),
@@ -264,8 +268,11 @@ class Rewire:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state_dict` was taken; load network and optimizer too."""
-        if missing := {"seed", "steps", "scores", "log", "degrees", "inputs", "gradients"} - set(state):
+        if missing := {"layers", "seed", "steps", "scores", "log", "degrees", "inputs", "gradients"} - set(state):
             raise InputError(f"state must be a state_dict of Rewire, and lacks {', '.join(sorted(missing))}")
+        sizes = {name: list(size) for name, size in state["layers"].items()}
+        if sizes != self._sizes():
+            raise InputError(f"state must be that of a network with the layers {self._sizes()}, got {sizes}")
         self.seed, self.steps = int(state["seed"]), int(state["steps"])
         self._scores = [float(score) for score in state["scores"]]
         self.log = [dict(entry) for entry in state["log"]]
@@ -275,6 +282,9 @@ class Rewire:
             self._seen.calls.extend((tuple(args), dict(kwargs)) for args, kwargs in state["inputs"])
         if self._gradients is not None and state["gradients"] is not None:
             self._gradients.load(state["gradients"])
+
+    def _sizes(self) -> dict[str, list[int]]:
+        return {name: [layer.out_features, layer.in_features] for name, layer in self.layers.items()}
 
     def remove_hooks(self) -> None:
         """Stop watching training; only rules that measure something without ``inputs`` do."""
