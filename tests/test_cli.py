@@ -56,6 +56,15 @@ def mistake(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
 # ---- train -----------------------------------------------------------------------------------------------------------
 
 
+def test_train_refuses_to_run_several_times_under_torchrun(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    words = "train", table, "--target=kind", f"--out={tmp_path / 'run'}"
+    assert "train must run in one process, got WORLD_SIZE=2" in mistake(capsys, *words)
+    assert not (tmp_path / "run").exists()
+
+
 def test_train_shows_its_choices_its_progress_and_the_comparison(
     table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

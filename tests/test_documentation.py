@@ -65,6 +65,14 @@ def test_projections(run: Run) -> None:
     assert net[0].nnz == 20 * 8
 
 
+def test_rewiring(run: Run) -> None:
+    names, shown = run("docs/rewiring.md")
+    (accuracy,), (same,) = shown
+    assert accuracy > 0.9
+    assert same
+    assert names["rewire"].steps == 24
+
+
 def test_sparseout(run: Run) -> None:
     run("docs/sparseout.md")
 

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from gossamer.activation import Hoyer as Hoyer
     from gossamer.activation import MeanThreshold as MeanThreshold
     from gossamer.activation import QuantileThreshold as QuantileThreshold
-    from gossamer.activation import Sparseout as Sparseout
     from gossamer.activation import SReLU as SReLU
+    from gossamer.activation import Sparseout as Sparseout
     from gossamer.activation import TopK as TopK
     from gossamer.connectivity import Bridgeout as Bridgeout
     from gossamer.connectivity import BridgeoutLinear as BridgeoutLinear
@@ -48,10 +48,12 @@ if TYPE_CHECKING:
     from gossamer.estimators import SparseClassifier as SparseClassifier
     from gossamer.estimators import SparseFeatureSelector as SparseFeatureSelector
     from gossamer.estimators import SparseRegressor as SparseRegressor
+    from gossamer.estimators import SupervisedAutoencoderClassifier as SupervisedAutoencoderClassifier
     from gossamer.evaluate import summary as summary
     from gossamer.kernels import Code as Code
     from gossamer.plasticity import CTRE as CTRE
     from gossamer.plasticity import SET as SET
+    from gossamer.plasticity import AveragedModel as AveragedModel
     from gossamer.plasticity import CoDACoRSET as CoDACoRSET
     from gossamer.plasticity import CoDASET as CoDASET
     from gossamer.plasticity import CoPACoRSET as CoPACoRSET
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
     from gossamer.plasticity import GradualMagnitudePruning as GradualMagnitudePruning
     from gossamer.plasticity import Rewire as Rewire
     from gossamer.plasticity import RigL as RigL
+    from gossamer.plasticity import align_ as align_
     from gossamer.plasticity import drop as drop
     from gossamer.plasticity import grow as grow
     from gossamer.plasticity import importance_prune_ as importance_prune_
@@ -100,12 +103,14 @@ _NAMES = {
         "SparseClassifier",
         "SparseFeatureSelector",
         "SparseRegressor",
+        "SupervisedAutoencoderClassifier",
     ),
     "evaluate": ("summary",),
     "kernels": ("Code",),
     "plasticity": (
         "CTRE",
         "SET",
+        "AveragedModel",
         "CoDACoRSET",
         "CoDASET",
         "CoPACoRSET",
@@ -114,6 +119,7 @@ _NAMES = {
         "GradualMagnitudePruning",
         "Rewire",
         "RigL",
+        "align_",
         "drop",
         "grow",
         "importance_prune_",
@@ -137,7 +143,7 @@ _ROOMS = (
 )
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 
-__all__ = ["__version__", *_ROOMS, *_HOME]
+__all__ = ["__version__", *_ROOMS, *_HOME]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from gossamer import InputError, Pattern, SparseConv2d, SparseLinear, allocate_densities, sparsify_
 from gossamer.connectivity import SparseLayer, sparse_conv2d
-from gossamer.plasticity.carry import carry_
+from gossamer.plasticity.carry import prepare
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -365,7 +365,7 @@ def test_links_can_be_moved_with_their_momentum() -> None:
     survives = torch.arange(layer.nnz) % 3 > 0
     kept = layer.pattern.flat_indices[survives]
     grown = (~before).nonzero().flatten()[: layer.nnz - kept.numel()]
-    carry_(layer, kept, survives, grown, torch.zeros(grown.numel()), optimizer)
+    prepare("", layer, kept, survives, grown, torch.zeros(grown.numel()), optimizer).put()
     old = torch.isin(layer.pattern.flat_indices, kept)
     assert torch.equal(layer.pattern.flat_indices, torch.cat([kept, grown]).sort().values)
     assert torch.equal(layer.weight_values.detach()[old], weights[survives])

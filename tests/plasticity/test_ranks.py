@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 
 import gossamer
-from gossamer import SparseLinear
+from gossamer import Pattern
 from gossamer.plasticity.ranks import check_agreement, pattern_digest, sum_over_ranks_
 
 WORKER = Path(__file__).with_name("ranked_run.py")
@@ -75,8 +75,8 @@ def test_ranks_that_differ_are_told(ranks: int, everyone: list[dict[str, Any]]) 
 
 
 def test_digest_tells_patterns_apart() -> None:
-    def layer(seed: int) -> SparseLinear:
-        return SparseLinear(5, 4, density=0.5, generator=torch.Generator().manual_seed(seed))
+    def layer(seed: int) -> Pattern:
+        return Pattern.erdos_renyi(4, 5, 0.5, torch.Generator().manual_seed(seed))
 
     assert pattern_digest({"a": layer(0)}) == pattern_digest({"a": layer(0)})
     assert len({pattern_digest({"a": layer(0)}), pattern_digest({"b": layer(0)}), pattern_digest({"a": layer(1)})}) == 3
@@ -86,4 +86,4 @@ def test_alone_nothing_is_sent() -> None:
     x = torch.ones(3)
     assert sum_over_ranks_(x) is x
     assert x.tolist() == [1.0, 1.0, 1.0]
-    check_agreement({"a": SparseLinear(3, 3, density=0.5)})
+    check_agreement({"a": Pattern.erdos_renyi(3, 3, 0.5)})

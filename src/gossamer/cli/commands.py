@@ -6,6 +6,7 @@ import argparse
 import csv
 import io
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -37,6 +38,12 @@ _WITH_RESUME = {"command", "resume", "no_report", "quiet", "json"}
 
 def train(arguments: argparse.Namespace) -> None:
     """Train, or go on with a run; then show the comparison and write the page."""
+    if (processes := os.environ.get("WORLD_SIZE", "1")) != "1":
+        raise InputError(
+            f"train must run in one process, got WORLD_SIZE={processes}: torchrun would train the same network "
+            f"{processes} times. Run gossamer train without it; for training on several devices, write a loop with "
+            "DistributedDataParallel (docs/rewiring.md)"
+        )
     shown = not (arguments.quiet or arguments.json)
     watch = terminal.Progress() if shown else _Folder()
     try:

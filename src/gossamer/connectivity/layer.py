@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
+from gossamer.connectivity.copies import PatternSeal, note_length
 from gossamer.connectivity.pattern import Pattern
 from gossamer.errors import InputError
 from gossamer.kernels import Code, Structure, mark_validated, validate
@@ -69,6 +70,8 @@ class SparseLayer(nn.Module):
     t_indptr: Tensor
     t_indices: Tensor
     bias: Tensor | None
+    _seal: PatternSeal | None = None  # of a copied layer
+    _copied = False
 
     def __init__(
         self,
@@ -127,7 +130,10 @@ class SparseLayer(nn.Module):
     @property
     def _structure(self) -> Structure:
         b = self._buffers
-        return Structure(b["indptr"], b["indices"], b["t_indptr"], b["t_indices"])  # type: ignore[arg-type]
+        structure = Structure(b["indptr"], b["indices"], b["t_indptr"], b["t_indices"])  # type: ignore[arg-type]
+        if self._seal is not None and not torch.compiler.is_compiling():
+            self._seal = self._seal.check(structure)
+        return structure
 
     @property
     def pattern(self) -> Pattern:
@@ -160,7 +166,8 @@ class SparseLayer(nn.Module):
         """Replace the pattern: ``values`` (nnz) are the weights of the connections of ``pattern``.
 
         ``weight_values`` stays the same Parameter, so optimizers keep it; its gradient is dropped. With another number
-        of connections the Parameter changes its length, and state that an optimizer holds for it no longer fits.
+        of connections the Parameter changes its length, and an optimizer whose state for it has the old one refuses its
+        next step.
         """
         if values.shape != (pattern.nnz,):
             raise InputError(f"values must be a vector of {pattern.nnz} numbers, got shape {tuple(values.shape)}")
@@ -170,6 +177,7 @@ class SparseLayer(nn.Module):
             self.weight_values.copy_(values)
         else:
             _resize(self.weight_values, values.detach().to(self.weight_values, copy=True))
+            note_length(self.weight_values)
 
     def _set_structure(self, pattern: Pattern) -> None:
         if pattern.shape != (self.out_features, self.in_features):
@@ -182,6 +190,25 @@ class SparseLayer(nn.Module):
         mark_validated(structure)  # the pattern has been
         for name, tensor in zip(Structure._fields, structure, strict=True):
             self._buffers[name] = tensor
+        self._set_seal()
+
+    # ---- copies ----------------------------------------------------------------------------------------------------
+
+    def __setstate__(self, state: dict[str, Any]) -> None:  # of copy.deepcopy and pickle
+        super().__setstate__(state)
+        self._copied = True
+        self._set_seal()
+
+    def _set_seal(self) -> None:
+        if self._copied:
+            self._seal = None
+            self._seal = PatternSeal.of(self._structure)
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Self:
+        self._structure  # noqa: B018  (checks the seal)
+        super()._apply(*args, **kwargs)
+        self._set_seal()
+        return self
 
     # ---- to and from dense layers ----------------------------------------------------------------------------------
 
@@ -222,6 +249,10 @@ class SparseLayer(nn.Module):
 
     # ---- saving ----------------------------------------------------------------------------------------------------
 
+    def _save_to_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._structure  # noqa: B018  (checks the seal)
+        super()._save_to_state_dict(*args, **kwargs)
+
     def _load_from_state_dict(
         self, state_dict: Mapping[str, Any], prefix: str, local_metadata: Mapping[str, Any], *args: Any
     ) -> None:
@@ -241,4 +272,6 @@ class SparseLayer(nn.Module):
                 self.weight_values.grad = None
                 with torch.no_grad():
                     _resize(self.weight_values, self.weight_values.new_empty(values.shape))
+                note_length(self.weight_values, prefix[:-1])
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
+        self._set_seal()

@@ -1,6 +1,7 @@
 """How connectivity changes: connections are dropped, as many are grown, and their number stays constant."""
 
 from gossamer.plasticity import drop, grow, schedule
+from gossamer.plasticity.average import AveragedModel, align_
 from gossamer.plasticity.carry import LayerChange
 from gossamer.plasticity.gradient import LossGradient
 from gossamer.plasticity.presets import (
@@ -25,6 +26,7 @@ __all__ = [
     "CTRE",
     "PRESETS",
     "SET",
+    "AveragedModel",
     "CTRE_seq",
     "CTRE_sim",
     "CoDACoRSET",
@@ -38,6 +40,7 @@ __all__ = [
     "LossGradient",
     "Rewire",
     "RigL",
+    "align_",
     "drop",
     "grow",
     "importance_prune_",

@@ -1,18 +1,23 @@
-"""Connectivity a layer anew while everything that belongs to a surviving connection stays what it was."""
+"""New connectivity for a layer, while everything that belongs to a surviving connection stays what it was.
+
+A change is made in two steps, so that it is done wholly or not at all. `prepare` computes a layer's new pattern,
+weights and optimizer state, and changes nothing. `commit` then puts the prepared changes of all layers in place.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gossamer.connectivity import Pattern, SparseLayer
-from gossamer.errors import InputError
 from gossamer.kernels import follow, merge
+from gossamer.plasticity.optimizers import states_of
 
-__all__ = ["LayerChange", "carry_", "check_held"]
+__all__ = ["LayerChange", "Prepared", "core_degrees", "prepare"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -37,53 +42,64 @@ class LayerChange:
         return f"LayerChange(layer={self.layer!r}, step={self.step}, nnz={self.nnz}, {dropped} dropped, {grown} grown)"
 
 
-def check_held(optimizer: torch.optim.Optimizer, layers: Iterable[tuple[str, SparseLayer]]) -> None:
-    """Raise `InputError` if ``optimizer`` does not train the ``values`` of one of the named layers."""
-    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-    for name, layer in layers:
-        if id(layer.weight_values) not in held:
-            raise InputError(f"optimizer must hold the values of every layer that is rewired, and lacks {name!r}'s")
-
-
 def core_degrees(kept: Tensor, layer: SparseLayer) -> Tensor:
     """(in_features) int32: how many of the positions ``kept`` belong to each input."""
     return torch.bincount(kept % layer.in_features, minlength=layer.in_features).to(torch.int32)
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """The new pattern, weights and optimizer state of a layer, which `put` puts in place; it may be called again."""
+
+    layer: SparseLayer
+    pattern: Pattern
+    values: Tensor
+    state: Sequence[tuple[dict[str, Any], str, Tensor]]  # where it belongs, its name there, what it becomes
+
+    def put(self) -> None:
+        """Change the layer and the state that its optimizer holds."""
+        for entries, key, moved in self.state:
+            if entries[key].shape == moved.shape:
+                entries[key].copy_(moved)
+            else:
+                entries[key] = moved
+        self.layer.set_pattern(self.pattern, self.values)
+
+
 @torch.no_grad()
-def carry_(
+def prepare(
+    name: str,
     layer: SparseLayer,
     kept: Tensor,
     survives: Tensor,
     grown: Tensor,
     weights: Tensor,
     optimizer: torch.optim.Optimizer | None,
-) -> None:
-    """Wire ``layer`` anew; survivors keep weight and optimizer state to the bit, new connections have state 0.
+) -> Prepared:
+    """Compute a change of ``layer``: survivors keep weight and optimizer state to the bit, new ones have state 0.
 
     Args:
-        layer: changed in place.
+        name: of the layer, for errors.
+        layer: is only read.
         kept: the positions of the connections that stay, ascending.
         survives: (nnz before) bool, which they are.
         grown: the positions of new connections, ascending.
         weights: (connections grown) the weights they start with.
-        optimizer: every tensor of its state for ``layer.weight_values`` that has the shape of ``values`` (a momentum,
-            Adam's moments, whatever its name) follows the connections.
+        optimizer: every tensor of its state for ``layer.weight_values`` that has the shape of ``weight_values`` (a
+            momentum, Adam's moments, whatever its name) follows the connections, also in the optimizers that it wraps.
 
-    If the number of connections stays the same, weights and state are written in place, so references to them stay
-    good; otherwise ``values.data`` and the state tensors are replaced by tensors of the new length.
+    If the number of connections stays the same, `Prepared.put` writes weights and state in place, so references to them
+    stay good; otherwise the data of ``weight_values`` and the state tensors are replaced by tensors of the new length.
+
+    Raises:
+        InputError: if the state has tensors of other shapes, of which nobody knows how they follow.
     """
     flat_indices, old = merge(kept, grown)
     pattern = Pattern.from_flat_indices(flat_indices, layer.out_features, layer.in_features)
     del flat_indices
-    shape = layer.weight_values.shape
     values = follow(layer.weight_values.detach(), survives, old).masked_scatter_(~old, weights.to(layer.weight_values))
-    state = {} if optimizer is None else optimizer.state.get(layer.weight_values, {})
-    for key, tensor in state.items():
-        if isinstance(tensor, Tensor) and tensor.shape == shape:
-            moved = follow(tensor, survives, old)
-            if moved.shape == shape:
-                tensor.copy_(moved)
-            else:
-                state[key] = moved
-    layer.set_pattern(pattern, values)
+    state = [
+        (entries, key, follow(tensor, survives, old))
+        for entries, key, tensor in states_of(optimizer, name, layer.weight_values)
+    ]
+    return Prepared(layer, pattern, values, state)

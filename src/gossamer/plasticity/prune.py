@@ -6,7 +6,8 @@ follow: prune first, wrap then.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -15,9 +16,12 @@ from torch import Tensor, nn
 from gossamer.connectivity import SparseLayer
 from gossamer.connectivity.pattern import live_count
 from gossamer.errors import InputError, check_choice, check_count, check_fraction
-from gossamer.plasticity.carry import LayerChange, carry_, check_held, core_degrees
+from gossamer.kernels import split
+from gossamer.plasticity.carry import LayerChange, Prepared, core_degrees, prepare
+from gossamer.plasticity.commit import commit
 from gossamer.plasticity.flat_indices import smallest
 from gossamer.plasticity.layers import Where, sparse_layers
+from gossamer.plasticity.optimizers import check_held, check_plain
 from gossamer.plasticity.schedule import cubic
 
 __all__ = ["GradualMagnitudePruning", "importance_prune_", "magnitude_prune_"]
@@ -57,9 +61,7 @@ def magnitude_prune_(
         masks = list(to_drop.split([layer.nnz for layer in layers.values()]))
     else:
         masks = [_weakest(magnitudes[name], layer, density) for name, layer in layers.items()]
-    return [
-        _remove(name, layer, mask, optimizer, step) for (name, layer), mask in zip(layers.items(), masks, strict=True)
-    ]
+    return _remove(dict(zip(layers, masks, strict=True)), layers, optimizer, step)
 
 
 @torch.no_grad()
@@ -92,7 +94,7 @@ def importance_prune_(
         if len(layers) == 1:
             raise InputError("net has one sparse layer only, its last: choose it by where(…) to prune its units")
         layers.popitem()
-    changes = []
+    to_drop = {}
     for name, layer in layers.items():
         rows = layer.pattern.row_indices
         strength = torch.zeros(layer.out_features, dtype=torch.float64, device=rows.device)
@@ -101,8 +103,8 @@ def importance_prune_(
         place = fraction * (len(ordered) - 1)
         below, above = ordered[int(place)], ordered[min(int(place) + 1, len(ordered) - 1)]
         weak = (strength <= below + (place - int(place)) * (above - below)) & (strength < ordered[-1])
-        changes.append(_remove(name, layer, weak[rows], optimizer, step))
-    return changes
+        to_drop[name] = weak[rows]
+    return _remove(to_drop, layers, optimizer, step)
 
 
 class GradualMagnitudePruning:
@@ -131,14 +133,12 @@ class GradualMagnitudePruning:
     @torch.no_grad()
     def step(self) -> list[LayerChange]:
         """Prune once; call it between updates of the weights, as often as ``steps`` says, or more."""
-        self.steps += 1
-        changes = []
+        step, to_drop = self.steps + 1, {}
         for name, layer in self.layers.items():
             start = max(self.start[name], self.density)
-            density = cubic(start, self.horizon, end=self.density)(self.steps)
-            to_drop = _weakest(_weights(name, layer).abs(), layer, density)
-            changes.append(_remove(name, layer, to_drop, self.optimizer, self.steps))
-        return changes
+            density = cubic(start, self.horizon, end=self.density)(step)
+            to_drop[name] = _weakest(_weights(name, layer).abs(), layer, density)
+        return _remove(to_drop, self.layers, self.optimizer, step, partial(setattr, self, "steps", step))
 
     def state_dict(self) -> dict[str, Any]:
         """The step and the densities at the start."""
@@ -154,6 +154,7 @@ def _layers(net: nn.Module, where: Where | None, optimizer: torch.optim.Optimize
     if isinstance(net, nn.parallel.DistributedDataParallel):
         raise InputError("net must be pruned before it is wrapped in DistributedDataParallel, got a wrapped one")
     layers = sparse_layers(net, where)
+    check_plain(layers.items())
     if optimizer is not None:
         check_held(optimizer, layers.items())
     return layers
@@ -172,10 +173,21 @@ def _weakest(magnitudes: Tensor, layer: SparseLayer, density: float) -> Tensor:
 
 
 def _remove(
-    name: str, layer: SparseLayer, to_drop: Tensor, optimizer: torch.optim.Optimizer | None, step: int
-) -> LayerChange:
-    flat_indices = layer.pattern.flat_indices
-    kept, dropped = flat_indices[~to_drop], flat_indices[to_drop]
-    if dropped.numel():
-        carry_(layer, kept, ~to_drop, dropped[:0], layer.weight_values.new_empty(0), optimizer)
-    return LayerChange(name, step, layer.nnz, dropped, dropped[:0], core_degrees(kept, layer))
+    to_drop: Mapping[str, Tensor],
+    layers: Mapping[str, SparseLayer],
+    optimizer: torch.optim.Optimizer | None,
+    step: int,
+    *finish: Callable[[], None],
+) -> list[LayerChange]:
+    """Remove the marked connections of all layers together, then call ``finish``."""
+    changes: list[LayerChange] = []
+    planned: list[Prepared] = []
+    for name, mask in to_drop.items():
+        layer = layers[name]
+        kept, dropped = split(layer.pattern.flat_indices, ~mask)
+        if dropped.numel():
+            none = layer.weight_values.new_empty(0)
+            planned.append(prepare(name, layer, kept, ~mask, dropped[:0], none, optimizer))
+        changes.append(LayerChange(name, step, kept.numel(), dropped, dropped[:0], core_degrees(kept, layer)))
+    commit([*(prepared.put for prepared in planned), *finish])
+    return changes

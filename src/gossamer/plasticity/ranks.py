@@ -1,7 +1,7 @@
 """Several processes that train one network: sums over them, and proof that all of them are connected alike.
 
 Each rank decides for itself, from the same seed and from statistics that are summed over ranks, so no pattern is ever
-sent; `check_agreement` compares SHA-256 digests of all patterns afterwards.
+sent; `check_agreement` compares SHA-256 digests of all patterns before any of them changes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from gossamer.connectivity import SparseLayer
+from gossamer.connectivity import Pattern
 
 __all__ = ["check_agreement", "pattern_digest", "sum_over_ranks_"]
 
@@ -29,22 +29,23 @@ def sum_over_ranks_(tensor: Tensor, group: dist.ProcessGroup | None = None) -> T
     return tensor
 
 
-def pattern_digest(layers: Mapping[str, SparseLayer]) -> bytes:
-    """SHA-256 of the names, shapes and live connections of these layers."""
+def pattern_digest(patterns: Mapping[str, Pattern]) -> bytes:
+    """SHA-256 of the names, shapes and live connections of these patterns, each that of the layer of this name."""
     digest = hashlib.sha256()
-    for name, layer in layers.items():
-        digest.update(f"{name} {layer.out_features} {layer.in_features} {layer.nnz};".encode())
-        for tensor in (layer.indptr, layer.indices):
+    for name, pattern in patterns.items():
+        rows, cols = pattern.shape
+        digest.update(f"{name} {rows} {cols} {pattern.nnz};".encode())
+        for tensor in pattern.structure[:2]:
             digest.update(tensor.cpu().contiguous().numpy().data)
     return digest.digest()
 
 
-def check_agreement(layers: Mapping[str, SparseLayer], group: dist.ProcessGroup | None = None) -> None:
+def check_agreement(patterns: Mapping[str, Pattern], group: dist.ProcessGroup | None = None) -> None:
     """Raise `RuntimeError` on every rank unless all ranks have the same patterns."""
     if not _several(group):
         return
-    device = next(iter(layers.values())).weight_values.device
-    mine = torch.tensor(list(pattern_digest(layers)), dtype=torch.uint8, device=device)
+    device = next(iter(patterns.values())).structure.indptr.device
+    mine = torch.tensor(list(pattern_digest(patterns)), dtype=torch.uint8, device=device)
     every = [torch.empty_like(mine) for _ in range(dist.get_world_size(group))]
     dist.all_gather(every, mine, group=group)
     different = [rank for rank, digest in enumerate(every) if not torch.equal(digest, every[0])]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 import torch
@@ -15,7 +15,8 @@ from gossamer.errors import InputError, check_choice, check_count
 from gossamer.kernels import split
 from gossamer.plasticity import drop as drops
 from gossamer.plasticity import grow as grows
-from gossamer.plasticity.carry import LayerChange, carry_, check_held, core_degrees
+from gossamer.plasticity.carry import LayerChange, Prepared, core_degrees, prepare
+from gossamer.plasticity.commit import commit
 from gossamer.plasticity.drop import Drop
 from gossamer.plasticity.evidence import Evidence, PairScores, Statistic, generator_for
 from gossamer.plasticity.flat_indices import contained
@@ -23,6 +24,7 @@ from gossamer.plasticity.gradient import GradientMemory, LossGradient
 from gossamer.plasticity.grow import Grow, Sequential
 from gossamer.plasticity.inputs import InputMemory, Inputs, calls_of, take
 from gossamer.plasticity.layers import Where, bare, sparse_layers
+from gossamer.plasticity.optimizers import check_held, check_plain, optimizers_in
 from gossamer.plasticity.ranks import check_agreement
 from gossamer.plasticity.redistribute import Share, grown_counts
 from gossamer.plasticity.similarity import Cosine, affordable_samples, measure_cosines
@@ -42,12 +44,15 @@ class Rewire:
     One `step`: in each sparse layer, linear or convolutional, ``drop`` names the connections to remove and ``grow`` as
     many empty positions to fill. Surviving connections keep their weights and their optimizer state to the bit; new
     connections start with weight 0 and state 0. Call it once an epoch, after validation and not after the last epoch
-    (Mocanu et al. 2018), or as often as the rule in use asks for.
+    (Mocanu et al. 2018), or as often as the rule in use asks for. The weights' gradients are dropped, so don't call it
+    while gradients of several batches are being accumulated. Copies of the network don't follow: see `AveragedModel`
+    and `align_`.
 
     Args:
-        net: the model; layers of density 1, frozen layers and those at which ``where(name, layer)`` is false are left
-            alone.
-        optimizer: whatever trains ``net``; None if nothing does.
+        net: the model, with whole weights on each rank (no FSDP); layers of density 1, frozen layers and those at which
+            ``where(name, layer)`` is false are left alone.
+        optimizer: whatever trains ``net``; None if nothing does. Its state follows, also that of optimizers which it
+            wraps; one whose state can't, such as LBFGS, is refused unless ``reset_state``.
         drop: a rule of `gossamer.drop`, with the fraction of connections to move; default ``signed_magnitude(0.3)``.
         grow: a rule of `gossamer.grow`; default ``uniform()``.
         where: which layers to rewire (default: all).
@@ -120,8 +125,10 @@ class Rewire:
         self.layers = sparse_layers(self.net, where)
         default = _LAST_SAMPLES if inputs is None else affordable_samples(self.layers.values())
         self.samples = default if samples is None else check_count("samples", samples, low=1)
+        check_plain(self.layers.items())
         if optimizer is not None:
-            check_held(optimizer, ((n, layer) for n, layer in self.layers.items() if layer.weight_values.requires_grad))
+            trained = [(name, layer) for name, layer in self.layers.items() if layer.weight_values.requires_grad]
+            check_held(optimizer, trained, reset=reset_state and redistribute is None)
         self.log: list[dict[str, Any]] = []
         self.steps = 0
         self._scores: list[float] = []
@@ -136,32 +143,29 @@ class Rewire:
     def step(self, score: float | None = None) -> list[LayerChange]:
         """Rewire every layer once, and tell what changed; ``score``, the higher the better, is the last validation's.
 
-        If a rule can't decide (NaN weights, no gradient), it raises `InputError` and nothing has changed.
+        The changes of all layers are computed first and put in place together. If a rule can't decide (NaN weights, no
+        gradient), it raises `InputError` and nothing has changed; after an interruption (Ctrl-C) network, optimizer and
+        this object are as they were before the step, or as after it.
         """
         scores = self._scores if score is None else [*self._scores, float(score)]
-        changes = self._step(self.grow.at(scores))
-        self._scores = scores
-        return changes
+        return self._step(self.grow.at(scores), scores)
 
     @torch.no_grad()
     def final_prune(self) -> list[LayerChange]:
         """Drop once more and grow nothing: how the network of Mocanu et al. 2018 is delivered after training."""
-        return self._step(None)
+        return self._step(None, self._scores)
 
-    def _step(self, grow: Grow | None) -> list[LayerChange]:
+    def _step(self, grow: Grow | None, scores: list[float]) -> list[LayerChange]:
         evidence = self._evidence(self.drop.needs if grow is None else (*self.drop.needs, *grow.needs))
         to_drop = [self.drop(e, self.steps) for e in evidence]
         counts = [0 if grow is None else int(mask.sum()) for mask in to_drop]
         if self.redistribute is not None and grow is not None and evidence:
             counts = grown_counts(evidence, to_drop, self.redistribute)
-        changes = [self._change(e, mask, n, grow) for e, mask, n in zip(evidence, to_drop, counts, strict=True)]
-        if self.reset_state and self.optimizer is not None:
-            self.optimizer.state.clear()
-        if self._gradients is not None:
-            self._gradients.forget()
-        self._keep(changes)
-        self.steps += 1
-        check_agreement(self.layers, self.group)
+        planned = [self._plan(e, mask, n, grow) for e, mask, n in zip(evidence, to_drop, counts, strict=True)]
+        changes = [change for change, _ in planned]
+        patterns = {name: layer.pattern for name, layer in self.layers.items()}
+        check_agreement(patterns | {change.layer: prepared.pattern for change, prepared in planned}, self.group)
+        commit([*(prepared.put for _, prepared in planned), self._finish(changes, scores)])
         return changes
 
     # ---- what the rules look at --------------------------------------------------------------------------------------
@@ -201,7 +205,7 @@ class Rewire:
 
     # ---- one layer ---------------------------------------------------------------------------------------------------
 
-    def _change(self, e: Evidence, to_drop: Tensor, count: int, grow: Grow | None) -> LayerChange:
+    def _plan(self, e: Evidence, to_drop: Tensor, count: int, grow: Grow | None) -> tuple[LayerChange, Prepared]:
         survives = ~to_drop
         kept, dropped = split(e.flat_indices, survives)
         degrees = core_degrees(kept, e.layer)
@@ -211,20 +215,34 @@ class Rewire:
             grown = grown[~contained(grown, dropped)]
             kept, dropped = split(e.flat_indices, survives)
         weights = first_weights(self.new_weights, grown.numel(), e.layer, e.generator)
-        carry_(e.layer, kept, survives, grown, weights, self.optimizer)
-        return LayerChange(e.name, self.steps, e.layer.nnz, dropped, grown, degrees)
+        optimizer = None if self.reset_state else self.optimizer
+        prepared = prepare(e.name, e.layer, kept, survives, grown, weights, optimizer)
+        return LayerChange(e.name, self.steps, prepared.pattern.nnz, dropped, grown, degrees), prepared
 
     # ---- what it remembers -------------------------------------------------------------------------------------------
 
-    def _keep(self, changes: Iterable[LayerChange]) -> None:
+    def _finish(self, changes: Iterable[LayerChange], scores: list[float]) -> Callable[[], None]:
+        """What is left to do once the layers have changed, as a function that may be called again."""
+        step, length, entries, degrees = self.steps, len(self.log), [], dict(self._degrees)
         for change in changes:
             entry: dict[str, Any] = {"step": change.step, "layer": change.layer, "nnz": change.nnz}
             entry |= {"dropped": change.dropped.numel(), "grown": change.grown.numel()}
             if self.record == "indices":
                 entry |= {"dropped_indices": change.dropped, "grown_indices": change.grown}
-            self.log.append(entry)
-            before = [] if self.record == "counts" else self._degrees.get(change.layer, [])
-            self._degrees[change.layer] = [*before, change.core_degrees]
+            entries.append(entry)
+            before = [] if self.record == "counts" else degrees.get(change.layer, [])
+            degrees[change.layer] = [*before, change.core_degrees]
+
+        def finish() -> None:
+            if self.reset_state and self.optimizer is not None:
+                for optimizer in optimizers_in(self.optimizer):
+                    optimizer.state.clear()
+            if self._gradients is not None:
+                self._gradients.forget()
+            self.log[length:] = entries
+            self._degrees, self._scores, self.steps = degrees, scores, step + 1
+
+        return finish
 
     def core_degrees(self, layer: str) -> Tensor:
         """(steps, in_features) int32: the surviving connections of each input of ``layer`` after each removal.
@@ -238,6 +256,7 @@ class Rewire:
     def state_dict(self) -> dict[str, Any]:
         """What `step` depends on beside network, optimizer and arguments: numbers, strings and tensors."""
         return {
+            "layers": self._sizes(),
             "seed": self.seed,
             "steps": self.steps,
             "scores": list(self._scores),
@@ -249,8 +268,11 @@ class Rewire:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state_dict` was taken; load network and optimizer too."""
-        if missing := {"seed", "steps", "scores", "log", "degrees", "inputs", "gradients"} - set(state):
+        if missing := {"layers", "seed", "steps", "scores", "log", "degrees", "inputs", "gradients"} - set(state):
             raise InputError(f"state must be a state_dict of Rewire, and lacks {', '.join(sorted(missing))}")
+        sizes = {name: list(size) for name, size in state["layers"].items()}
+        if sizes != self._sizes():
+            raise InputError(f"state must be that of a network with the layers {self._sizes()}, got {sizes}")
         self.seed, self.steps = int(state["seed"]), int(state["steps"])
         self._scores = [float(score) for score in state["scores"]]
         self.log = [dict(entry) for entry in state["log"]]
@@ -260,6 +282,9 @@ class Rewire:
             self._seen.calls.extend((tuple(args), dict(kwargs)) for args, kwargs in state["inputs"])
         if self._gradients is not None and state["gradients"] is not None:
             self._gradients.load(state["gradients"])
+
+    def _sizes(self) -> dict[str, list[int]]:
+        return {name: [layer.out_features, layer.in_features] for name, layer in self.layers.items()}
 
     def remove_hooks(self) -> None:
         """Stop watching training; only rules that measure something without ``inputs`` do."""

@@ -23,7 +23,8 @@ their products, inputs · outputs numbers (see `pairs`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -195,20 +196,21 @@ def measure_cosines(
     names: dict[nn.Module, str] = {layer: name for name, layer in layers.items()}
     reached: set[str] = set()
     flow, samples = None, 0
-    for calls, y, end in _passes(net, batches):
-        flow = flow or _Flow.of(calls, end)
-        samples += max((len(call.x) for call in calls), default=1)
-        if flow.layers != [call.layer for call in calls]:
-            raise InputError("net must call the same layers in the same order for every batch of inputs")
-        for index, call in enumerate(calls):
-            name = names.get(call.layer)
-            if name is not None:
-                reached.add(name)
-                for activation in activations:
-                    z, u = _pair(calls, index, flow, y, activation)
-                    parts = patches(z, u, call.layer) if isinstance(call.layer, SparseConv2d) else [(z.t(), u.t())]
-                    for z_part, u_part in parts:
-                        sums[name, activation].add(z_part.t(), u_part.t())
+    with closing(_passes(net, batches)) as passes:  # also after an exception: it leaves the network as it was
+        for calls, y, end in passes:
+            flow = flow or _Flow.of(calls, end)
+            samples += max((len(call.x) for call in calls), default=1)
+            if flow.layers != [call.layer for call in calls]:
+                raise InputError("net must call the same layers in the same order for every batch of inputs")
+            for index, call in enumerate(calls):
+                name = names.get(call.layer)
+                if name is not None:
+                    reached.add(name)
+                    for activation in activations:
+                        z, u = _pair(calls, index, flow, y, activation)
+                        parts = patches(z, u, call.layer) if isinstance(call.layer, SparseConv2d) else [(z.t(), u.t())]
+                        for z_part, u_part in parts:
+                            sums[name, activation].add(z_part.t(), u_part.t())
     device = next(iter(layers.values())).weight_values.device
     if not sum_over_ranks_(torch.tensor(samples, device=device), group):
         raise InputError("inputs (without them, training) must give at least one sample, got none")
@@ -233,7 +235,7 @@ def _pair(
     return call.y if z is None or z.shape != call.y.shape else z, call.x
 
 
-def _passes(net: nn.Module, batches: Iterable[Call]) -> Iterable[tuple[list[_Call], Tensor | None, Any]]:
+def _passes(net: nn.Module, batches: Iterable[Call]) -> Generator[tuple[list[_Call], Tensor | None, Any], None, None]:
     """For each batch the calls of layers in order, what the network returned, and its node in the graph."""
     calls: list[_Call] = []
 
@@ -244,9 +246,11 @@ def _passes(net: nn.Module, batches: Iterable[Call]) -> Iterable[tuple[list[_Cal
         return passed_on  # what follows may change it in place
 
     linear = [module for module in net.modules() if isinstance(module, SparseLayer | nn.Linear | nn.Conv2d)]
-    modes = {module: module.training for module in net.modules()}
-    handles = [module.register_forward_hook(hook, with_kwargs=True) for module in linear]
-    try:
+    with ExitStack() as undo:  # which goes on to the end, whatever interrupts it
+        for module in net.modules():
+            undo.callback(setattr, module, "training", module.training)
+        for module in linear:
+            undo.enter_context(module.register_forward_hook(hook, with_kwargs=True))
         net.eval()
         first = True
         for args, kwargs in batches:
@@ -256,11 +260,6 @@ def _passes(net: nn.Module, batches: Iterable[Call]) -> Iterable[tuple[list[_Cal
             yield list(calls), y.detach() if single else None, y.grad_fn if single else None
             calls.clear()
             first = False
-    finally:
-        for handle in handles:
-            handle.remove()
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def _samples(layer: nn.Module, x: Tensor) -> Tensor:
