@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from gossamer.estimators import SparseClassifier as SparseClassifier
     from gossamer.estimators import SparseFeatureSelector as SparseFeatureSelector
     from gossamer.estimators import SparseRegressor as SparseRegressor
+    from gossamer.estimators import SupervisedAutoencoderClassifier as SupervisedAutoencoderClassifier
 
 __version__ = "0.1.0"
 
@@ -111,7 +112,13 @@ __all__ = [
     "summary",
 ]
 
-_LAZY = ("SparseClassifier", "SparseFeatureSelector", "SparseRegressor", "estimators")
+_LAZY = (
+    "SparseClassifier",
+    "SparseFeatureSelector",
+    "SparseRegressor",
+    "SupervisedAutoencoderClassifier",
+    "estimators",
+)
 
 
 def __getattr__(name: str) -> Any:
