@@ -130,7 +130,7 @@ fitted = gossamer.SparseClassifier((8,), max_epochs=2, early_stopping=True, verb
 fitted.save({str(path)!r})
 assert (gossamer.SparseClassifier.load({str(path)!r}).predict(x) == fitted.predict(x)).all()
 gossamer.SparseFeatureSelector(k=2, hidden=(8,), max_epochs=2).fit(x, y)
-gossamer.models.DictionaryLearner(4, random_state=0).fit(x)
+gossamer.estimators.DictionaryLearner(4, random_state=0).fit(x)
 """
     assert "epoch 2 of 2" in with_extras(code, "sklearn")
 
@@ -150,7 +150,7 @@ print(len(data.load("wine").classes), len(data.load({str(tmp_path / "a.npz")!r})
 MISSING = [
     ("import gossamer.estimators", "gossamer.estimators needs sklearn", "sklearn"),
     ("gossamer.SparseClassifier", "gossamer.estimators needs sklearn", "sklearn"),
-    ("gossamer.models.DictionaryLearner", "gossamer.estimators needs sklearn", "sklearn"),
+    ("gossamer.estimators.DictionaryLearner", "gossamer.estimators needs sklearn", "sklearn"),
     ("import gossamer.associative.theory", "gossamer.associative.theory needs scipy", "associative"),
     ("import gossamer.associative.solve", "gossamer.associative.solve needs scipy", "associative"),
     ("gossamer.data.load('wine')", "gossamer.data needs sklearn", "data"),

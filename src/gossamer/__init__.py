@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from gossamer.activation import Hoyer as Hoyer
     from gossamer.activation import MeanThreshold as MeanThreshold
     from gossamer.activation import QuantileThreshold as QuantileThreshold
-    from gossamer.activation import SReLU as SReLU
     from gossamer.activation import Sparseout as Sparseout
+    from gossamer.activation import SReLU as SReLU
     from gossamer.activation import TopK as TopK
     from gossamer.connectivity import Bridgeout as Bridgeout
     from gossamer.connectivity import BridgeoutLinear as BridgeoutLinear
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from gossamer.connectivity import sparsify_ as sparsify_
     from gossamer.connectivity import to_dense as to_dense
     from gossamer.errors import InputError as InputError
+    from gossamer.estimators import DictionaryLearner as DictionaryLearner
     from gossamer.estimators import SparseClassifier as SparseClassifier
     from gossamer.estimators import SparseFeatureSelector as SparseFeatureSelector
     from gossamer.estimators import SparseRegressor as SparseRegressor
@@ -100,6 +101,7 @@ _NAMES = {
     ),
     "errors": ("InputError",),
     "estimators": (
+        "DictionaryLearner",
         "SparseClassifier",
         "SparseFeatureSelector",
         "SparseRegressor",
@@ -143,7 +145,7 @@ _ROOMS = (
 )
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 
-__all__ = ["__version__", *_ROOMS, *_HOME]  # noqa: PLE0604
+__all__ = ["__version__", *_ROOMS, *_HOME]
 
 
 def __getattr__(name: str) -> Any:

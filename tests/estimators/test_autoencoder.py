@@ -181,3 +181,91 @@ def test_mistakes_are_named(digits: list[NDArray[Any]], change: dict[str, Any], 
 def test_codes_to_reconstruct_must_fit(fitted: SupervisedAutoencoderClassifier) -> None:
     with pytest.raises(InputError, match="100 columns"):
         fitted.inverse_transform(np.zeros((2, 5)))
+
+
+# ---- weights, sparse matrices, files ---------------------------------------------------------------------------------
+
+
+def test_it_is_exported() -> None:
+    import gossamer as gs
+
+    assert gs.SupervisedAutoencoderClassifier is SupervisedAutoencoderClassifier
+    assert "SupervisedAutoencoderClassifier" in dir(gs)
+
+
+def test_weights_of_samples_and_of_classes(digits: list[NDArray[Any]]) -> None:
+    x, _, y, _ = digits
+    zero = y == "0"
+    few = zero.nonzero()[0][5:]
+    rare = np.delete(np.arange(len(y)), few)
+    plain = SupervisedAutoencoderClassifier(**SMALL).fit(x[rare], zero[rare])
+    weighted = SupervisedAutoencoderClassifier(**SMALL).fit(x[rare], zero[rare], np.where(zero[rare], 50.0, 1.0))
+    balanced = SupervisedAutoencoderClassifier(**SMALL, class_weight="balanced").fit(x[rare], zero[rare])
+    given = SupervisedAutoencoderClassifier(**SMALL, class_weight={False: 1.0, True: 50.0}).fit(x[rare], zero[rare])
+    means = [net.predict_proba(x)[:, 1].mean() for net in (plain, weighted, balanced, given)]
+    assert min(means[1:]) > means[0]
+    assert_array_equal(weighted.predict_proba(x), given.predict_proba(x))
+    without = SupervisedAutoencoderClassifier(**SMALL).fit(x, y, np.where(np.arange(len(y)) < 400, 2.0, 0.0))
+    alone = SupervisedAutoencoderClassifier(**SMALL).fit(x[:400], y[:400], np.ones(400))
+    assert_array_equal(without.predict_proba(x), alone.predict_proba(x))
+
+
+@pytest.mark.parametrize(
+    ("options", "weight", "message"),
+    [
+        ({}, np.full(500, -1.0), "sample_weight must be finite numbers of at least 0"),
+        ({}, np.ones(3), r"sample_weight must be 500 numbers, got shape \(3,\)"),
+        ({}, np.zeros(500), "sample_weight must have a weight above zero"),
+        ({"class_weight": {"1": np.inf}}, None, "class_weight must hold finite numbers"),
+    ],
+)
+def test_wrong_weights(digits: list[NDArray[Any]], options: dict[str, Any], weight: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        SupervisedAutoencoderClassifier(**(SMALL | options)).fit(digits[0], digits[2], weight)
+
+
+@pytest.mark.parametrize("init", ["samples", "random"])
+def test_a_sparse_matrix_gives_the_same_network(digits: list[NDArray[Any]], init: Any) -> None:
+    from scipy.sparse import csc_matrix, csr_array
+
+    x, _, y, _ = digits
+    dense = SupervisedAutoencoderClassifier(**SMALL, init=init).fit(x, y)
+    for kind in (csr_array, csc_matrix):
+        sparse = SupervisedAutoencoderClassifier(**SMALL, init=init).fit(kind(x), y)
+        assert_allclose(sparse.components_, dense.components_, atol=1e-4)
+        assert_allclose(sparse.predict_proba(kind(x)), sparse.predict_proba(x), atol=1e-9)
+        assert sparse.transform(kind(x.astype(np.float32))).dtype == np.float32
+    sparse.partial_fit(csr_array(x), y)
+
+
+def test_a_file_gives_the_same_answers(
+    digits: list[NDArray[Any]], fitted: SupervisedAutoencoderClassifier, tmp_path: Any
+) -> None:
+    x = digits[1]
+    fitted.save(tmp_path / "soae.safetensors")
+    loaded = SupervisedAutoencoderClassifier.load(tmp_path / "soae.safetensors")
+    assert_array_equal(loaded.predict_proba(x), fitted.predict_proba(x))
+    assert_array_equal(loaded.transform(x), fitted.transform(x))
+    assert loaded.get_params() == fitted.get_params()
+    assert (loaded.n_iter_, loaded.loss_curve_) == (fitted.n_iter_, fitted.loss_curve_)
+    loaded.partial_fit(digits[0], digits[2])
+    damaged = bytearray((tmp_path / "soae.safetensors").read_bytes())
+    damaged[-3] ^= 1
+    (tmp_path / "soae.safetensors").write_bytes(damaged)
+    with pytest.raises(InputError, match="damaged"):
+        SupervisedAutoencoderClassifier.load(tmp_path / "soae.safetensors")
+
+
+def test_what_a_file_cannot_hold(digits: list[NDArray[Any]], tmp_path: Any) -> None:
+    x, _, y, _ = digits
+    options = SMALL | {"max_epochs": 2, "bias": True}
+    net = SupervisedAutoencoderClassifier(**options, connectivity=constraints.L0(5), alpha=lambda epoch: 0.5).fit(x, y)
+    with pytest.warns(UserWarning, match="the file won't hold connectivity=.*alpha=.*, but None"):
+        net.save(tmp_path / "net")
+    loaded = SupervisedAutoencoderClassifier.load(tmp_path / "net")
+    assert_array_equal(loaded.predict_proba(x), net.predict_proba(x))
+    assert loaded.connectivity is None
+    other = SupervisedAutoencoderClassifier(**options, activation=torch.nn.ReLU()).fit(x, y)
+    with pytest.raises(InputError, match="activation must be a string for a file to hold it"):
+        other.save(tmp_path / "other")
+    assert not (tmp_path / "other").exists()

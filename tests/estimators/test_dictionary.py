@@ -15,7 +15,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 from gossamer import InputError
-from gossamer.models import DictionaryLearner, sample_patches
+from gossamer.estimators import DictionaryLearner
+from gossamer.models import sample_patches
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 from sklearn.datasets import make_regression
 
@@ -89,3 +89,26 @@ def test_targets_that_can_not_be_used() -> None:
         small().fit(x, np.array(["a"] * 300, dtype=object))
     with pytest.raises(InputError, match="y must be numbers whose squares are finite"):
         small().fit(x, y * 1e300)
+
+
+@pytest.mark.parametrize("constant", [0.1, -3.0, 0.0, 1e12])
+def test_a_constant_target_predicts_itself(constant: float) -> None:
+    x = np.random.default_rng(0).standard_normal((50, 4))
+    network = SparseRegressor((10,), max_epochs=3, random_state=0)
+    assert_array_equal(network.fit(x, np.full(50, constant)).predict(x), np.full(50, constant))
+    both = np.column_stack([np.full(50, constant), x[:, 0]])
+    predicted = network.fit(x, both).predict(x)
+    assert_array_equal(predicted[:, 0], np.full(50, constant))
+    assert np.ptp(predicted[:, 1]) > 0
+    weight = np.r_[np.ones(40), np.zeros(10)]  # constant in all samples that count
+    y = np.where(weight > 0, constant, constant + 1)
+    assert_array_equal(network.fit(x, y, weight).predict(x), np.full(50, constant))
+
+
+def test_a_target_is_constant_until_it_changes() -> None:
+    x = np.random.default_rng(0).standard_normal((200, 4))
+    network = SparseRegressor((10,), max_epochs=3, random_state=0)
+    network.partial_fit(x, np.full(200, 2.5))
+    assert_array_equal(network.predict(x), np.full(200, 2.5))
+    network.partial_fit(x, 2.5 + x[:, 0])
+    assert np.ptp(network.predict(x)) > 0

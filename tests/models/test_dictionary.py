@@ -12,8 +12,9 @@ from torch import Tensor
 from gossamer import InputError, measures
 from gossamer.functional import hoyer_projection
 from gossamer.models import Dictionary
-from gossamer.models.dictionary import Coder, hebbian_update_, learn, low_rank, standardized
+from gossamer.models.dictionary import Coder, hebbian_update_, low_rank, standardized
 from gossamer.studies.dictionary.outcome import neighbours_alike
+from gossamer.training.dictionary import train_dictionary
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -102,7 +103,7 @@ def test_codes_have_the_sparseness_asked_for(sigma: float, signed: bool, n: int,
 def test_atoms_keep_to_their_kind(options: dict[str, object]) -> None:
     x = normal(300, 20, dtype=torch.float32)
     dictionary = Dictionary.from_samples(x, 9, generator=seeded(), **options)
-    for _ in learn(dictionary, x, epochs=2, batch_size=32, generator=seeded()):
+    for _ in train_dictionary(dictionary, x, epochs=2, batch_size=32, generator=seeded()):
         length = dictionary.atoms.norm(dim=1)
         torch.testing.assert_close(length, torch.ones(9))
         if "atom_sparseness" in options:
@@ -128,7 +129,7 @@ def test_low_rank_gives_the_nearest_matrices() -> None:
 def test_it_finds_the_atoms_that_samples_are_made_of() -> None:
     truth, x = bars(4000)
     dictionary = Dictionary.from_samples(x, 12, sparseness=0.85, generator=seeded(3))
-    errors = list(learn(dictionary, x, epochs=5, batch_size=64, generator=seeded()))
+    errors = list(train_dictionary(dictionary, x, epochs=5, batch_size=64, generator=seeded()))
     assert sum(errors[-50:]) < 0.5 * sum(errors[:50])
     assert (truth @ dictionary.atoms.T).abs().amax(1).min() > 0.95
 
@@ -140,7 +141,7 @@ def test_neighbours_on_the_torus_become_alike() -> None:
     ratios = []
     for grid in ((8, 8), None):
         dictionary = Dictionary.from_samples(x, 64, sparseness=0.85, grid=grid, smoothing=1.0, generator=seeded())
-        for _ in learn(dictionary, x, epochs=4, batch_size=64, generator=seeded()):
+        for _ in train_dictionary(dictionary, x, epochs=4, batch_size=64, generator=seeded()):
             pass
         near, far = neighbours_alike(dictionary.atoms.numpy(), (8, 8))
         ratios.append(near / far)
@@ -182,7 +183,7 @@ def test_the_seed_decides_and_torch_keeps_its_own() -> None:
     for seed in (1, 1, 2):
         generator = seeded(seed)
         dictionary = Dictionary.from_samples(x, 8, generator=generator)
-        errors = list(learn(dictionary, x, epochs=2, batch_size=64, generator=generator))
+        errors = list(train_dictionary(dictionary, x, epochs=2, batch_size=64, generator=generator))
         assert len(errors) == 2 * 4
         runs.append(dictionary.atoms)
     assert torch.equal(runs[0], runs[1])
@@ -281,8 +282,12 @@ def test_samples_that_cannot_be_used_are_refused() -> None:
         x[1, 2] = bad
         with pytest.raises(InputError, match="x must be finite"):
             dictionary.update(x)
+
+    def trained(x: Tensor) -> float:
+        return next(train_dictionary(dictionary, x, generator=seeded()))
+
     for wrong in (torch.zeros(6), torch.zeros(2, 5), torch.zeros(2, 6, dtype=torch.int64)):
-        for call in (dictionary.update, dictionary.encode, lambda x: next(learn(dictionary, x, generator=seeded()))):
+        for call in (dictionary.update, dictionary.encode, trained):
             with pytest.raises(InputError, match=r"x must be \(batch, 6\), float32 or float64"):
                 call(wrong)
     with pytest.raises(InputError, match="x must be floating point of shape"):
@@ -292,5 +297,5 @@ def test_samples_that_cannot_be_used_are_refused() -> None:
     with pytest.raises(InputError, match="coder must be one of 'omp', 'projection'"):
         dictionary.encode(normal(3, 6), "lasso")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="batch_size"):
-        next(learn(dictionary, normal(3, 6), batch_size=0, generator=seeded()))
+        next(train_dictionary(dictionary, normal(3, 6), batch_size=0, generator=seeded()))
     assert torch.equal(dictionary.atoms, before)

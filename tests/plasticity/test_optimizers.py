@@ -168,7 +168,7 @@ def test_lbfgs_is_refused_or_begins_anew() -> None:
 def test_an_optimizer_of_a_copy_is_refused() -> None:
     net = build()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-    with pytest.raises(InputError, match="lacks '0'.*a copy has others"):
+    with pytest.raises(InputError, match=r"lacks '0'.*a copy has others"):
         Rewire(copy.deepcopy(net), optimizer)
     with pytest.raises(InputError, match="lacks 'body'"):
         check_held(torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1), [("body", SparseLinear(2, 2, 0.5))])
@@ -218,7 +218,7 @@ def test_state_of_another_length_is_refused_with_the_layers_name(make: Any) -> N
     magnitude_prune_(sparser, 0.2)
     net.load_state_dict(sparser.state_dict())
     before = copy.deepcopy(net.state_dict())
-    with pytest.raises(InputError, match="20 connections of layer '2'|24 connections of layer '0'"):
+    with pytest.raises(InputError, match=r"20 connections of layer '2'|24 connections of layer '0'"):
         train(net, optimizer)
     assert all(torch.equal(a, b) for a, b in zip(before.values(), net.state_dict().values(), strict=True))
     net.load_state_dict(whole)

@@ -366,3 +366,17 @@ def test_noise_follows_the_seed_of_a_pass_unless_a_layer_has_its_own_source() ->
     state = own.get_state()
     trained(1, own)
     assert not torch.equal(own.get_state(), state)
+
+
+def test_evaluation_leaves_each_module_in_its_mode() -> None:
+    frozen = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+    model = nn.Sequential(frozen, nn.Dropout(0.5), nn.Linear(3, 2))
+    model.train()
+    frozen.eval()  # as in fine-tuning: its statistics must not move
+    before = [module.training for module in model.modules()]
+    x, y = torch.randn(8, 3), torch.zeros(8, dtype=torch.int64)
+    evaluate(model, Samples(x, y))
+    assert [module.training for module in model.modules()] == before
+    with pytest.raises(RuntimeError):
+        evaluate(model, Samples(torch.randn(8, 4), y))
+    assert [module.training for module in model.modules()] == before

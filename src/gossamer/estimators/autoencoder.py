@@ -1,6 +1,6 @@
 """The supervised auto-encoder as a scikit-learn classifier, and a transformer to codes of given sparseness.
 
-clf = gossamer.estimators.SupervisedAutoencoderClassifier(random_state=0).fit(X, y)
+clf = gossamer.SupervisedAutoencoderClassifier(random_state=0).fit(X, y)
 clf.predict(X_new)           # classes
 clf.transform(X_new)         # codes, nine tenths of them zero
 clf.components_[0]           # what the first unit looks for
@@ -9,12 +9,15 @@ clf.components_[0]           # what the first unit looks for
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array, issparse
 from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.multiclass import check_classification_targets
@@ -23,18 +26,23 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from gossamer.connectivity.constraints import Constraint
 from gossamer.device import find_device
 from gossamer.errors import InputError, check_choice, check_count, check_fraction
-from gossamer.estimators.machine import progress, threads
+from gossamer.estimators.machine import all_or_nothing, progress, threads
+from gossamer.estimators.rows import class_numbers, counting, sample_weights
+from gossamer.estimators.scaling import Matrix
+from gossamer.estimators.storage import Stored, read_stored, write_stored
+from gossamer.io.tensor_file import load_weights
 from gossamer.models.autoencoder import Schedule, SupervisedAutoencoder, exponential_schedule
 from gossamer.training.autoencoder import Descent, train_autoencoder
 from gossamer.training.recipe import sizes_for
-from gossamer.training.samples import Samples
+from gossamer.training.samples import Samples, SparseRows
 
 __all__ = ["SupervisedAutoencoderClassifier"]
 
 Floats = NDArray[np.floating[Any]]
 
 _DTYPES = (np.float64, np.float32)
-_ROWS = 4096  # samples that go through the network at a time
+_CHUNK = 4096  # samples that go through the network at a time
+_STORED = ("classes_", "n_features_in_", "n_iter_", "loss_curve_", "feature_names_in_", "_seed")
 _TAU = 0.75  # time constant of α, in units of all epochs
 
 
@@ -62,6 +70,7 @@ class SupervisedAutoencoderClassifier(
         batch_size: samples in a step; None likewise.
         learning_rate: the highest, of Adam. It rises during the first tenth of training, and falls to zero.
         project_every: steps from one projection of the weights to the next.
+        class_weight: a weight for each class, as a dict, or ``"balanced"``.
         random_state: decides everything that is left to chance, without touching torch's or NumPy's own generator.
         n_jobs: threads for training and prediction, −1 for all; None leaves them as they are.
         device: "cpu", "cuda", …
@@ -74,7 +83,22 @@ class SupervisedAutoencoderClassifier(
         n_iter_, loss_curve_: epochs, and the mean cost of each.
         n_features_in_, feature_names_in_: as everywhere in scikit-learn.
 
-    Training is in float32; codes and probabilities are computed in the dtype of ``X``.
+    Training is in float32; codes and probabilities are computed in the dtype of ``X``. Of a sparse ``X`` one batch at a
+    time is dense.
+
+    Raises:
+        InputError: from `fit` and `partial_fit`, for an argument outside its range.
+
+    Example:
+        >>> import gossamer as gs
+        >>> from sklearn.datasets import load_digits
+        >>> X, y = load_digits(return_X_y=True)
+        >>> clf = gs.SupervisedAutoencoderClassifier(hidden=40, max_epochs=5, random_state=0).fit(X / 16, y)
+        >>> clf.transform(X[:3] / 16).shape
+        (3, 40)
+
+    References:
+        Thom, Palm, "Sparse Activity and Sparse Connectivity in Supervised Learning", JMLR 14 (2013) 1091-1143.
     """
 
     classes_: NDArray[Any]
@@ -98,6 +122,7 @@ class SupervisedAutoencoderClassifier(
         batch_size: int | None = None,
         learning_rate: float = 0.003,
         project_every: int = 1,
+        class_weight: Mapping[Any, float] | Literal["balanced"] | None = None,
         random_state: int | np.random.RandomState | None = None,
         n_jobs: int | None = None,
         device: str = "cpu",
@@ -113,6 +138,7 @@ class SupervisedAutoencoderClassifier(
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.project_every = project_every
+        self.class_weight = class_weight
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.device = device
@@ -120,13 +146,20 @@ class SupervisedAutoencoderClassifier(
 
     # ---- training ----------------------------------------------------------------------------------------------------
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
-        """Train a new network on samples ``X`` (n_samples, n_features) of classes ``y`` (n_samples)."""
-        X, y = self._read(X, y, reset=True)
-        self.classes_, targets = self._classes(y, None)
+    @all_or_nothing
+    def fit(self, X: Matrix, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Train a new network. After an error or Ctrl-C the estimator is what it was before the call.
+
+        Args:
+            X: (n_samples, n_features), an array, a data frame or a sparse matrix.
+            y: (n_samples) labels.
+            sample_weight: (n_samples), ≥ 0, how much each sample counts. One of weight 0 has no influence but that
+                its class is one of ``classes_``.
+        """
+        X, y, weight = self._read(X, y, sample_weight, classes=None, reset=True)
         epochs, batch_size = self._sizes(*X.shape)
         alpha, self._descent, losses = self._schedule(epochs), None, []
-        samples = self._samples(X, targets)
+        samples = self._samples(X, y, weight)
         with threads(self.n_jobs), progress(bool(self.verbose), epochs, type(self).__name__) as watch:
             model = self._new_model(samples)
             for done in train_autoencoder(
@@ -144,45 +177,65 @@ class SupervisedAutoencoderClassifier(
         self.model_, self.n_iter_, self.loss_curve_ = model.eval(), epochs, losses
         return self
 
-    def partial_fit(self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None) -> Self:
+    @all_or_nothing
+    def partial_fit(
+        self, X: Matrix, y: ArrayLike, classes: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Go once through these samples, at a constant learning rate, and go on from there in the next call.
 
-        The first call makes the network, from these samples, and has to be told all ``classes`` if they lack some. A
-        pickled estimator goes on with a new optimizer.
+        The first call makes the network, from these samples. A pickled or loaded estimator goes on with a new
+        optimizer. After an error or Ctrl-C network and optimizer are what they were before the call.
+
+        Args:
+            X: (n_samples, n_features), an array, a data frame or a sparse matrix.
+            y: (n_samples) labels.
+            classes: (n_classes) all labels that will ever occur: needed in the first call, may be repeated later.
+            sample_weight: (n_samples), ≥ 0, how much each sample counts.
         """
         first = not hasattr(self, "model_")
-        X, y = self._read(X, y, reset=first)
-        labels, targets = self._classes(y, classes if first else self.classes_)
+        if self.class_weight == "balanced":
+            raise InputError("class_weight must not be 'balanced' in partial_fit, which doesn't see all samples")
+        if first and classes is None:
+            raise InputError("classes must be all labels that will occur in the first call of partial_fit, got None")
+        if not first and classes is not None and not np.array_equal(np.unique(np.asarray(classes)), self.classes_):
+            raise InputError(f"classes must be those of the first call, {self.classes_.tolist()}, got {classes!r}")
+        X, y, weight = self._read(X, y, sample_weight, classes=classes, reset=first)
         epochs, batch_size = self._sizes(*X.shape)
-        alpha, samples = self._schedule(epochs), self._samples(X, targets)
+        alpha, samples = self._schedule(epochs), self._samples(X, y, weight)
         with threads(self.n_jobs):
             if first:
-                self.classes_ = labels
                 self.model_, self.n_iter_, self.loss_curve_ = self._new_model(samples), 0, []
             if self._descent is None:
                 self._descent = Descent(self.model_.to(samples.x.device), self.learning_rate, self.project_every)
-            self.model_.train()
-            loss = self._descent.epoch(samples, self.n_iter_, alpha=alpha, batch_size=batch_size, seed=self._seed)
-            self.model_.eval()
+            descent = self._descent
+            before = copy.deepcopy(descent.state_dict())
+            try:
+                self.model_.train()
+                loss = descent.epoch(samples, self.n_iter_, alpha=alpha, batch_size=batch_size, seed=self._seed)
+            except BaseException:
+                descent.load_state_dict(before)
+                raise
+            finally:
+                self.model_.eval()
         self.n_iter_ += 1
-        self.loss_curve_.append(loss)
+        self.loss_curve_ = [*self.loss_curve_, loss]
         return self
 
-    def _read(self, X: ArrayLike, y: ArrayLike, *, reset: bool) -> tuple[Floats, NDArray[Any]]:
-        least = 2 if reset else 1  # what doesn't fit later is told by the number of features it should have
-        samples, labels = validate_data(self, X, y, reset=reset, dtype=_DTYPES, ensure_min_features=least)
+    def _read(
+        self, X: Matrix, y: ArrayLike, sample_weight: ArrayLike | None, *, classes: ArrayLike | None, reset: bool
+    ) -> tuple[Matrix, NDArray[np.int64], NDArray[np.float64] | None]:
+        """Checked samples that count, the numbers of their classes, and how much they count."""
+        least = 2 if reset else 1  # what doesn't fit later is refused by the number of features it should have
+        X, labels = validate_data(
+            self, X, y, reset=reset, accept_sparse="csr", dtype=_DTYPES, ensure_min_features=least
+        )
         check_classification_targets(labels)
-        return samples, labels
-
-    def _classes(self, y: NDArray[Any], classes: ArrayLike | None) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """All classes in order, and the number of each sample's."""
-        known = np.unique(y if classes is None else np.asarray(classes))
-        if len(known) < 2:
-            raise InputError(f"y must have at least 2 classes, got {len(known)} class")
-        targets = np.searchsorted(known, y).clip(max=len(known) - 1)
-        if (known[targets] != y).any():
-            raise InputError(f"y must be of the classes {known.tolist()}, got {y[known[targets] != y][0]!r} too")
-        return known, targets.astype(np.int64)
+        if reset:
+            self.classes_ = np.unique(labels if classes is None else np.asarray(classes))
+            if len(self.classes_) < 2:
+                raise InputError(f"y must have at least 2 classes, got {len(self.classes_)} class")
+        weight = sample_weights(sample_weight, X.shape[0], self.class_weight, labels)
+        return counting(X, class_numbers(labels, self.classes_), weight)
 
     def _sizes(self, samples: int, features: int) -> tuple[int, int]:
         chosen = sizes_for(samples, features)
@@ -198,14 +251,15 @@ class SupervisedAutoencoderClassifier(
         constant = check_fraction("alpha", self.alpha)
         return lambda epoch: constant
 
-    def _samples(self, X: Floats, targets: NDArray[np.int64]) -> Samples:
+    def _samples(self, X: Matrix, targets: NDArray[np.int64], weight: NDArray[np.float64] | None) -> Samples:
         device = find_device(self.device)
-        return Samples(_tensor(X).to(device, torch.float32), torch.from_numpy(targets).to(device))
+        counts = None if weight is None else torch.from_numpy(weight).to(device, torch.float32)
+        return Samples(_rows(X, torch.float32, device), torch.from_numpy(targets).to(device), counts)
 
     def _new_model(self, samples: Samples) -> SupervisedAutoencoder:
         check_choice("init", self.init, ("samples", "random"))
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        assert isinstance(samples.x, torch.Tensor)
+        start = samples.x.cpu() if isinstance(samples.x, torch.Tensor) else samples.x
         return SupervisedAutoencoder(
             samples.x.shape[1],
             self.hidden,
@@ -213,7 +267,7 @@ class SupervisedAutoencoderClassifier(
             activation=self.activation if isinstance(self.activation, str) else copy.deepcopy(self.activation),
             connectivity=self.connectivity,
             bias=self.bias,
-            samples=samples.x.cpu() if self.init == "samples" else None,
+            samples=start if self.init == "samples" else None,
             generator=torch.Generator().manual_seed(self._seed),
         ).to(samples.x.device)
 
@@ -257,12 +311,66 @@ class SupervisedAutoencoderClassifier(
     def _mapped(self, X: ArrayLike, function: Callable[[SupervisedAutoencoder, torch.Tensor], torch.Tensor]) -> Floats:
         """What ``function`` makes of the samples, in their dtype."""
         check_is_fitted(self, "model_")
-        x = _tensor(validate_data(self, X, reset=False, dtype=_DTYPES))
-        device = find_device(self.device)
-        model = copy.deepcopy(self.model_).to(device, x.dtype)
+        X = validate_data(self, X, reset=False, accept_sparse="csr", dtype=_DTYPES)
+        device, parts = find_device(self.device), []
+        model: SupervisedAutoencoder | None = None
         with threads(self.n_jobs), torch.inference_mode():
-            parts = [function(model, rows.to(device)).cpu() for rows in x.split(_ROWS)]
+            for start in range(0, X.shape[0], _CHUNK):
+                rows = _rows(X[start : start + _CHUNK], None, device)
+                model = copy.deepcopy(self.model_).to(device, rows.dtype) if model is None else model
+                parts.append(function(model, rows if isinstance(rows, torch.Tensor) else rows[:]).cpu())
         return torch.cat(parts).numpy()
+
+    # ---- files -------------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> None:
+        """Write the trained estimator to ``path``, a safetensors file: whole or not at all, and safe to open.
+
+        What `partial_fit` keeps between calls isn't written; neither are a ``connectivity`` that isn't a number, an
+        ``alpha`` that is a function, and a ``random_state`` that isn't a number: the file holds None for these.
+
+        Raises:
+            InputError: ``activation`` is a module, which a file can't hold.
+            sklearn.exceptions.NotFittedError: there is nothing to write.
+        """
+        check_is_fitted(self, "model_")
+        if not isinstance(self.activation, str):
+            raise InputError(f"activation must be a string for a file to hold it, got {self.activation!r}")
+        parameters: dict[str, Any] = self.get_params(deep=False)
+        lost = [name for name in ("connectivity", "alpha") if not isinstance(parameters[name], int | float | None)]
+        if lost:
+            given = ", ".join(f"{name}={parameters[name]!r}" for name in lost)
+            warnings.warn(f"the file won't hold {given}, but None", stacklevel=2)
+        if isinstance(self.random_state, np.random.RandomState):
+            lost.append("random_state")
+        fitted = {name: getattr(self, name, None) for name in _STORED}
+        kept = parameters | dict.fromkeys(lost)
+        write_stored(Path(path), Stored(type(self).__name__, kept, fitted, self.model_.state_dict()))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what `save` wrote; `InputError` if it is missing, damaged, of a newer format or something else."""
+        return read_stored(Path(path), cls.__name__, cls._from_stored)
+
+    @classmethod
+    def _from_stored(cls, stored: Stored) -> Self:
+        estimator = cls(**stored.parameters)
+        for name in _STORED:
+            if name != "feature_names_in_" or stored.fitted[name] is not None:
+                setattr(estimator, name, stored.fitted[name])
+        hidden, features = stored.network["weight"].shape
+        model = SupervisedAutoencoder(
+            features,
+            hidden,
+            len(estimator.classes_),
+            activation=estimator.activation,
+            connectivity=estimator.connectivity,
+            bias="bias" in stored.network,
+            generator=torch.Generator().manual_seed(0),
+        )
+        load_weights(model, stored.network)
+        estimator.model_ = model.eval()
+        return estimator
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = {**super().__getstate__(), "_descent": None}
@@ -272,10 +380,15 @@ class SupervisedAutoencoderClassifier(
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
 
-def _tensor(X: Floats) -> torch.Tensor:
-    """The same numbers; a copy if NumPy forbids to write to them, which PyTorch can't promise."""
-    return torch.from_numpy(np.require(X, requirements="W"))
+def _rows(X: Matrix, dtype: torch.dtype | None, device: torch.device) -> torch.Tensor | SparseRows:
+    """The same numbers, dense or sparse as ``X`` is; a copy if NumPy forbids to write to them."""
+    if issparse(X):
+        matrix = csr_array(X)
+        number = matrix.dtype if dtype is None else torch.empty(0, dtype=dtype).numpy().dtype
+        return SparseRows(matrix.astype(number), device)
+    return torch.from_numpy(np.require(X, requirements="W")).to(device, dtype)

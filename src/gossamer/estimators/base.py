@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -16,18 +17,19 @@ from gossamer.connectivity import SparseLinear
 from gossamer.device import find_device
 from gossamer.errors import check_choice
 from gossamer.estimators.arguments import Arguments
-from gossamer.estimators.machine import draw_seed, progress, threads
-from gossamer.estimators.rows import Targets, counting, divided, given_weights
+from gossamer.estimators.machine import all_or_nothing, draw_seed, progress, threads
+from gossamer.estimators.rows import Targets, counting, divided, sample_weights
 from gossamer.estimators.scaling import Matrix, Scaling
-from gossamer.estimators.storage import read_estimator, write_estimator
+from gossamer.estimators.storage import Stored, read_stored, write_stored
 from gossamer.estimators.stream import Stream
 from gossamer.evaluate.importance import strength_out
 from gossamer.evaluate.units import fan_out
+from gossamer.io.tensor_file import load_weights
 from gossamer.models import MLP
 from gossamer.plasticity import Rewire
 from gossamer.training import Fit, Samples, Task
-from gossamer.training.loop import architecture, build
-from gossamer.training.recipe import SMALL
+from gossamer.training.loop import architecture
+from gossamer.training.recipe import SMALL, Recipe
 
 __all__ = ["SparseEstimator", "first_layer"]
 
@@ -62,8 +64,8 @@ class SparseEstimator(Arguments):
         """What the outputs are to tell."""
         raise NotImplementedError
 
-    def _learn_targets(self, y: Targets, weight: NDArray[np.float64] | None) -> None:
-        """Find out what kind of targets these are."""
+    def _learn_targets(self, y: Targets, counted: Targets, weight: NDArray[np.float64] | None) -> None:
+        """Learn the kind of the targets: of all ``y``, of which ``counted`` have a ``weight`` above 0."""
         raise NotImplementedError
 
     def _encode(self, y: Targets) -> NDArray[Any]:
@@ -76,23 +78,27 @@ class SparseEstimator(Arguments):
 
     # ---- training ----------------------------------------------------------------------------------------------------
 
+    @all_or_nothing
     def fit(self, X: Matrix, y: Targets, sample_weight: ArrayLike | None = None) -> Self:
         """Train a new network (with ``warm_start``, go on with the one there is).
 
         Args:
             X: (n_samples, n_features), an array, a data frame or a sparse matrix.
             y: what is to be predicted.
-            sample_weight: (n_samples), ≥ 0, how much each sample counts; one of weight 0 might as well not be there.
+            sample_weight: (n_samples), ≥ 0, how much each sample counts. One of weight 0 has no influence but that
+                its class is one of ``classes_``.
+
+        After an error or Ctrl-C the estimator is what it was before the call.
         """
         warm = self.warm_start and hasattr(self, "network_")
         X, y, weight = self._read(X, y, sample_weight, reset=not warm)
-        if not warm:
-            self._begin(X, y, weight)
         recipe, targets = self._recipe(*X.shape), self._encode(y)
+        if not warm:
+            self._begin(X, weight, recipe)
+        network = _copied(self.network_, self._architecture) if warm else self._new_network()
         rows, held_out = None, np.zeros(0, np.int64)
         if self.early_stopping:
             rows, held_out = divided(targets, self.validation_fraction, self._seed)
-        self._end_stream()
         with threads(self.n_jobs), progress(bool(self.verbose), recipe.epochs, type(self).__name__) as watch:
             fit = Fit(
                 recipe,
@@ -103,35 +109,38 @@ class SparseEstimator(Arguments):
                 validation=self._samples(X, targets, weight, held_out),
                 task=self._task,
                 rule=self._rule(),
-                model=self.network_.to(find_device(self.device)) if warm else None,
+                model=network.to(find_device(self.device)),
             )
             for epoch in fit.run():
                 watch(epoch)
         if fit.rewire is not None:
             fit.rewire.remove_hooks()
         assert isinstance(fit.model, MLP)
+        self._end_stream()
         self._keep(fit.model, None if self.early_stopping else fit.rewire)  # it went back to before the last removal
         self.n_iter_ = len(fit.history)
         self.loss_curve_ = [epoch.train_loss for epoch in fit.history]
         self.validation_scores_ = [epoch.validation_accuracy for epoch in fit.history] if self.early_stopping else None
         return self
 
+    @all_or_nothing
     def partial_fit(self, X: Matrix, y: Targets, sample_weight: ArrayLike | None = None) -> Self:
         """Train once through these samples, and go on from there in the next call.
 
         The first call decides the sizes and learns the scaling, so let it bring more than a handful of samples. The
         network is rewired at the beginning of a call if it has had 100 updates since the last time. The learning rate
-        stays what it is; a pickled or loaded estimator goes on with a new optimizer.
+        stays what it is; a pickled or loaded estimator goes on with a new optimizer. After an error or Ctrl-C network
+        and optimizer are what they were before the call.
         """
         first = not hasattr(self, "network_")
         X, y, weight = self._read(X, y, sample_weight, reset=first)
+        recipe = replace(self._recipe(*X.shape), schedule="constant")
         if first:
-            self._begin(X, y, weight)
-        recipe = replace(self._recipe(*X.shape), schedule="constant", hidden=tuple(self._architecture["hidden"]))
+            self._begin(X, weight, recipe)
         samples = self._samples(X, self._encode(y), weight)
         with threads(self.n_jobs):
             if first:
-                self.network_ = build(recipe, self.n_features_in_, self._outputs(), sparse=True, seed=self._seed)
+                self.network_ = self._new_network()
             self.network_.to(samples.x.device, samples.x.dtype)
             if self._stream is None:
                 self._stream = Stream(self.network_, recipe, self._rule(), self._seed)
@@ -144,25 +153,33 @@ class SparseEstimator(Arguments):
     def _read(
         self, X: Matrix, y: Targets, sample_weight: ArrayLike | None, *, reset: bool
     ) -> tuple[Matrix, Targets, NDArray[np.float64] | None]:
-        """Checked samples that count, and how much: with mean 1, or None if all count the same."""
+        """Checked samples that count, and how much: with mean 1, or None if all count the same.
+
+        With ``reset``, the kind of the targets is learned from them.
+        """
         X, y = validate_data(
             self, X, y, reset=reset, accept_sparse="csr", dtype=(np.float64, np.float32), multi_output=True
         )
-        return counting(X, y, self._weights(X, y, sample_weight))
+        given, (X, y, weight) = y, counting(X, y, self._weights(X, y, sample_weight))
+        if reset:
+            self._learn_targets(given, y, weight)
+        return X, y, weight
 
     def _weights(self, X: Matrix, y: Targets, sample_weight: ArrayLike | None) -> NDArray[np.float64] | None:
-        return None if sample_weight is None else given_weights(sample_weight, X.shape[0])
+        return sample_weights(sample_weight, X.shape[0])
 
-    def _begin(self, X: Matrix, y: Targets, weight: NDArray[np.float64] | None) -> None:
-        """Learn all that comes before training."""
-        self._learn_targets(y, weight)
+    def _begin(self, X: Matrix, weight: NDArray[np.float64] | None, recipe: Recipe) -> None:
+        """Learn the scaling, and decide seed, dtype and architecture."""
         self._scaling = Scaling.learn(X, weight) if self.standardize else Scaling(None, None)
         self._seed = draw_seed(self.random_state)
         double = X.dtype == np.float64 and X.shape[0] * X.shape[1] <= SMALL
         name = ("float64" if double else "float32") if self.dtype is None else self.dtype
         self._number = getattr(torch, check_choice("dtype", name, ("float32", "float64")))
-        self._architecture = architecture(self._recipe(*X.shape), X.shape[1], self._outputs())
+        self._architecture = architecture(recipe, X.shape[1], self._outputs())
         self.n_iter_, self.loss_curve_, self.validation_scores_ = 0, [], None
+
+    def _new_network(self) -> MLP:
+        return MLP(**self._architecture, generator=torch.Generator().manual_seed(self._seed)).to(self._number)
 
     def _samples(
         self,
@@ -227,18 +244,41 @@ class SparseEstimator(Arguments):
         ``random_state`` that isn't a number.
         """
         check_is_fitted(self)
-        write_estimator(self, Path(path))
+        parameters: dict[str, Any] = self.get_params(deep=False)
+        if isinstance(parameters["random_state"], np.random.RandomState):
+            parameters["random_state"] = None
+        if self._rule() is not None:
+            warnings.warn(f"the file won't hold rewire={self.rewire!r}, but 'none'", stacklevel=2)
+        fitted = {name: getattr(self, name) for name in self._stored}
+        fitted |= {"feature_names_in_": getattr(self, "feature_names_in_", None)}
+        fitted |= {"input_mean": self._scaling.mean, "input_scale": self._scaling.scale}
+        parameters["rewire"] = self._rule_name()
+        write_stored(Path(path), Stored(type(self).__name__, parameters, fitted, self.network_.state_dict()))
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read what `save` wrote; `InputError` if it is missing, damaged, of a newer format or something else."""
-        return read_estimator(cls, Path(path))
+        return read_stored(Path(path), cls.__name__, cls._from_stored)
+
+    @classmethod
+    def _from_stored(cls, stored: Stored) -> Self:
+        estimator = cls(**stored.parameters)
+        if stored.fitted["feature_names_in_"] is not None:
+            estimator.feature_names_in_ = stored.fitted["feature_names_in_"]
+        for name in cls._stored:
+            setattr(estimator, name, stored.fitted[name])
+        estimator._scaling = Scaling(stored.fitted["input_mean"], stored.fitted["input_scale"])
+        estimator._number = next(t.dtype for t in stored.network.values() if t.is_floating_point())
+        network = estimator._new_network()
+        load_weights(network, stored.network)
+        estimator.network_ = network.eval()
+        return estimator
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = {**super().__getstate__(), "_stream": None}
         away = "network_" in state and next(self.network_.parameters()).device.type != "cpu"
         if away or self._stream is not None:  # whose rewiring watches the network
-            state["network_"] = _on_cpu(self.network_, self._architecture)
+            state["network_"] = _copied(self.network_, self._architecture)
         return state
 
     def __sklearn_tags__(self) -> Any:
@@ -252,8 +292,8 @@ def first_layer(network: MLP) -> tuple[str, nn.Linear | SparseLinear]:
     return next((name, m) for name, m in network.named_children() if isinstance(m, nn.Linear | SparseLinear))
 
 
-def _on_cpu(network: MLP, arguments: dict[str, Any]) -> MLP:
-    """A copy on the CPU that nobody watches."""
+def _copied(network: MLP, arguments: dict[str, Any]) -> MLP:
+    """A copy on the CPU without hooks, in evaluation mode."""
     copied = MLP(**arguments, generator=torch.Generator().manual_seed(0))
     copied.to(next(network.parameters()).dtype).load_state_dict(network.state_dict())
     return copied.eval()

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, softmax
 from sklearn.base import ClassifierMixin
-from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import column_or_1d
 
@@ -17,7 +16,7 @@ from gossamer.connectivity.allocate import Allocation
 from gossamer.errors import InputError
 from gossamer.estimators.arguments import Rule
 from gossamer.estimators.base import SparseEstimator
-from gossamer.estimators.rows import Targets
+from gossamer.estimators.rows import Targets, class_numbers, sample_weights
 from gossamer.estimators.scaling import Matrix, dense
 from gossamer.training.task import MULTICLASS, MULTILABEL, Task
 
@@ -146,13 +145,26 @@ class SparseClassifier(ClassifierMixin, SparseEstimator):  # type: ignore[misc]
     def partial_fit(
         self, X: Matrix, y: Targets, sample_weight: ArrayLike | None = None, classes: ArrayLike | None = None
     ) -> Self:
-        """See `SparseEstimator.partial_fit`. ``classes``: all that will ever occur, in the first call; without it,
-        those of the first call are all."""
+        """Train once through these samples, and go on from there in the next call; see `SparseEstimator.partial_fit`.
+
+        Args:
+            X: (n_samples, n_features), an array, a data frame or a sparse matrix.
+            y: (n_samples) labels, or an indicator matrix (n_samples, n_labels) of 0 and 1.
+            sample_weight: (n_samples), ≥ 0, how much each sample counts.
+            classes: (n_classes) all labels that will ever occur: needed in the first call, may be repeated later. An
+                indicator matrix does without.
+
+        Raises:
+            InputError: no ``classes`` in a first call, or others than in the first.
+        """
         if self.class_weight == "balanced":
             raise InputError("class_weight must not be 'balanced' in partial_fit, which doesn't see all samples")
+        first = not hasattr(self, "network_")
+        if classes is None and first and type_of_target(y) != "multilabel-indicator":
+            raise InputError("classes must be all labels that will occur in the first call of partial_fit, got None")
         if classes is not None:
             given = np.unique(np.asarray(classes))
-            known = getattr(self, "classes_", given)
+            known = given if first else self.classes_
             if not np.array_equal(given, known):
                 raise InputError(f"classes must be those of the first call, {known.tolist()}, got {given.tolist()}")
             self._announced = given
@@ -173,15 +185,9 @@ class SparseClassifier(ClassifierMixin, SparseEstimator):  # type: ignore[misc]
         return len(self.classes_)
 
     def _weights(self, X: Matrix, y: Targets, sample_weight: ArrayLike | None) -> NDArray[np.float64] | None:
-        weight = super()._weights(X, y, sample_weight)
-        if self.class_weight is None:
-            return weight
-        by_class: NDArray[np.float64] = compute_sample_weight(self.class_weight, dense(y))
-        if not (by_class >= 0).all() or not np.isfinite(by_class).all():
-            raise InputError(f"class_weight must hold finite numbers of at least 0, got {self.class_weight!r}")
-        return by_class if weight is None else weight * by_class
+        return sample_weights(sample_weight, X.shape[0], self.class_weight, y)
 
-    def _learn_targets(self, y: Targets, weight: NDArray[np.float64] | None) -> None:
+    def _learn_targets(self, y: Targets, counted: Targets, weight: NDArray[np.float64] | None) -> None:
         check_classification_targets(y)
         kind = type_of_target(y, input_name="y")
         self._multilabel = kind == "multilabel-indicator"
@@ -199,12 +205,7 @@ class SparseClassifier(ClassifierMixin, SparseEstimator):  # type: ignore[misc]
             if labels.ndim != 2 or labels.shape[1] != len(self.classes_):
                 raise InputError(f"y must have {len(self.classes_)} columns as before, got shape {y.shape}")
             return labels.astype(np.float64)
-        y = column_or_1d(y)
-        index = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
-        if not np.array_equal(self.classes_[index], y):
-            unknown = np.setdiff1d(y, self.classes_).tolist()
-            raise InputError(f"y must hold the classes {self.classes_.tolist()} only, got {unknown} too")
-        return index
+        return class_numbers(column_or_1d(y), self.classes_)
 
     # ---- prediction --------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Dictionary learning as a scikit-learn transformer, and what it does to whole images.
 
 patches = gossamer.models.sample_patches(images, (16, 16), 100_000, np.random.default_rng(0))
-learner = gossamer.models.DictionaryLearner(n_components=256, random_state=0).fit(patches)
+learner = gossamer.estimators.DictionaryLearner(n_components=256, random_state=0).fit(patches)
 clean = learner.denoise(noisy)
 """
 
@@ -20,9 +20,10 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from gossamer.device import find_device
 from gossamer.errors import InputError, check_choice, check_count, check_fraction
-from gossamer.estimators.machine import threads
-from gossamer.models.dictionary import Coder, Dictionary, learn
+from gossamer.estimators.machine import all_or_nothing, threads
+from gossamer.models.dictionary import Coder, Dictionary
 from gossamer.models.patches import map_patches, noise_level
+from gossamer.training.dictionary import train_dictionary
 
 __all__ = ["DictionaryLearner"]
 
@@ -123,6 +124,7 @@ class DictionaryLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
     # ---- learning ----------------------------------------------------------------------------------------------------
 
+    @all_or_nothing
     def fit(self, X: ArrayLike, y: object = None) -> Self:
         """Learn a new dictionary from samples ``X`` (n_samples, n_features); ``y`` is ignored."""
         x = self._read(X, reset=True)
@@ -133,7 +135,7 @@ class DictionaryLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         with threads(self.n_jobs):
             samples = _tensor(x).to(find_device(self.device))
             dictionary = self._first(samples, generator)
-            for error in learn(
+            for error in train_dictionary(
                 dictionary,
                 samples,
                 epochs=self.max_iter,
@@ -150,6 +152,7 @@ class DictionaryLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         self.n_iter_, self.n_steps_ = self.max_iter, len(errors)
         return self
 
+    @all_or_nothing
     def partial_fit(self, X: ArrayLike, y: object = None) -> Self:
         """Go on learning, with one step on ``X`` as a batch; the first call makes the atoms from it."""
         first = not hasattr(self, "components_")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Iterator
 from numbers import Integral
+from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -13,11 +15,34 @@ from sklearn.utils import check_random_state
 
 from gossamer.errors import InputError
 from gossamer.training import Epoch
-from gossamer.training.autoencoder import Pass
 
-__all__ = ["draw_seed", "progress", "threads"]
+__all__ = ["all_or_nothing", "draw_seed", "progress", "threads"]
 
 _IMPORTED_BY = os.getpid()
+
+Given = ParamSpec("Given")
+Estimator = TypeVar("Estimator")
+
+
+def all_or_nothing(
+    method: Callable[Concatenate[Estimator, Given], Estimator],
+) -> Callable[Concatenate[Estimator, Given], Estimator]:
+    """Decorate a method that fits: after an error or Ctrl-C the estimator has all attributes that it had before.
+
+    What ``method`` changes in place, such as a network that goes on learning, it has to restore itself.
+    """
+
+    @functools.wraps(method)
+    def whole(self: Estimator, *args: Given.args, **kwargs: Given.kwargs) -> Estimator:
+        before = dict(vars(self))
+        try:
+            return method(self, *args, **kwargs)
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    return whole
 
 
 def draw_seed(random_state: int | np.random.RandomState | None) -> int:
@@ -52,7 +77,7 @@ def threads(n_jobs: int | None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def progress(verbose: bool, epochs: int, name: str) -> Iterator[Callable[[Epoch | Pass], None]]:
+def progress(verbose: bool, epochs: int, name: str) -> Iterator[Callable[[Epoch], None]]:
     """What to call after each epoch: a bar of rich where that is installed, else a line."""
     if not verbose:
         yield lambda epoch: None
@@ -74,6 +99,6 @@ def progress(verbose: bool, epochs: int, name: str) -> Iterator[Callable[[Epoch 
         yield lambda epoch: bar.update(task, completed=epoch.epoch, losses=_losses(epoch))
 
 
-def _losses(epoch: Epoch | Pass) -> str:
+def _losses(epoch: Epoch) -> str:
     text = f"loss {epoch.train_loss:.4f}"
     return f"{text}, validation {epoch.validation_loss:.4f}" if epoch.validation_loss else text

@@ -20,13 +20,14 @@ __all__ = ["SparseRegressor"]
 class SparseRegressor(RegressorMixin, SparseEstimator):  # type: ignore[misc]
     """A multilayer perceptron of sparse connections that are rewired while it learns, as a scikit-learn regressor.
 
-    It learns the squared error of targets scaled to mean 0 and variance 1, of one target or of several together.
+    It learns the squared error of targets scaled to mean 0 and variance 1, of one target or of several together. A
+    target that is the same in all samples is predicted exactly.
 
     Args, attributes and importances are those of `SparseClassifier`, without classes. ``loss_curve_`` is in units of
     the targets' variances; ``validation_scores_`` are 1 − loss of what ``early_stopping`` held back.
     """
 
-    _stored = (*SparseEstimator._stored, "_mean", "_std", "_flat")
+    _stored = (*SparseEstimator._stored, "_mean", "_std", "_constant", "_flat")
 
     @property
     def _task(self) -> Task:
@@ -39,8 +40,8 @@ class SparseRegressor(RegressorMixin, SparseEstimator):  # type: ignore[misc]
         numbers = dense(y).astype(np.float64)
         return numbers[:, None] if numbers.ndim == 1 else numbers
 
-    def _learn_targets(self, y: Targets, weight: NDArray[np.float64] | None) -> None:
-        numbers = self._numbers(y)
+    def _learn_targets(self, y: Targets, counted: Targets, weight: NDArray[np.float64] | None) -> None:
+        numbers = self._numbers(counted)
         self._flat = y.ndim == 1
         self._mean = np.average(numbers, axis=0, weights=weight)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -48,17 +49,20 @@ class SparseRegressor(RegressorMixin, SparseEstimator):  # type: ignore[misc]
         if not np.isfinite(std).all():
             raise InputError(f"y must be numbers whose squares are finite, got {np.abs(numbers).max():g}")
         # Rounding leaves a constant like 0.1 a tiny standard deviation: compare the values themselves.
-        self._std = np.where(numbers.max(axis=0) > numbers.min(axis=0), std, 1.0)
+        self._constant = numbers.max(axis=0) == numbers.min(axis=0)
+        self._std = np.where(self._constant, 1.0, std)
+        self._mean = np.where(self._constant, numbers[0], self._mean)
 
     def _encode(self, y: Targets) -> NDArray[Any]:
         numbers = self._numbers(y)
         if numbers.shape[1] != len(self._mean):
             raise InputError(f"y must have {len(self._mean)} columns as before, got shape {y.shape}")
+        self._constant = self._constant & (numbers == self._mean).all(axis=0)  # so far, where training goes on
         return (numbers - self._mean) / self._std
 
     def predict(self, X: Matrix) -> NDArray[np.float64]:
         """(n_samples) or (n_samples, n_targets), as the targets were."""
-        y = self._raw(X) * self._std + self._mean
+        y = np.where(self._constant, self._mean, self._raw(X) * self._std + self._mean)
         return y[:, 0] if self._flat else y
 
     def __sklearn_tags__(self) -> Any:

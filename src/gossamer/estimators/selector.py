@@ -19,7 +19,7 @@ from gossamer.device import find_device
 from gossamer.errors import InputError, check_choice, check_count
 from gossamer.estimators.base import first_layer
 from gossamer.estimators.classifier import SparseClassifier
-from gossamer.estimators.machine import draw_seed, progress, threads
+from gossamer.estimators.machine import all_or_nothing, draw_seed, progress, threads
 from gossamer.estimators.regressor import SparseRegressor
 from gossamer.estimators.scaling import Matrix, Scaling
 from gossamer.evaluate.importance import strength_out
@@ -107,6 +107,7 @@ class SparseFeatureSelector(SelectorMixin, BaseEstimator):  # type: ignore[misc]
         self.device = device
         self.verbose = verbose
 
+    @all_or_nothing
     def fit(self, X: Matrix, y: ArrayLike | None = None) -> Self:
         """Train the network and rank the features.
 

@@ -1,24 +1,20 @@
-"""Trained estimators as safetensors files: numbers and texts, nothing that could run."""
+"""Trained estimators as safetensors files: numbers and strings, nothing that could run."""
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gossamer.errors import InputError
-from gossamer.estimators.scaling import Scaling
-from gossamer.io.tensor_file import load_weights, read_tensors, write_tensors
-from gossamer.models import MLP
+from gossamer.io.tensor_file import read_tensors, write_tensors
 
-if TYPE_CHECKING:
-    from gossamer.estimators.base import SparseEstimator
-
-__all__ = ["FORMAT", "read_estimator", "write_estimator"]
+__all__ = ["FORMAT", "Stored", "read_stored", "write_stored"]
 
 FORMAT = 1
 """The newest format that this version reads."""
@@ -26,59 +22,59 @@ FORMAT = 1
 _KEY = "gossamer-estimator"
 _TENSORS = ("float64", "float32", "int64", "int32")
 
-Estimator = TypeVar("Estimator", bound="SparseEstimator")
+Estimator = TypeVar("Estimator")
 
 
-def write_estimator(estimator: SparseEstimator, path: Path) -> None:
-    """Write a trained ``estimator`` to ``path``."""
-    tensors = {f"network.{name}": tensor for name, tensor in estimator.network_.state_dict().items()}
-    scaling = estimator._scaling
-    fitted = {name: getattr(estimator, name) for name in estimator._stored}
-    fitted |= {"feature_names_in_": getattr(estimator, "feature_names_in_", None)}
-    fitted |= {"input_mean": scaling.mean, "input_scale": scaling.scale}
+@dataclass(frozen=True)
+class Stored:
+    """An estimator as a file holds it.
+
+    Args:
+        kind: name of its class.
+        parameters: arguments of the class.
+        fitted: what was learned besides the network, by name.
+        network: the network's ``state_dict``.
+    """
+
+    kind: str
+    parameters: Mapping[str, Any]
+    fitted: Mapping[str, Any]
+    network: Mapping[str, Tensor]
+
+
+def write_stored(path: Path, stored: Stored) -> None:
+    """Write ``stored`` to ``path``, whole or not at all; `InputError` for a value that a file can't hold."""
+    tensors = {f"network.{name}": tensor for name, tensor in stored.network.items()}
     header = {
-        "estimator": type(estimator).__name__,
-        "parameters": {name: _pack(value) for name, value in _parameters(estimator).items()},
-        "fitted": {name: _pack(value, name, tensors) for name, value in fitted.items()},
+        "estimator": stored.kind,
+        "parameters": {name: _pack(value) for name, value in stored.parameters.items()},
+        "fitted": {name: _pack(value, name, tensors) for name, value in stored.fitted.items()},
     }
     write_tensors(path, tensors, header, key=_KEY, version=FORMAT)
 
 
-def read_estimator(cls: type[Estimator], path: Path) -> Estimator:
-    """What `write_estimator` wrote of a ``cls``."""
+def read_stored(path: Path, kind: str, make: Callable[[Stored], Estimator]) -> Estimator:
+    """``make`` of the estimator of this ``kind`` in ``path``.
+
+    Raises:
+        InputError: the file is missing, damaged, of a newer format or of another kind, or ``make`` can't use it.
+    """
     if not path.exists():
         raise InputError(f"{path} isn't there")
     header, tensors = read_tensors(path, key=_KEY, version=FORMAT, what="estimator")
-    if header.get("estimator") != cls.__name__:
+    if header.get("estimator") != kind:
         raise InputError(f"{path} holds a {header.get('estimator')}: load it with {header.get('estimator')}.load")
     try:
-        parameters = {name: _unpack(value, tensors) for name, value in header["parameters"].items()}
-        fitted = {name: _unpack(value, tensors) for name, value in header["fitted"].items()}
-        estimator = cls(**parameters)
-        if fitted["feature_names_in_"] is not None:
-            estimator.feature_names_in_ = fitted["feature_names_in_"]
-        for name in cls._stored:
-            setattr(estimator, name, fitted[name])
-        estimator._scaling = Scaling(fitted["input_mean"], fitted["input_scale"])
-        network = MLP(**estimator._architecture, generator=torch.Generator().manual_seed(0))
-        weights = {name.removeprefix("network."): t for name, t in tensors.items() if name.startswith("network.")}
-        estimator._number = next(t.dtype for t in weights.values() if t.is_floating_point())
-        load_weights(network.to(estimator._number), weights)
-        estimator.network_ = network.eval()
+        return make(
+            Stored(
+                kind,
+                {name: _unpack(value, tensors) for name, value in header["parameters"].items()},
+                {name: _unpack(value, tensors) for name, value in header["fitted"].items()},
+                {name.removeprefix("network."): t for name, t in tensors.items() if name.startswith("network.")},
+            )
+        )
     except (ValueError, KeyError, TypeError, RuntimeError, StopIteration) as error:
         raise InputError(f"{path} is damaged: {error}") from None
-    return estimator
-
-
-def _parameters(estimator: SparseEstimator) -> dict[str, Any]:
-    """The constructor's arguments, those that a file can't hold replaced by what means nothing special."""
-    parameters: dict[str, Any] = estimator.get_params(deep=False)
-    if isinstance(parameters["random_state"], np.random.RandomState):
-        parameters["random_state"] = None
-    rule = estimator._rule_name()
-    if estimator._rule() is not None:
-        warnings.warn(f"the file won't hold rewire={estimator.rewire!r}, but 'none'", stacklevel=4)
-    return parameters | {"rewire": rule}
 
 
 def _pack(value: Any, name: str = "", tensors: dict[str, Tensor] | None = None) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from typing import Any
 
 from gossamer.connectivity import SparseLayer
 from gossamer.models import MLP
@@ -33,7 +35,32 @@ class Stream:
         self.updates, self.loss = 0, math.nan  # since the last rewiring, and of the last call
 
     def go_through(self, samples: Samples, task: Task, batch_size: int, number: int) -> float:
-        """Train on all ``samples`` once, the ``number``-th time that it does, after rewiring if it is time to."""
+        """Train on all ``samples`` once, the ``number``-th time that it does, after rewiring if it is time to.
+
+        After an error or Ctrl-C network, optimizer and rewiring are what they were before the call.
+        """
+        before = self._state()
+        try:
+            return self._go_through(samples, task, batch_size, number)
+        except BaseException:
+            self._restore(before)
+            raise
+
+    def _state(self) -> dict[str, Any]:
+        state: dict[str, Any] = {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
+        state |= {"rewire": None if self.rewire is None else self.rewire.state_dict()}
+        return copy.deepcopy(state | {"updates": self.updates, "loss": self.loss})
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.network.eval()
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.rewire is not None:
+            self.rewire.inputs = ()
+            self.rewire.load_state_dict(state["rewire"])
+        self.updates, self.loss = state["updates"], state["loss"]
+
+    def _go_through(self, samples: Samples, task: Task, batch_size: int, number: int) -> float:
         if self.rewire is not None and self.updates >= _UPDATES:
             self.rewire.inputs = samples.x
             self.rewire.step(score=-self.loss)

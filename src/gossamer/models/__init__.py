@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from gossamer.models.autoencoder import SupervisedAutoencoder, correlation_cost, exponential_schedule
 from gossamer.models.dictionary import Dictionary
 from gossamer.models.mlp import MLP, activation_from
@@ -11,15 +9,11 @@ from gossamer.models.patches import map_patches, sample_patches
 from gossamer.models.pursuit import orthogonal_matching_pursuit
 from gossamer.models.vgg import HEBBIAN_ALPHA, VGG, HaHBlock, StandardBlock, vgg16
 
-if TYPE_CHECKING:
-    from gossamer.estimators.dictionary import DictionaryLearner
-
 __all__ = [
     "HEBBIAN_ALPHA",
     "MLP",
     "VGG",
     "Dictionary",
-    "DictionaryLearner",
     "HaHBlock",
     "StandardBlock",
     "SupervisedAutoencoder",
@@ -31,12 +25,3 @@ __all__ = [
     "sample_patches",
     "vgg16",
 ]
-
-
-def __getattr__(name: str) -> object:
-    """Estimators are imported when asked for: they need scikit-learn."""
-    if name == "DictionaryLearner":
-        from gossamer.estimators.dictionary import DictionaryLearner
-
-        return DictionaryLearner
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -32,7 +32,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +50,16 @@ __all__ = ["SupervisedAutoencoder", "correlation_cost", "exponential_schedule"]
 
 Schedule = Callable[[float], float]
 """From the epochs that lie behind, a number ν ≥ 0, to α in [0, 1]."""
+
+
+class Rows(Protocol):
+    """Samples of which some are chosen: a tensor, or sparse rows."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __getitem__(self, rows: Tensor, /) -> Tensor: ...
+
 
 _SILENT = (Hoyer, TopK, nn.ReLU)
 """Activations whose derivative is zero where they are zero. (A unit that `TopK` keeps with value 0 counts as such.)"""
@@ -92,7 +102,8 @@ class SupervisedAutoencoder(nn.Module):
         connectivity: Hoyer's sparseness in (0, 1) of each row of W, or any of `gossamer.constraints`; None leaves W
             free.
         bias: learn an additive term in u.
-        samples: (m, d); each row of W starts as one of them, of length 1. Without, it starts at random.
+        samples: (m, d), a tensor, or anything with that ``shape`` whose rows can be indexed by a tensor; each row of W
+            starts as one of them, of length 1. Without, it starts at random.
         generator: source of the initial weights (default: torch's own).
 
     ``weight`` is W, ``output`` the layer with V as its ``weight`` and θ as its ``bias``. An optimizer's step may leave
@@ -108,7 +119,7 @@ class SupervisedAutoencoder(nn.Module):
         activation: str | nn.Module = "hoyer:0.8",
         connectivity: float | constraints.Constraint | None = 0.75,
         bias: bool = False,
-        samples: Tensor | None = None,
+        samples: Rows | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -128,13 +139,13 @@ class SupervisedAutoencoder(nn.Module):
         self.reset_parameters(samples, generator)
 
     @torch.no_grad()
-    def reset_parameters(self, samples: Tensor | None = None, generator: torch.Generator | None = None) -> None:
+    def reset_parameters(self, samples: Rows | None = None, generator: torch.Generator | None = None) -> None:
         """Start anew: rows of W from ``samples`` or at random, V small and random, the rest zero."""
         rows = torch.randn(self.weight.shape, generator=generator)
         if samples is not None:
-            if samples.dim() != 2 or samples.shape[1] != self.in_features or not len(samples):
+            if len(samples.shape) != 2 or samples.shape[1] != self.in_features or not samples.shape[0]:
                 raise InputError(f"samples must have shape (m ≥ 1, {self.in_features}), got {tuple(samples.shape)}")
-            order = torch.randperm(len(samples), generator=generator).repeat(-(-self.hidden // len(samples)))
+            order = torch.randperm(samples.shape[0], generator=generator).repeat(-(-self.hidden // samples.shape[0]))
             chosen = samples[order[: self.hidden]].to(rows)
             # A trace of noise tells units apart that start as the same sample, and keeps a blank sample from being 0.
             spread = float(chosen.std())
@@ -164,15 +175,28 @@ class SupervisedAutoencoder(nn.Module):
         logits: Tensor = self.output(self.encode(x))
         return logits
 
-    def loss(self, x: Tensor, y: Tensor, alpha: float) -> Tensor:
-        """Mean of (1 − α) E_R + α E_C over a batch, for classes ``y`` (batch) int64 and α in [0, 1]."""
+    def loss(self, x: Tensor, y: Tensor, alpha: float, weight: Tensor | None = None) -> Tensor:
+        """Mean of w ((1 − α) E_R + α E_C) over a batch.
+
+        Args:
+            x: (batch, in_features).
+            y: (batch) int64, classes.
+            alpha: α in [0, 1].
+            weight: (batch) w, how much each sample counts; None for ones.
+
+        Returns:
+            The cost, a number.
+        """
         alpha = check_fraction("alpha", alpha)
         code, decoded = self._pass(x, decode=alpha < 1)
         cost = x.new_zeros(())
         if decoded is not None:
-            cost = (1 - alpha) * correlation_cost(decoded, x).mean()
+            cost = (1 - alpha) * _mean(correlation_cost(decoded, x), weight)
         if alpha > 0:
-            cost = cost + alpha * F.cross_entropy(self.output(code), y)
+            logits = self.output(code)
+            if weight is None:
+                return cost + alpha * F.cross_entropy(logits, y)
+            cost = cost + alpha * _mean(F.cross_entropy(logits, y, reduction="none"), weight)
         return cost
 
     def _pass(self, x: Tensor, *, decode: bool) -> tuple[Tensor, Tensor | None]:
@@ -191,6 +215,10 @@ class SupervisedAutoencoder(nn.Module):
     def extra_repr(self) -> str:
         sizes = f"in_features={self.in_features}, hidden={self.hidden}, classes={self.classes}"
         return f"{sizes}, connectivity={self.connectivity}, bias={self.bias is not None}"
+
+
+def _mean(cost: Tensor, weight: Tensor | None) -> Tensor:
+    return cost.mean() if weight is None else (cost * weight).mean()
 
 
 # ---- both directions of W, where little fires ------------------------------------------------------------------------

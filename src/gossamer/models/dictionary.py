@@ -27,7 +27,6 @@ every step, the kernel on the torus, and when atoms of low rank are restored (ev
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Literal, NamedTuple, Self
 
 import torch
@@ -39,11 +38,10 @@ from gossamer.models.pursuit import orthogonal_matching_pursuit
 from gossamer.projections import hoyer_projection
 from gossamer.projections.rows import polar
 
-__all__ = ["Coder", "Dictionary", "Encoding", "hebbian_update_", "learn", "low_rank", "standardized"]
+__all__ = ["Coder", "Dictionary", "Encoding", "hebbian_update_", "low_rank", "standardized"]
 
 Coder = Literal["omp", "projection"]
 
-_RESTORE = 10  # steps between two projections to low rank: singular values cost as much as several steps
 _MIXED = 4096  # samples in the first atoms
 _FEW = 1 / 16  # where a smaller share of the code is live, reading that alone was faster (n = d = 256, one thread)
 
@@ -220,15 +218,21 @@ class Dictionary(nn.Module):
         moved too far. Atoms of low rank are left to `constrain_`.
         """
         check_fraction("rate", rate, high=math.inf, open_low=True, open_high=True)
+        return self.step(self.standardize(x), rate)
+
+    def standardize(self, x: Tensor) -> Tensor:
+        """Samples (batch, d) as `step` reads them: of unit length, with ``center`` of zero mean."""
         self._check(x)
-        return self._step(standardized(x, self.center).to(self.atoms.dtype), rate)
+        return standardized(x, self.center).to(self.atoms.dtype)
 
     def _check(self, x: Tensor) -> None:
         d = self.atoms.shape[1]
         if x.dim() != 2 or x.shape[1] != d or x.dtype not in (torch.float32, torch.float64):
             raise InputError(f"x must be (batch, {d}), float32 or float64, got {x.dtype} of {tuple(x.shape)}")
 
-    def _step(self, unit: Tensor, rate: float) -> Tensor:
+    @torch.no_grad()
+    def step(self, unit: Tensor, rate: float) -> Tensor:
+        """`update` of samples (batch, d) that are standardized already; gives ρ (batch)."""
         rate *= min(1.0, len(self.atoms) / max(1, len(unit)))
         rho = hebbian_update_(self.atoms, unit, self.project(unit), rate, center=self.center)
         self._normalize_()
@@ -286,34 +290,3 @@ def standardized(x: Tensor, center: bool) -> Tensor:
     if not bool(length.isfinite().all()):
         raise InputError("x must be finite, got NaN or infinity")
     return torch.where(length > 8 * torch.finfo(x.dtype).eps * math.sqrt(x.shape[1]) * mean.abs(), unit, 0.0)
-
-
-def learn(
-    dictionary: Dictionary,
-    x: Tensor,
-    *,
-    epochs: int = 10,
-    batch_size: int = 256,
-    rate: float = 0.3,
-    generator: torch.Generator,
-) -> Iterator[float]:
-    """Train ``dictionary`` on samples ``x`` (N, d): a generator that makes a step each time it is asked.
-
-    Each epoch is a new random order of all samples. η falls in a straight line from ``rate`` to zero over the whole
-    training. What is yielded is the mean of 1 − ρ² over the batch before the step: the squared error of reproduction by
-    the projected code at its best length, relative to the squared length of the samples.
-    """
-    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-        check_count(name, value, low=1)
-    check_fraction("rate", rate, high=math.inf, open_low=True, open_high=True)
-    dictionary._check(x)
-    unit = standardized(x, dictionary.center).to(dictionary.atoms.dtype)
-    steps, step = epochs * math.ceil(len(x) / batch_size), 0
-    for _ in range(epochs):
-        for rows in torch.randperm(len(x), generator=generator).to(x.device).split(batch_size):
-            with torch.no_grad():
-                rho = dictionary._step(unit[rows], rate * (1 - step / steps))
-                step += 1
-                if step % _RESTORE == 0 or step == steps:
-                    dictionary.constrain_()
-            yield 1 - float(rho.square().mean())

@@ -1,8 +1,8 @@
 """Training of the supervised auto-encoder: projected gradient descent on a cost that changes with time.
 
 Each batch is a step of Adam on (1 − α) E_R + α E_C, after which the weights return to their set. α follows its schedule
-in fractions of an epoch. The learning rate rises in a straight line during the first tenth of all steps, and falls to
-zero along half a cosine in the others.
+in fractions of an epoch. The learning rate has a linear warm-up during the first tenth of all steps, and falls
+to zero along half a cosine in the others.
 
 Whatever chance decides in an epoch depends on (seed, epoch) alone.
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,24 +23,15 @@ from torch import Tensor
 
 from gossamer.errors import check_count, check_fraction
 from gossamer.models.autoencoder import Schedule, SupervisedAutoencoder
-from gossamer.training.loop import DivergedError
+from gossamer.training.epoch import DivergedError, Epoch, one_epoch
 from gossamer.training.samples import Samples
 
-__all__ = ["Descent", "Pass", "train_autoencoder"]
+__all__ = ["Descent", "train_autoencoder"]
 
-_RISE = 0.1  # share of all steps in which the learning rate rises
+_WARM_UP = 0.1  # share of all steps
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 """What becomes of all training rows (n, features) in an epoch."""
-
-
-class Pass(NamedTuple):
-    """What an epoch brought: the mean cost, each batch's taken before its step, and how long it took."""
-
-    epoch: int
-    train_loss: float
-    seconds: float
-    validation_loss: float = 0.0  # as in an `Epoch` that held nothing back
 
 
 class Descent:
@@ -62,11 +53,19 @@ class Descent:
         self.optimizer = torch.optim.Adam(model.parameters(), self.learning_rate, fused=fused)
         self.steps = 0
 
-    def step(self, x: Tensor, y: Tensor, alpha: float, scale: float = 1.0) -> Tensor:
-        """One step on a batch, with ``scale`` times the learning rate; the cost before it."""
+    def step(self, x: Tensor, y: Tensor, alpha: float, scale: float = 1.0, weight: Tensor | None = None) -> Tensor:
+        """One step on a batch, with ``scale`` times the learning rate; the cost before it.
+
+        Args:
+            x: (batch, in_features).
+            y: (batch) int64, classes.
+            alpha: α in [0, 1].
+            scale: ≥ 0.
+            weight: (batch), how much each sample counts; None for all the same.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate * scale
-        cost = self.model.loss(x, y, alpha)
+        cost = self.model.loss(x, y, alpha, weight)
         self.optimizer.zero_grad()
         cost.backward()
         self.optimizer.step()
@@ -74,6 +73,16 @@ class Descent:
         if self.steps % self.project_every == 0:
             self.model.project_()
         return cost.detach()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Model, optimizer and number of steps; the tensors are not copies."""
+        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "steps": self.steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from what `state_dict` gave."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.steps = state["steps"]
 
     def epoch(
         self,
@@ -100,13 +109,16 @@ class Descent:
         if augment is not None:
             assert isinstance(samples.x, Tensor)
             samples = samples._replace(x=augment(samples.x, chance))
-        order = torch.randperm(len(samples.y), generator=chance).to(device)
-        batches, total = math.ceil(len(order) / batch_size), torch.zeros((), device=device)
-        for batch, (x, y, _) in enumerate(samples.batches(batch_size, order)):
+        batches, total = math.ceil(len(samples.y) / batch_size), torch.zeros((), device=device)
+
+        def step(batch: int, x: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
             done = number + batch / batches
-            total += self.step(x, y, alpha(done), 1.0 if scale is None else scale(done)) * len(y)
+            return self.step(x, y, alpha(done), 1.0 if scale is None else scale(done), weight) * len(y)
+
+        for cost in one_epoch(samples, step, batch_size=batch_size, generator=chance):
+            total += cost
         self.model.project_()
-        mean = float(total) / len(order)
+        mean = float(total) / len(samples.y)
         if not math.isfinite(mean):
             raise DivergedError(
                 f"training diverged in epoch {number + 1}: the cost is {mean:g}. Lower the learning rate, "
@@ -126,7 +138,7 @@ def train_autoencoder(
     project_every: int = 1,
     augment: Augment | None = None,
     seed: int = 0,
-) -> Iterator[Pass]:
+) -> Iterator[Epoch]:
     """Train ``model`` in place, yielding after each epoch.
 
     Args:
@@ -154,14 +166,14 @@ def train_autoencoder(
             alpha=alpha,
             batch_size=batch_size,
             seed=seed,
-            scale=lambda done: _rise_and_fall(done / epochs),
+            scale=lambda done: _warm_up_and_cosine(done / epochs),
             augment=augment,
         )
-        yield Pass(number + 1, mean, time.perf_counter() - start)
+        yield Epoch(number + 1, mean, seconds=time.perf_counter() - start)
 
 
-def _rise_and_fall(done: float) -> float:
+def _warm_up_and_cosine(done: float) -> float:
     """The learning rate, as a share of its highest, after the share ``done`` of all steps."""
-    if done < _RISE:
-        return 0.01 + 0.99 * done / _RISE  # a step of length zero would be in vain
-    return 0.5 * (1 + math.cos(math.pi * (done - _RISE) / (1 - _RISE)))
+    if done < _WARM_UP:
+        return 0.01 + 0.99 * done / _WARM_UP  # a step of length zero would change nothing
+    return 0.5 * (1 + math.cos(math.pi * (done - _WARM_UP) / (1 - _WARM_UP)))

@@ -10,7 +10,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -19,13 +19,14 @@ import torch
 from torch import Tensor, nn
 
 from gossamer.connectivity import SparseLayer, SparseLinear
-from gossamer.errors import InputError
 from gossamer.evaluate.importance import strength_out
+from gossamer.evaluate.mode import evaluating
 from gossamer.evaluate.units import fan_out, linear_layers
 from gossamer.models import MLP
 from gossamer.noise import Noise
 from gossamer.plasticity import Rewire, preset, schedule
 from gossamer.plasticity.presets import RuleArguments
+from gossamer.training.epoch import DivergedError, Epoch, one_epoch
 from gossamer.training.recipe import Recipe
 from gossamer.training.samples import Samples, SparseRows
 from gossamer.training.task import MULTICLASS, Tally, Task
@@ -41,44 +42,16 @@ _RECORDED = 10_000_000  # inputs in all of them, at most about so many
 OnStep = Callable[[int, Tensor], None]
 
 
-class DivergedError(InputError):
-    """The loss is no longer a number."""
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What an epoch (counted from 1) brought.
-
-    Losses and accuracies are means of a `Task`'s losses and credits, those of training taken during the epoch, before
-    each step; without validation samples, those of validation are 0. ``seconds`` went into training and rewiring, not
-    into validation. ``grown`` and ``dropped`` count the connections that moved, ``moved`` both of them layer by layer.
-    """
-
-    epoch: int
-    train_loss: float
-    train_accuracy: float
-    validation_loss: float
-    validation_accuracy: float
-    connections: int
-    seconds: float
-    grown: int
-    dropped: int
-    moved: dict[str, tuple[int, int]] = field(default_factory=dict)
-
-
 def evaluate(
     model: nn.Module, samples: Samples, task: Task = MULTICLASS, *, amp: bool = False, batch_size: int = 4096
 ) -> tuple[float, float]:
     """Mean loss over ``samples`` and their summed credit (of classes, how many are right), with dropout off."""
     tally = Tally(task)
     batch_size = min(batch_size, samples.x.page) if isinstance(samples.x, SparseRows) else batch_size
-    training = model.training
-    model.eval()
-    with torch.inference_mode():
+    with evaluating(model), torch.inference_mode():
         for x, y, weight in samples.batches(batch_size):
             outputs = _outputs(model, x, amp)
             tally.add(task.loss(outputs, y, weight), outputs, y, weight)
-    model.train(training)
     return tally.totals()
 
 
@@ -100,29 +73,32 @@ def one_pass(
     Mean loss and summed credit, those of each batch taken before its step. ``before_step`` is called with the number
     0, 1, … of the batch, ``on_step`` afterwards with its number from 1 and its loss.
     """
-    device = samples.x.device
     order_seed, noise_seed = np.random.SeedSequence(seed).generate_state(2, np.uint64).tolist()
-    order = torch.randperm(len(samples.y), generator=torch.Generator().manual_seed(order_seed)).to(device)
+    order = torch.Generator().manual_seed(order_seed)
     noisy = [module for module in model.modules() if isinstance(module, Noise) and module.generator is None]
-    noise = torch.Generator(device).manual_seed(noise_seed) if noisy else None
+    noise = torch.Generator(samples.x.device).manual_seed(noise_seed) if noisy else None
     tally = Tally(task)
+
+    def step(number: int, x: Tensor, y: Tensor, weight: Tensor | None) -> None:
+        if before_step is not None:
+            before_step(number)
+        outputs = _outputs(model, x, amp)
+        loss = task.loss(outputs, y, weight)
+        optimizer.zero_grad()
+        loss.backward()
+        if max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
+        optimizer.step()
+        tally.add(loss, outputs, y, weight)
+        if on_step is not None:
+            on_step(number + 1, loss.detach())
+
     model.train()
     try:
         for module in noisy:
             module.generator = noise
-        for step, (x, y, weight) in enumerate(samples.batches(batch_size, order)):
-            if before_step is not None:
-                before_step(step)
-            outputs = _outputs(model, x, amp)
-            loss = task.loss(outputs, y, weight)
-            optimizer.zero_grad()
-            loss.backward()
-            if max_grad_norm is not None:
-                nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
-            optimizer.step()
-            tally.add(loss, outputs, y, weight)
-            if on_step is not None:
-                on_step(step + 1, loss.detach())
+        for _ in one_epoch(samples, step, batch_size=batch_size, generator=order):
+            pass
     finally:
         for module in noisy:
             module.generator = None

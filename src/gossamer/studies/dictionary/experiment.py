@@ -207,14 +207,15 @@ def _none(settings: Mapping[str, Any], train: Floats, held_out: Floats, atoms: i
 def _hebbian(settings: Mapping[str, Any], train: Floats, held_out: Floats, atoms: int, seed: int) -> _Learned:
     import torch
 
-    from gossamer.models.dictionary import Dictionary, learn
+    from gossamer.models.dictionary import Dictionary
+    from gossamer.training.dictionary import train_dictionary
 
     options = {
         name: tuple(value) if isinstance(value, list) else value for name, value in settings.get("options", {}).items()
     }
     x, generator, clock = torch.from_numpy(train), torch.Generator().manual_seed(seed), _Clock(held_out)
     dictionary = Dictionary.from_samples(x, atoms, generator=generator, **options)
-    for _ in learn(dictionary, x, epochs=settings["passes"], generator=generator):
+    for _ in train_dictionary(dictionary, x, epochs=settings["passes"], generator=generator):
         clock.tick(lambda: dictionary.atoms.numpy())
     clock.measure(dictionary.atoms.numpy())
     encoding = dictionary.encode(torch.from_numpy(held_out), "projection")
@@ -291,7 +292,7 @@ def _errors(atoms: Floats, held_out: Floats) -> list[float]:
 
 def _denoised(atoms: Floats, dataset: str, settings: Mapping[str, Any]) -> list[float]:
     """Peak signal-to-noise ratio in dB of each image after denoising with these atoms."""
-    from gossamer.models import DictionaryLearner
+    from gossamer.estimators import DictionaryLearner
 
     d = atoms.shape[1]
     learner = DictionaryLearner()  # has nothing to learn any more
