@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -67,7 +67,7 @@ class Interrupt:
 
 
 @pytest.fixture
-def interrupt(monkeypatch: pytest.MonkeyPatch) -> Iterator[Interrupt]:
+def interrupt(monkeypatch: pytest.MonkeyPatch) -> Interrupt:
     """In an optimizer's step, after it has changed the weights; or after a step of a dictionary."""
     from gossamer.models import Dictionary
 

@@ -131,8 +131,6 @@ def test_an_average_can_be_saved_and_goes_on() -> None:
         model.update_parameters(net)
     pairs = zip(average.state_dict().values(), twin.state_dict().values(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
-        torch.equal(a, b) for a, b in zip(average.state_dict().values(), twin.state_dict().values(), strict=True)
-    )
 
 
 @pytest.mark.parametrize("use_buffers", [False, True])
