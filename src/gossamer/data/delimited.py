@@ -132,7 +132,7 @@ def _rows(text: io.TextIOBase, names: list[str], separator: str, decimal: str, v
     places = [str(j) for j in range(len(names))]  # names may occur twice where they are dropped
     try:
         frame: pd.DataFrame = pd.read_csv(
-            text,  # type: ignore[arg-type]
+            text,
             sep=r"\s+" if separator == " " else separator,
             decimal=decimal,
             header=None,
