@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gossamer.data.cells import Cells
+from gossamer.data.cells import Cells, arrays
 from gossamer.data.columns import (
     RawTable,
     category_codes,
@@ -369,7 +369,7 @@ def _opened(table: RawTable, said: Reading) -> NDArray[Any] | Cells | csr_array:
     names = [str(name) for name in frame.columns]
     if len(set(names)) != len(names):
         raise InputError(f"columns must be {len(names)} distinct names, got {listed(names)}")
-    return Cells(frame, said.decimal or ".")
+    return Cells(arrays(frame), said.decimal or ".")
 
 
 def _scale(matrix: csr_array, rows: NDArray[np.int64]) -> NDArray[np.float64]:
