@@ -80,7 +80,8 @@ def cases() -> list[Case]:
         while len(deck) < COUNT:
             deck += rng.sample(list(values), len(values))
         columns.append(deck[:COUNT])
-    return [Case(*drawn, seed=seed) for seed, drawn in enumerate(zip(*columns, strict=True))]
+    drawn: list[list[Any]] = [[*values, seed] for seed, values in enumerate(zip(*columns, strict=True))]
+    return [Case(*values) for values in drawn]
 
 
 @dataclass
@@ -210,7 +211,7 @@ def table(header: str, *columns: Any, rows: int = 40) -> str:
 
 MANY = [round(0.37 * i % 7, 3) for i in range(40)]
 
-REFUSED = {
+REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "words among numbers": (
         table("a,y", [*MANY[:38], "soon", "later"], "01"),
         {}, r"'a' .*38 numbers and 2 .*--numeric a.*--drop a",
@@ -286,7 +287,7 @@ def test_a_table_is_refused_with_a_remedy(name: str, tmp_path: Path) -> None:
     assert re.search(message, str(refused.value)), str(refused.value)
 
 
-OVERRIDDEN = {
+OVERRIDDEN: dict[str, tuple[dict[str, Any], tuple[str, ...] | None]] = {
     "words among numbers": ({"numeric": ("a",)}, ("a",)),
     "two units": ({"numeric": ("a",)}, ("a",)),
     "free text": ({"categorical": ("a",)}, None),

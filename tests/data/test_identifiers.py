@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gossamer.data.cells import Cells
+from gossamer.data.cells import Cells, arrays
 from gossamer.data.identifiers import find_identifiers
 
 RNG = np.random.default_rng(0)
@@ -14,7 +14,7 @@ GAPS = RNG.permutation(1000)[:30]
 
 
 def found(name: str, values: Any) -> tuple[list[str], list[str]]:
-    cells = Cells(pd.DataFrame({name: values, "other": RNG.normal(size=len(values))}))
+    cells = Cells(arrays(pd.DataFrame({name: values, "other": RNG.normal(size=len(values))})))
     return find_identifiers(cells, cells.names)
 
 

@@ -257,7 +257,9 @@ def test_pixels_of_the_range_of_training_in_whatever_type(tmp_path: Path, given:
 def test_pixels_of_another_range_in_a_csv(tmp_path: Path) -> None:
     fitted = load(save_images(tmp_path / "a.npz", BYTES)).preprocessing
     for divisor in (1, 255):
-        pd.DataFrame(BYTES.reshape(20, 12) / divisor, columns=fitted.columns).to_csv(tmp_path / "b.csv", index=False)
+        pd.DataFrame(BYTES.reshape(20, 12) / divisor, columns=list(fitted.columns)).to_csv(
+            tmp_path / "b.csv", index=False
+        )
         if divisor == 1:
             np.testing.assert_allclose(read_features(tmp_path / "b.csv", fitted)[0], BYTES.reshape(20, 12) / 255)
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -17,7 +17,7 @@ from gossamer.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Cells", "Column", "Texts", "Vocabulary"]
+__all__ = ["Cells", "Column", "Texts", "Vocabulary", "arrays"]
 
 _CELLS = 1 << 22  # texts whose distinct ones are looked for at a time
 
@@ -68,38 +68,44 @@ Column: TypeAlias = "NDArray[Any] | Texts"
 """An array of numbers, booleans or datetime64, or texts."""
 
 
+def arrays(frame: pd.DataFrame) -> dict[str, NDArray[Any]]:
+    """The columns of a data frame with distinct names as arrays; those of one type are taken at once."""
+    names = [str(name) for name in frame.columns]
+    found: dict[str, NDArray[Any]] = dict.fromkeys(names, np.zeros(0))  # in this order
+    by_type: dict[Any, list[int]] = {}
+    for j, kind in enumerate(frame.dtypes.tolist()):
+        by_type.setdefault(kind, []).append(j)
+    for kind, places in by_type.items():
+        columns: Iterator[NDArray[Any]] = (_array(frame.iloc[:, j]) for j in places)
+        if isinstance(kind, np.dtype):
+            columns = iter((frame if len(places) == len(names) else frame.iloc[:, places]).to_numpy().T)
+        for j, column in zip(places, columns, strict=True):
+            found[names[j]] = column
+    return found
+
+
 class Cells:
-    """The columns of a data frame by name; every one is looked at once, however wide the table is.
+    """The columns of a table by name; every one is looked at once, however many there are.
 
     Args:
-        frame: any data frame with distinct names.
-        decimal: the mark by which its texts would be numbers.
+        columns: arrays (n,) of numbers, booleans, dates or Python objects, as `arrays` gives them.
+        decimal: the mark by which texts would be numbers.
     """
 
-    def __init__(self, frame: pd.DataFrame, decimal: str = ".") -> None:
-        self.names = tuple(map(str, frame.columns))
-        self.rows = len(frame)
+    def __init__(self, columns: Mapping[str, NDArray[Any]], decimal: str = ".") -> None:
+        self.names = tuple(columns)
+        self.rows = len(next(iter(columns.values()), ()))
         self._columns: dict[str, Column] = {}
         texts: dict[str, NDArray[Any]] = {}
-        by_type: dict[Any, list[int]] = {}
-        for j, kind in enumerate(frame.dtypes.tolist()):
-            by_type.setdefault(kind, []).append(j)
-        for kind, places in by_type.items():
-            if isinstance(kind, np.dtype):  # one call for all columns of a type
-                whole = len(places) == len(self.names)
-                block = (frame if whole else frame.iloc[:, places]).to_numpy()
-                columns: Iterator[NDArray[Any]] = iter(block.T)
+        for name, column in columns.items():
+            if column.dtype.kind in "buifM":
+                self._columns[name] = column
+            elif column.dtype.kind == "m":
+                self._columns[name] = _days(column)
+            elif column.dtype.kind == "c":
+                raise InputError(f"column {name!r} must hold real numbers, got complex ones")
             else:
-                columns = (_array(frame.iloc[:, j]) for j in places)
-            for j, column in zip(places, columns, strict=True):
-                if column.dtype.kind in "buifM":
-                    self._columns[self.names[j]] = column
-                elif column.dtype.kind == "m":
-                    self._columns[self.names[j]] = _days(column)
-                elif column.dtype.kind == "c":
-                    raise InputError(f"column {self.names[j]!r} must hold real numbers, got complex ones")
-                else:
-                    texts[self.names[j]] = column
+                texts[name] = column
         names = list(texts)
         size = max(1, _CELLS // max(1, self.rows))
         for start in range(0, len(names), size):

@@ -75,12 +75,35 @@ def numbers(
             here = np.array([place[name] for name in part])
             block = table[np.ix_(rows, here)].astype(np.float64)
         else:
-            block = np.stack([column_numbers(table[name], name, rows, loose=name in lax) for name in part], axis=1)
+            block = _block(table, part, rows, lax)
         refuse(np.isinf(block), rows, part, "infinite; numbers must be finite (or missing)")
         if kind == "counts":
             refuse(block < 0, rows, part, "negative; counts start at 0")
             block = np.log1p(block)
         yield part, block
+
+
+def _block(cells: Cells, names: Sequence[str], rows: NDArray[np.int64], loose: set[str]) -> NDArray[np.float64]:
+    """`column_numbers` of several columns side by side; those of texts of one vocabulary are looked up at once."""
+    block = np.empty((len(rows), len(names)))
+    shared: dict[int, list[int]] = {}
+    for j, name in enumerate(names):
+        column = cells[name]
+        if isinstance(column, Texts) and name not in loose:
+            shared.setdefault(id(column.vocabulary), []).append(j)
+        else:
+            block[:, j] = column_numbers(column, name, rows, loose=name in loose)
+    for here in shared.values():
+        columns = [column for j in here if isinstance(column := cells[names[j]], Texts)]
+        codes = np.stack([column.codes for column in columns], axis=1)[rows]
+        values, kinds, _ = columns[0].vocabulary.parsed
+        kind = kinds[codes]
+        bad = ((kind == OTHER) | (kind == SWAPPED)).any(axis=0)
+        if bad.any():
+            at = int(bad.argmax())
+            column_numbers(columns[at], names[here[at]], rows)  # says which row it is
+        block[:, here] = values[codes]
+    return block
 
 
 def column_numbers(column: Column, name: str, rows: NDArray[np.int64], *, loose: bool = False) -> NDArray[np.float64]:

@@ -8,11 +8,12 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gossamer.data.cells import arrays
 from gossamer.data.detect import find_decimal, find_encoding, find_separator, first_records, head, records
 from gossamer.data.formats import reading
 from gossamer.data.identifiers import nameless
@@ -20,9 +21,6 @@ from gossamer.data.labels import spelling
 from gossamer.data.reading import Reading
 from gossamer.data.source import Source
 from gossamer.errors import InputError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ["check_named", "column_names", "read_delimited"]
 
@@ -38,7 +36,7 @@ def read_delimited(
     verbatim: Sequence[str] = (),
     before: Reading | None = None,
     wanted: Sequence[str] = (),
-) -> tuple[pd.DataFrame, Reading]:
+) -> tuple[dict[str, NDArray[Any]], Reading]:
     """The rows of ``source`` under the names in its first line, and how they were read.
 
     The columns ``verbatim`` stay texts, however many numbers they hold; so do those that the user calls categorical.
@@ -53,9 +51,8 @@ def read_delimited(
             names = _header(text, found.separator, source.path, found.drop)
             if before is None:
                 check_named(names, said)
-            frame = _rows(text, names, found.separator, found.decimal or ".", {*verbatim, *said.categorical})
-    kept = [j for j, name in enumerate(names) if name not in found.drop]
-    return (frame if len(kept) == len(names) else frame.iloc[:, kept].copy()), found
+            columns = _rows(text, names, found, {*verbatim, *said.categorical})
+    return columns, found
 
 
 def _found(source: Source, said: Reading, before: Reading | None, wanted: Sequence[str]) -> Reading:
@@ -119,11 +116,14 @@ def check_named(names: Sequence[str], said: Reading) -> None:
                 raise InputError(f"{role} (--{role}) must name a column of the file, got {name!r}{hint}")
 
 
-def _rows(text: io.TextIOBase, names: list[str], separator: str, decimal: str, verbatim: set[str]) -> pd.DataFrame:
+def _rows(text: io.TextIOBase, names: list[str], found: Reading, verbatim: set[str]) -> dict[str, NDArray[Any]]:
+    """Every column that is not dropped: numbers, or objects."""
     import pandas as pd
 
+    separator, decimal = found.separator or ",", found.decimal or "."
+    kept = [j for j, name in enumerate(names) if name not in found.drop]
     if len(names) >= _WIDE:
-        return _wide_rows(text, names, separator, decimal, verbatim)
+        return _wide_rows(text, names, kept, separator, decimal, verbatim)
     position = text.tell()
     first = next(filter(None, records(text, separator)), [])
     if len(first) > len(names):  # pandas would take the first field for an index
@@ -132,7 +132,7 @@ def _rows(text: io.TextIOBase, names: list[str], separator: str, decimal: str, v
     places = [str(j) for j in range(len(names))]  # names may occur twice where they are dropped
     try:
         frame: pd.DataFrame = pd.read_csv(
-            text,  # type: ignore[arg-type]
+            text,
             sep=r"\s+" if separator == " " else separator,
             decimal=decimal,
             header=None,
@@ -147,42 +147,35 @@ def _rows(text: io.TextIOBase, names: list[str], separator: str, decimal: str, v
     except pd.errors.EmptyDataError:
         frame = pd.DataFrame(columns=places)
     except pd.errors.ParserError as error:
-        found = _WIDTH.search(str(error))
-        if found is None:
+        width = _WIDTH.search(str(error))
+        if width is None:
             raise
-        raise ValueError(f"row {found[2]} has {found[3]} of {found[1]} fields") from None
+        raise ValueError(f"row {width[2]} has {width[3]} of {width[1]} fields") from None
     if len(frame) and frame.iloc[:, -1].isna().any():  # pandas pads short rows with missing values
         text.seek(position)
         for row, fields in enumerate(filter(None, records(text, separator)), start=1):
             if len(fields) < len(names):
                 raise ValueError(f"row {row} has {len(fields)} of {len(names)} fields")
-    frame.columns = pd.Index(names, dtype=object)
-    return frame
+    frame = frame.iloc[:, kept]
+    frame.columns = pd.Index([names[j] for j in kept], dtype=object)
+    return arrays(frame)
 
 
-def _wide_rows(text: io.TextIOBase, names: list[str], separator: str, decimal: str, verbatim: set[str]) -> pd.DataFrame:
-    """Many columns: all fields at once, and at once as numbers those columns that hold nothing else."""
-    import pandas as pd
-
+def _wide_rows(
+    text: io.TextIOBase, names: list[str], kept: list[int], separator: str, decimal: str, verbatim: set[str]
+) -> dict[str, NDArray[Any]]:
+    """Many columns: all fields at once, and those columns as numbers that hold nothing else."""
     rows = list(filter(None, records(text, separator)))
     for number, fields in enumerate(rows, start=1):
         if len(fields) != len(names):
             raise ValueError(f"row {number} has {len(fields)} of {len(names)} fields")
-    if not rows:
-        return pd.DataFrame(columns=pd.Index(names, dtype=object))
-    cells = np.array(rows, dtype=object)
-    values = np.empty(cells.shape)
-    plain = np.zeros(len(names), dtype=bool)
-    for j, name in enumerate(names):
-        if name not in verbatim:
-            plain[j] = _as_numbers(cells[:, j], decimal, values[:, j])
-    parts = [
-        pd.DataFrame(block[:, chosen], columns=pd.Index(np.flatnonzero(chosen)), dtype=block.dtype)
-        for block, chosen in ((values, plain), (cells, ~plain))
-    ]
-    frame = pd.concat(parts, axis=1)[list(range(len(names)))]
-    frame.columns = pd.Index(names, dtype=object)
-    return frame
+    cells = np.array(rows, dtype=object).reshape(len(rows), len(names)).T.copy()
+    values = np.empty(len(rows))
+    columns: dict[str, NDArray[Any]] = {}
+    for j in kept:
+        plain = names[j] not in verbatim and _as_numbers(cells[j], decimal, values)
+        columns[names[j]] = values.copy() if plain else cells[j]
+    return columns
 
 
 def _as_numbers(fields: NDArray[Any], decimal: str, out: NDArray[np.float64]) -> bool:

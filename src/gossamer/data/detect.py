@@ -22,6 +22,7 @@ _BOMS = (
 )
 _HEAD = 1 << 20  # characters that are looked at
 _RECORDS = 500  # lines among them
+_FIELDS = 20_000  # fields whose decimal mark is looked for
 _WORDS = 2000  # different ones beyond ASCII that the detector looks at
 _WORD = re.compile(rb"[A-Za-z\x80-\xff]+")
 _COMMON = "€£°²³§®™–—‘’“”…·±×½¼¿¡«»"
@@ -160,7 +161,7 @@ def find_decimal(rows: list[list[str]], separator: str, where: str) -> str | Non
     """
     commas = dots = False
     doubtful: tuple[str, str] | None = None
-    width = max(map(len, rows), default=0)
+    width = min(max(map(len, rows), default=0), max(1, _FIELDS // max(1, len(rows))))
     for j in range(width):
         fields = [row[j].strip() for row in rows[1:] if len(row) > j]
         grouped, plain = "", False

@@ -41,7 +41,9 @@ def find_identifiers(cells: Cells, names: Sequence[str]) -> tuple[list[str], lis
     or texts and all different. A column of another name is kept; a notice says if it grows or falls with every row, or
     holds each whole number of a range once.
     """
-    out, notices, suspects = [], [], []
+    out: list[str] = []
+    notices: list[str] = []
+    suspects: list[str] = []
     if len(cells) < _FEW:
         return out, notices
     for name in names:

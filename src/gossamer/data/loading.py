@@ -154,7 +154,8 @@ def _check_range(table: Table, fitted: Preprocessing, x: NDArray[np.float32]) ->
     Pixels may be brighter than any in training, as noise makes them, or darker, but not tenfold; only bytes are from 0
     to 255 however dark they are. Where training had no bytes, its range isn't known, but its means are.
     """
-    bytewise = isinstance(table.x, np.ndarray) and table.x.dtype == np.uint8
+    raw: Any = table.x
+    bytewise = isinstance(raw, np.ndarray) and raw.dtype == np.uint8
     if fitted.kind == "scale":
         white = fitted.divisor
         low, high = (white * float(end) for end in (x.min(), x.max()))
@@ -164,10 +165,10 @@ def _check_range(table: Table, fitted: Preprocessing, x: NDArray[np.float32]) ->
                 f"pixels in {table.name} must be from 0 to {white:g} as in training, got {low:.3g} to {high:.3g}: "
                 "bring them to that range"
             )
-    elif bytewise and table.image is not None and fitted.mean.max(initial=0) <= 1 < table.x.max():
+    elif bytewise and table.image is not None and fitted.mean.max(initial=0) <= 1 < raw.max():
         raise InputError(
             f"pixels in {table.name} must be as in training, with means from {fitted.mean.min(initial=1):.3g} to "
-            f"{fitted.mean.max(initial=0):.3g}, got bytes from {table.x.min()} to {table.x.max()}: "
+            f"{fitted.mean.max(initial=0):.3g}, got bytes from {raw.min()} to {raw.max()}: "
             "bring them to that range"
         )
 

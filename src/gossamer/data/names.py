@@ -11,7 +11,7 @@ __all__ = ["Numbered"]
 
 @dataclass(frozen=True)
 class Numbered(Sequence[str]):
-    """``prefix`` and each whole number from ``first`` on, ``count`` of them: x1, x2, …
+    """``prefix`` and each whole number from ``first`` on, ``size`` of them: x1, x2, …
 
     Example:
         >>> from gossamer.data.names import Numbered
@@ -21,19 +21,19 @@ class Numbered(Sequence[str]):
 
     prefix: str
     first: int
-    count: int
+    size: int
 
     def __len__(self) -> int:
-        return self.count
+        return self.size
 
     @overload
     def __getitem__(self, place: int) -> str: ...
     @overload
     def __getitem__(self, place: slice) -> tuple[str, ...]: ...
     def __getitem__(self, place: int | slice) -> str | tuple[str, ...]:
-        numbers = range(self.first, self.first + self.count)[place]
+        numbers = range(self.first, self.first + self.size)[place]
         return f"{self.prefix}{numbers}" if isinstance(numbers, int) else tuple(f"{self.prefix}{n}" for n in numbers)
 
     def __contains__(self, name: Any) -> bool:
         digits = name[len(self.prefix) :] if isinstance(name, str) and name.startswith(self.prefix) else ""
-        return digits.isdecimal() and digits == str(int(digits)) and 0 <= int(digits) - self.first < self.count
+        return digits.isdecimal() and digits == str(int(digits)) and 0 <= int(digits) - self.first < self.size

@@ -70,14 +70,14 @@ def parse_all(texts: Sequence[str], decimal: str) -> tuple[NDArray[np.float64], 
     units: dict[int, str] = {}
     other = "," if decimal == "." else "."
     again = np.isnan(values)
-    for i in np.flatnonzero(again):
+    for i in np.flatnonzero(again).tolist():
         text = texts[i]
         found = parse(text, decimal)
         values[i] = np.nan
         if found is not None:
             values[i] = found[0]
             if found[1]:
-                units[int(i)] = found[1]
+                units[i] = found[1]
         elif text.lower() in MARKS:
             kinds[i] = MARK
         else:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gossamer.data.cells import Cells
+from gossamer.data.cells import Cells, arrays
 from gossamer.data.columns import (
     RawTable,
     category_codes,
@@ -361,12 +361,15 @@ class Preprocessing:
 
 def _opened(table: RawTable, said: Reading) -> NDArray[Any] | Cells | csr_array:
     """A data frame as `Cells`; anything else as it is."""
-    if isinstance(table, np.ndarray | Cells) or not hasattr(table, "columns"):
-        return table  # type: ignore[return-value]
-    names = [str(name) for name in table.columns]
+    if isinstance(table, np.ndarray | Cells):
+        return table
+    frame: Any = table
+    if not hasattr(frame, "columns"):
+        return frame  # type: ignore[no-any-return]
+    names = [str(name) for name in frame.columns]
     if len(set(names)) != len(names):
         raise InputError(f"columns must be {len(names)} distinct names, got {listed(names)}")
-    return Cells(table, said.decimal or ".")
+    return Cells(arrays(frame), said.decimal or ".")
 
 
 def _scale(matrix: csr_array, rows: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -387,7 +390,7 @@ def _refuse_sparse(matrix: csr_array, rows: NDArray[np.int64]) -> None:
 
 
 def _packed_names(names: Sequence[str]) -> Any:
-    return [names.prefix, names.first, names.count] if isinstance(names, Numbered) else list(names)
+    return [names.prefix, names.first, names.size] if isinstance(names, Numbered) else list(names)
 
 
 def _unpacked_names(d: Mapping[str, Any]) -> Sequence[str]:

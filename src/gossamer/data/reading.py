@@ -109,4 +109,5 @@ class Reading:
             good = isinstance(value, list) and all(isinstance(v, str) for v in value) if plural else type(value) is str
             if name not in {field.name for field in fields(cls)} or not good:
                 raise InputError(f"reading must hold names and texts, got {name!r} = {value!r:.200}")
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in d.items()})
+        given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in d.items()}
+        return cls(**given)

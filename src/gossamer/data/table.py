@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gossamer.data.cells import Cells
+from gossamer.data.cells import Cells, arrays
 from gossamer.data.columns import RawTable
 from gossamer.data.delimited import check_named, column_names, read_delimited
 from gossamer.data.formats import numeric, read_npz, reading
@@ -100,54 +100,57 @@ def read_table(
         verbatim += [index for index in (said.index, like.reading.index if like is not None else None) if index]
         wanted = [name for name in like.columns if name not in like.dropped] if like is not None else []
         before = like.reading if like is not None else None
-        frame, found = read_delimited(source, said, verbatim=verbatim, before=before, wanted=wanted)
+        columns, found = read_delimited(source, said, verbatim=verbatim, before=before, wanted=wanted)
     elif said.encoding is not None or said.separator is not None:
         raise InputError(f"{source.path} has no encoding or separator: leave out --encoding and --separator")
     else:
         frame, found = (_read_sheet(source) if source.suffix == ".xlsx" else _read_parquet(source)), said
-    return _frame_table(source, frame, target, found, like)
+        names = column_names(list(frame.columns), source.path, said.drop)
+        if like is None:
+            check_named(names, said)
+        kept = [j for j, name in enumerate(names) if name not in said.drop]
+        frame = frame.iloc[:, kept]
+        frame.columns = [names[j] for j in kept]
+        columns = arrays(frame)
+    return _column_table(source, columns, target, found, like)
 
 
 def _options(said: Reading) -> list[str]:
     return [f"--{name}" for name in said.to_dict()]
 
 
-def _frame_table(
-    source: Source, frame: pd.DataFrame, target: str | None, said: Reading, like: Preprocessing | None
+def _column_table(
+    source: Source, columns: dict[str, NDArray[Any]], target: str | None, said: Reading, like: Preprocessing | None
 ) -> Table:
-    names = column_names(list(frame.columns), source.path, said.drop)
-    kept = [j for j, name in enumerate(names) if name not in said.drop]
-    if like is None and source.suffix not in TEXT:
-        check_named(names, said)
-    if len(kept) < len(names):
-        frame, names = frame.iloc[:, kept].copy(), [names[j] for j in kept]
-    frame.columns = names
-    if not names or not len(frame):
-        raise InputError(f"{source.path} must have rows, got {len(frame)} rows of {len(names)} columns")
+    names = list(columns)
+    rows = len(columns[names[0]]) if names else 0
+    if not rows:
+        raise InputError(f"{source.path} must have rows, got {rows} rows of {len(names)} columns")
     if like is None and target not in names:
         raise _no_target(source, target, names, said)
     if target is not None and target in (said.index, *said.categorical, *said.numeric):
         raise InputError(f"index (--index), numeric and categorical must name other columns than the target {target!r}")
-    labels = frame.pop(target) if target in names else None
+    labels = columns.pop(target) if target is not None and target in columns else None
     index_name = said.index if like is None else said.index or like.reading.index
     index = None
-    if index_name is not None and index_name in frame.columns:
-        index = tuple(spelling(value) for value in frame.pop(index_name))
+    if index_name is not None and index_name in columns:
+        index = tuple(spelling(value) for value in columns.pop(index_name))
     decimal = said.decimal or (like.reading.decimal if like is not None else None) or "."
     notices: list[str] = []
     if like is not None:
-        known = [name for name in like.columns if name in frame.columns]
-        return Table(source.name, Cells(frame[known], decimal), tuple(known), labels, target or "", index=index)
-    cells = Cells(frame, decimal)
+        known = {name: columns[name] for name in like.columns if name in columns}
+        return Table(source.name, Cells(known, decimal), tuple(known), labels, target or "", index=index)
+    cells = Cells(columns, decimal)
     asked = {*said.numeric, *said.categorical}
     left_out, notices = find_identifiers(cells, [name for name in cells.names if name not in asked])
-    columns = tuple(name for name in cells.names if name not in set(left_out))
-    if not columns:
+    left = set(left_out)
+    used = tuple(name for name in cells.names if name not in left)
+    if not used:
         raise InputError(
             f"{source.path} must have a column beside the target {target!r} to learn from, got none"
             + (f" but {', '.join(map(repr, left_out))}, which tells the rows apart" if left_out else "")
         )
-    return Table(source.name, cells, columns, labels, target or "", reading=said, notices=tuple(notices), index=index)
+    return Table(source.name, cells, used, labels, target or "", reading=said, notices=tuple(notices), index=index)
 
 
 def _no_target(source: Source, target: str | None, names: Sequence[str], said: Reading) -> InputError:

@@ -191,6 +191,6 @@ def _fingerprint(data: Dataset) -> str:
     for split in (data.train, data.validation, data.test):
         arrays = (split.x,) if isinstance(split.x, np.ndarray) else (split.x.data, split.x.indices, split.x.indptr)
         for array in arrays:
-            digest.update(array)
+            digest.update(np.ascontiguousarray(array).data)
         digest.update(split.y)  # type: ignore[arg-type]
     return digest.hexdigest()
