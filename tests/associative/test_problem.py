@@ -86,7 +86,7 @@ def test_random_associations_have_the_probabilities_asked_for() -> None:
     ],
 )
 def test_bad_random_associations(given: dict[str, Any], message: str) -> None:
-    arguments = {"n_inputs": 3, "n_associations": 2, "generator": np.random.default_rng(0)} | given
+    arguments: dict[str, Any] = {"n_inputs": 3, "n_associations": 2, "generator": np.random.default_rng(0)} | given
     with pytest.raises(InputError, match=re.escape(message)):
         random_associations(**arguments)
 

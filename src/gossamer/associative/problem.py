@@ -18,7 +18,7 @@ from gossamer.errors import InputError, check_count
 __all__ = ["Associations", "check_probabilities", "check_signs", "random_associations", "random_signs"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class Associations:
     """m associations of N inputs with the target of one unit, or with those of several.
 
@@ -37,8 +37,8 @@ class Associations:
     inputs: NDArray[np.bool_]
     targets: NDArray[np.bool_]
 
-    def __post_init__(self) -> None:
-        inputs, targets = _binary("inputs", self.inputs, (2,)), _binary("targets", self.targets, (1, 2))
+    def __init__(self, inputs: ArrayLike, targets: ArrayLike) -> None:
+        inputs, targets = _binary("inputs", inputs, (2,)), _binary("targets", targets, (1, 2))
         if inputs.shape[1] == 0:
             raise InputError(f"inputs must have at least one column (N ≥ 1), got shape {inputs.shape}")
         if len(inputs) != len(targets):
@@ -68,7 +68,7 @@ class Associations:
     @property
     def labels(self) -> NDArray[np.float64]:
         """s = 2y − 1, −1.0 or 1.0, in the shape of ``targets``."""
-        return 2.0 * self.targets - 1.0
+        return np.where(self.targets, 1.0, -1.0)
 
     def unit(self, index: int) -> Associations:
         """The associations of the unit ``index`` of a layer: the same inputs, targets (m,)."""

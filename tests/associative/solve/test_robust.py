@@ -129,6 +129,7 @@ def test_small_problems_by_enumeration() -> None:
 def test_other_solvers_agree(solver: str) -> None:
     pytest.importorskip(solver)
     problem = draw(12, 10, 1)
+    asked: dict[str, Any]
     for asked in ({"density": 0.25}, {"gap": 2.0}):
         ours, theirs = robust_weights(problem, **asked), robust_weights(problem, solver=solver, **asked)
         assert ours.status == theirs.status == "optimal"
@@ -149,9 +150,12 @@ def test_linear_program_meets_the_theory() -> None:
     weights = np.concatenate([run.weights for run in runs if run.weights is not None])
     law = weight_distribution(theory)
     assert (weights == 0).mean() == pytest.approx(law.zero, abs=0.03)
-    on, low, high = np.abs(weights[weights != 0]), law.cdf(0.0), 1.0
-    test = kstest(on, lambda w: (law.cdf(w) - low) / (high - low))
-    assert test.pvalue > 0.01
+    low = law.cdf(0.0)
+
+    def size(w: Any) -> Any:
+        return (law.cdf(w) - low) / (1 - low)
+
+    assert kstest(np.abs(weights[weights != 0]), size).pvalue > 0.01
     assert np.mean(weights**2) / 4 == pytest.approx(float(theory.variance), rel=0.1)
 
 
@@ -198,6 +202,7 @@ def test_feasible_below_capacity_only(balanced: bool, full: float, off: float) -
 
 def test_contradictory_patterns_are_infeasible() -> None:
     problem = Associations(np.array([[1, 0, 1], [0, 1, 1], [1, 0, 1]]), [1, 0, 0])
+    asked: dict[str, Any]
     for asked in ({}, {"density": 0.5}, {"gap": 1.2}):
         found = robust_weights(problem, **asked)
         assert (found.status, found.weights, found.proven) == ("infeasible", None, True)
@@ -209,6 +214,7 @@ def test_contradictory_patterns_are_infeasible() -> None:
 
 def test_a_gap_that_no_weights_have() -> None:
     problem = draw(10, 3, 0)
+    asked: dict[str, Any]
     for asked in ({"gap": 10.5}, {"gap": 2.5, "density": 0.5}):
         found = robust_weights(problem, **asked)
         assert (found.status, found.bound) == ("infeasible", -np.inf)
@@ -234,6 +240,8 @@ def test_a_density_above_the_natural_one_does_not_bind() -> None:
     free, l0 = robust_weights(problem), robust_weights(problem, density=0.9)
     assert not l0.binding
     assert l0.status == "optimal"
+    assert l0.weights is not None
+    assert free.weights is not None
     assert np.array_equal(l0.weights, free.weights)
 
 

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import erf
 
 from gossamer.associative.theory import (
     ConvergenceError,
     Solution,
     balanced_l1,
     capacity,
+    continuation,
     max_robustness,
     replica,
     without_robustness,
@@ -61,15 +63,22 @@ def test_closed_form_is_the_solution() -> None:
         assert found.density == pytest.approx(closed.density, abs=1e-8)
 
 
+def E(x: Any) -> Any:  # noqa: N802
+    return (1 + erf(x)) / 2
+
+
+def F(x: Any) -> Any:  # noqa: N802
+    return np.exp(-x * x) / np.sqrt(np.pi) + x * (1 + erf(x))
+
+
+def D(x: Any) -> Any:  # noqa: N802
+    return x * F(x) + E(x)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_equations_as_published(case: dict[str, Any]) -> None:
     """The equations in their usual form, written out once more from the order parameters."""
-    from scipy.special import erf
-
     s = capacity(0.2, **case)
-    E = lambda x: (1 + erf(x)) / 2  # noqa: E731
-    F = lambda x: np.exp(-x * x) / np.sqrt(np.pi) + x * (1 + erf(x))  # noqa: E731
-    D = lambda x: x * F(x) + E(x)  # noqa: E731
     f, sign = s.f[:, None], np.array([1.0, -1.0])
     sigma = np.sqrt(f * (1 - f))
     a = -sign * f / sigma * s.z - s.eta / (2 * sigma)
@@ -82,7 +91,10 @@ def test_equations_as_published(case: dict[str, Any]) -> None:
         P = E(a - y / 2)
         m1, m2 = F(a - y) + 2 * y * P, D(a - y) + 2 * y * F(a - y) + 2 * y**2 * P
         R = y * (F(a - y) - F(a - y / 2)) + y**2 * P
-    mean = lambda part: float((s.share * part).sum())  # noqa: E731
+
+    def mean(part: Any) -> float:
+        return float((s.share * part).sum())
+
     fo, up, um, U = s.f_out, s.u_plus, s.u_minus, s.u_plus + s.u_minus
     Eb, Fb, Db = (fo * g(um) + (1 - fo) * g(up) for g in (E, F, D))
     scale = 2 * 0.2 * s.Q / U
@@ -178,7 +190,7 @@ def test_a_gap_loses_little() -> None:
 def test_every_point_is_solved_and_inverted(
     k: float, f: float, f_out: float, h: float, phi: float | None, constraint: dict[str, float]
 ) -> None:
-    case = {"f_in": f, "f_out": f_out, "threshold": h * f, "inhibitory": phi, **constraint}
+    case: dict[str, Any] = {"f_in": f, "f_out": f_out, "threshold": h * f, "inhibitory": phi, **constraint}
     s = capacity(k, **case)
     assert 0 < s.load < 1 / min(f_out, 1 - f_out) + 2
     assert 0 < s.density <= 1
@@ -264,7 +276,7 @@ def test_loads_above_the_capacity_are_refused() -> None:
 
 
 def test_a_failure_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
-    follow = replica.follow
+    follow = continuation.follow
 
     def stuck(*args: Any, **options: Any) -> Any:
         unknowns, t, residual = follow(*args, **options)

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array, eye_array, hstack, vstack
 
@@ -37,21 +39,21 @@ class Program:
     matrix: csr_array
     row_low: Floats
     row_high: Floats
-    integer: Floats
-    inputs: Floats
+    integer: NDArray[np.int64]
+    inputs: NDArray[np.intp]
     signs: Floats
 
     def weights(self, v: Floats, n: int) -> Floats:
         """J̃ (N,) of a solution; parts whose binary is 0 are 0."""
         k = len(self.inputs)
         result = np.zeros(n)
-        np.add.at(result, self.inputs.astype(np.intp), n * self.signs * v[1 : k + 1] * (v[k + 1 :] > 0.5))
+        np.add.at(result, self.inputs, n * self.signs * v[1 : k + 1] * (v[k + 1 :] > 0.5))
         return result
 
     def variables(self, weights: Floats, robustness: float) -> Floats:
         """v of given weights."""
         n = len(weights)
-        part = np.maximum(self.signs * weights[self.inputs.astype(np.intp)], 0) / n
+        part = np.maximum(self.signs * weights[self.inputs], 0) / n
         return np.concatenate([[robustness / math.sqrt(n)], part, part > 0])
 
 
@@ -101,7 +103,7 @@ def build_program(problem: Associations, constraints: Constraints, cutoff: float
     high[0] = np.inf
     cost = np.zeros(1 + 2 * k)
     cost[0] = -1
-    integer = np.concatenate([np.zeros(1 + k), np.ones(k)])
+    integer = np.repeat([0, 1], [1 + k, k])
     return Program(
         cost,
         low,
@@ -110,19 +112,20 @@ def build_program(problem: Associations, constraints: Constraints, cutoff: float
         np.concatenate(row_low),
         np.concatenate(row_high),
         integer,
-        inputs.astype(np.float64),
+        inputs,
         signs,
     )
 
 
 def integer_program(program: Program, n: int, time_limit: float | None) -> Incumbent:
     """Solve with HiGHS as SciPy comes with it."""
+    options: Any = {"mip_rel_gap": 1e-7} | ({} if time_limit is None else {"time_limit": time_limit})
     found = milp(
         program.cost,
         integrality=program.integer,
         bounds=Bounds(program.low, program.high),
         constraints=LinearConstraint(program.matrix, program.row_low, program.row_high),
-        options={"mip_rel_gap": 1e-7} | ({} if time_limit is None else {"time_limit": time_limit}),
+        options=options,
     )
     weights = None if found.x is None else program.weights(found.x, n)
     bound = -found.mip_dual_bound * math.sqrt(n) if found.mip_dual_bound is not None else math.inf

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +70,7 @@ def linear_program(
     whole[0, 0] = 0
     started = time.monotonic()
     for tolerance in (1e-7, 1e-10):
-        options = {"primal_feasibility_tolerance": tolerance, "dual_feasibility_tolerance": tolerance}
+        options: Any = {"primal_feasibility_tolerance": tolerance, "dual_feasibility_tolerance": tolerance}
         if time_limit is not None:
             options["time_limit"] = max(time_limit - (time.monotonic() - started), 1e-3)
         found = linprog(

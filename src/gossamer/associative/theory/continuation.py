@@ -91,11 +91,12 @@ def follow(
 
 
 def _solve(jacobian: NDArray[np.float64], residual: Floats) -> Floats:
+    result: Floats
     try:
-        return np.linalg.solve(jacobian, residual[..., None])[..., 0]
+        result = np.linalg.solve(jacobian, residual[..., None])[..., 0].astype(np.float64, copy=False)
     except np.linalg.LinAlgError:
         singular = np.linalg.cond(jacobian) > 1e15
         jacobian = np.where(singular[:, None, None], np.eye(jacobian.shape[1]), jacobian)
-        result = np.linalg.solve(jacobian, residual[..., None])[..., 0]
+        result = np.linalg.solve(jacobian, residual[..., None])[..., 0].astype(np.float64, copy=False)
         result[singular] = np.nan
-        return result
+    return result

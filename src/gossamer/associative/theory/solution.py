@@ -62,13 +62,13 @@ class Solution:
 
     def __getitem__(self, index: Any) -> Solution:
         """The solution at some points of the curve."""
-        values = {
+        values: dict[str, Any] = {
             name: np.asarray(value[index])
             for name, value in vars(self).items()
             if name not in ("f", "share", "free_signs")
         }
         ends = {"f": 1, "share": 2}
-        kept = {
+        kept: dict[str, Any] = {
             name: np.asarray(value[(*(index if isinstance(index, tuple) else (index,)), ..., *[slice(None)] * n)])
             for name, n in ends.items()
             for value in [getattr(self, name)]
