@@ -439,9 +439,9 @@ def test_sparse_rows_are_trained_on_and_predicted(tmp_path: Path, capsys: pytest
     old.write_text("\n".join(lines) + "\n")
     words = [
         f"--out={path}",
-        "--hidden=8",
-        "--epochs=15",
-        "--density=0.3",
+        "--hidden=16",
+        "--epochs=8",
+        "--density=0.5",
         "--threads=1",
         "--activation=relu",
         "--quiet",

@@ -35,8 +35,9 @@ def test_a_unit_stores_its_samples_under_every_constraint() -> None:
     assert unit.score(X, Y[:, 0]) == 1
     assert margins.min() >= 0.3 * np.sqrt(100)
     assert not ((sizes > 0) & (sizes < 1.5)).any()
+    assert unit.signs_ is not None
     assert (unit.coef_ * unit.signs_ >= 0).all()
-    assert (unit.signs_ == -1).sum() == 20
+    assert np.asarray(unit.signs_ == -1).sum() == 20
     assert unit.sparsity_ == (unit.coef_ == 0).mean() > 1 - 1 / 1.5 - 0.01
     assert unit.conditions_.met().all()
     again = clone(unit).fit(X, Y[:, 0])
@@ -73,6 +74,7 @@ def test_a_network_is_its_units() -> None:
 def test_a_recurrent_network_recalls_a_sequence_and_noise_harms_it() -> None:
     sequence = np.random.default_rng(1).random((20, 100)) < 0.5
     network = AssociativeNetwork(0.5, gap=1.5, signs=0.2, random_state=0).fit_sequence(sequence)
+    assert network.signs_ is not None
     assert (network.coef_ * network.signs_ >= 0).all()
     assert_array_equal(network.run(sequence[0], 19), sequence)
     assert network.recall(sequence, trials=3).complete == 1
@@ -95,6 +97,7 @@ def maximum_margin(associations: Associations, **_: Any) -> NDArray[np.float64]:
         cost = np.r_[np.zeros(2 * n), -1.0]
         bounds = [*[(0, None)] * (2 * n), (None, None)]
         j = linprog(cost, A_ub=margins, b_ub=np.zeros(m), A_eq=norm, b_eq=[n], bounds=bounds, method="highs-ds").x
+        assert j is not None
         rows.append(j[:n] - j[n : 2 * n])
     return np.stack(rows)
 
@@ -105,6 +108,23 @@ def test_the_method_may_be_a_solver() -> None:
     assert (margins > 0.1 * 10).all()
     tight = np.isclose(np.where(Y[:, :2], 1, -1) * network.decision_function(X), margins, atol=1e-9).sum(0)
     assert_array_equal(tight, (np.abs(network.coef_) > 1e-9).sum(1))  # a vertex
+
+
+def test_the_method_may_be_exact() -> None:
+    solve = pytest.importorskip("gossamer.associative.solve")
+    unit = AssociativeUnit(0.0, method="exact", weight_norm=2.0).fit(X, Y[:, 0])
+    best = solve.robust_weights(Associations(X, Y[:, 0]))
+    assert_array_equal(unit.coef_, 2 * best.weights)
+    margins = np.where(Y[:, 0], 1, -1) * unit.decision_function(X)
+    assert margins.min() == pytest.approx(best.robustness * 2 * 10)
+    few = AssociativeUnit(0.0, method="greedy", density=0.15).fit(X, Y[:, 0])
+    assert few.sparsity_ >= 0.85
+    assert few.score(X, Y[:, 0]) == 1
+    gap = AssociativeUnit(0.0, method="exact", gap=1.2).fit(X[:10, :20], Y[:10, 0])
+    assert gap.conditions_.gap_violations[0] == 0
+    assert (np.abs(gap.coef_[gap.coef_ != 0]) >= 1.2).all()
+    with pytest.raises(InputError, match="unit 0 under these constraints: infeasible"):
+        AssociativeUnit(method="exact").fit(np.repeat(X[:1], 2, 0), [0, 1])
 
 
 def test_what_cannot_be_stored_is_said() -> None:
@@ -124,7 +144,9 @@ def test_what_cannot_be_stored_is_said() -> None:
         ({"gap": -1}, X, Y[:, 0], "gap must be finite and ≥ 0, got -1"),
         ({"signs": 1.5}, X, Y[:, 0], "signs must be in"),
         ({"signs": np.ones(3)}, X, Y[:, 0], "signs must have shape"),
-        ({"method": "magic"}, X, Y[:, 0], "method must be 'online'"),
+        ({"method": "magic"}, X, Y[:, 0], "method must be one of 'online'"),
+        ({"density": 0.5}, X, Y[:, 0], "density must be None for method='online'"),
+        ({"method": "exact", "gap": np.ones(100)}, X, Y[:, 0], "gap must be one number|No module named"),
         ({"method": lambda *_, **__: np.zeros(3)}, X, Y[:, 0], "cannot reshape|method must return"),
     ],
 )

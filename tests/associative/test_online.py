@@ -23,7 +23,7 @@ from gossamer.associative.rule import Grid, OnlineRule
 from gossamer.errors import InputError
 from gossamer.kernels import _cpu
 
-GAP = {"robustness": 3.0, "gap": 1.5}
+GAP: dict[str, Any] = {"robustness": 3.0, "gap": 1.5}
 
 
 def problem(n: int = 60, m: int = 20, seed: int = 0, units: int | None = None) -> Associations:
@@ -275,7 +275,12 @@ def test_progress_ends_with_all_units() -> None:
 
 
 def test_contradictions_are_out_of_steps() -> None:
-    result = learn_online(Associations([[1, 0, 1]] * 2, [0, 1]), robustness=0.1, generator=0, max_steps=500)
+    result = learn_online(
+        Associations(np.array([[1, 0, 1]] * 2, bool), np.array([0, 1], bool)),
+        robustness=0.1,
+        generator=0,
+        max_steps=500,
+    )
     assert result.status == ["out of steps"]
     assert result.steps[0] == 500
     assert result.conditions.violated[0] >= 1
@@ -291,13 +296,13 @@ def test_nothing_to_store_is_only_brought_to_its_norm(m: int) -> None:
 
 
 def test_no_units() -> None:
-    result = learn_online(Associations(np.ones((2, 3)), np.ones((2, 0))), robustness=0.1, generator=0)
+    result = learn_online(Associations(np.ones((2, 3), bool), np.ones((2, 0), bool)), robustness=0.1, generator=0)
     assert result.weights.shape == (0, 3)
     assert result.status == []
 
 
 def test_weights_may_be_given() -> None:
-    associations = Associations([[1, 0], [0, 1]], [1, 0])
+    associations = Associations(np.eye(2, dtype=bool), np.array([True, False]))
     result = learn_online(associations, robustness=1.0, weights=[[1.0, -1.0]], generator=0)
     assert result.steps[0] == 0
     assert result.success[0]

@@ -31,7 +31,7 @@ class StopConditions:
     def met(self, tolerance: float = 1e-3) -> NDArray[np.bool_]:
         """(units,): whether all four hold, with |mean|J| / w − 1| ≤ ``tolerance``."""
         counts = self.violated + self.sign_violations + self.gap_violations
-        return (counts == 0) & (np.abs(self.norm_error) <= tolerance)
+        return np.asarray((counts == 0) & (np.abs(self.norm_error) <= tolerance))
 
 
 def stop_conditions(

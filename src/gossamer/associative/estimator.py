@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any, Self
@@ -14,7 +15,7 @@ from gossamer.associative.online import learn_online
 from gossamer.associative.problem import Associations, check_signs, random_signs
 from gossamer.associative.recall import Recall, answers, recall_sequence, sequence_recall
 from gossamer.associative.rule import OnlineRule
-from gossamer.errors import InputError, check_fraction
+from gossamer.errors import InputError, check_choice, check_fraction
 from gossamer.extras import needs
 
 with needs("sklearn", "gossamer.associative.estimator"):
@@ -47,9 +48,11 @@ class _Associative(BaseEstimator):  # type: ignore[misc]
         method: Method = "online",
         gap: float | ArrayLike = 0.0,
         signs: float | ArrayLike | None = None,
+        density: float | None = None,
         threshold: float = 0.0,
         weight_norm: float = 1.0,
         rule: OnlineRule | None = None,
+        time_limit: float | None = None,
         max_iter: int = 100_000,
         binarize: float | None = None,
         random_state: int | np.random.RandomState | None = None,
@@ -58,9 +61,11 @@ class _Associative(BaseEstimator):  # type: ignore[misc]
         self.method = method
         self.gap = gap
         self.signs = signs
+        self.density = density
         self.threshold = threshold
         self.weight_norm = weight_norm
         self.rule = rule
+        self.time_limit = time_limit
         self.max_iter = max_iter
         self.binarize = binarize
         self.random_state = random_state
@@ -82,13 +87,24 @@ class _Associative(BaseEstimator):  # type: ignore[misc]
             if len(weights) != targets.shape[1] or not np.isfinite(weights).all():
                 raise InputError(f"method must return finite weights ({targets.shape[1]}, {n}), got {weights.shape}")
             self.n_iter_ = np.ones(len(weights), np.int64)
-        elif self.method == "online":
+        elif check_choice("method", self.method, ("online", "exact", "greedy")) == "online":
+            if self.density is not None:
+                raise InputError(f"density must be None for method='online', which has no l0, got {self.density!r}")
+            limit = math.inf if self.time_limit is None else self.time_limit
             result = learn_online(
-                associations, **constraints, rule=self.rule, max_steps=self.max_iter, generator=generator
+                associations,
+                **constraints,
+                rule=self.rule,
+                max_steps=self.max_iter,
+                generator=generator,
+                time_limit=limit,
             )
             weights, self.n_iter_ = result.weights, result.steps
         else:
-            raise InputError(f"method must be 'online' or a function that returns weights, got {self.method!r}")
+            weights, self.n_iter_ = w * self._solve(associations), np.ones(targets.shape[1], np.int64)
+            edge = np.abs(weights)
+            at_edge = (edge < constraints["gap"]) & (edge > (1 - 1e-9) * constraints["gap"])  # but for rounding
+            weights[at_edge] = np.sign(weights[at_edge]) * constraints["gap"]
         self.conditions_ = stop_conditions(associations, weights, **constraints)
         if unstored := int((self.conditions_.violated > 0).sum()):
             warnings.warn(
@@ -99,6 +115,28 @@ class _Associative(BaseEstimator):  # type: ignore[misc]
             )
         return weights
 
+    def _solve(self, associations: Associations) -> Floats:
+        """The most robust weights (units, N), scaled to mean|J| = 1."""
+        from gossamer.associative.solve import robust_weights
+
+        if np.ndim(self.gap) != 0:
+            raise InputError(f"gap must be one number for method={self.method!r}, got shape {np.shape(self.gap)}")
+        rows = []
+        for unit in range(associations.n_units or 0):
+            found = robust_weights(
+                associations.unit(unit),
+                threshold=float(self.threshold),
+                signs=self.signs_,
+                density=self.density,
+                gap=float(self.gap) or None,  # type: ignore[arg-type]
+                method=str(self.method),
+                time_limit=self.time_limit,
+            )
+            if found.weights is None:
+                raise InputError(f"X and y can't be stored by unit {unit} under these constraints: {found.status}")
+            rows.append(found.weights)
+        return np.stack(rows)
+
     def _population(self, n: int, generator: np.random.Generator) -> NDArray[np.int8] | None:
         if self.signs is None:
             return None
@@ -108,8 +146,8 @@ class _Associative(BaseEstimator):  # type: ignore[misc]
 
     def _binary(self, X: NDArray[Any]) -> NDArray[np.bool_]:
         if self.binarize is not None:
-            return np.asarray(self.binarize < X)
-        if (odd := X[(X != 0) & (X != 1)]).size:
+            return np.asarray(np.greater(X, self.binarize))
+        if (odd := X[~np.isin(X, (0, 1))]).size:
             raise InputError(
                 f"X must be of zeros and ones, got {odd[0]}; or give binarize, the value above which an input is 1"
             )
@@ -146,15 +184,18 @@ class AssociativeUnit(ClassifierMixin, _Associative):  # type: ignore[misc]
 
     Args:
         robustness: κ̃ ≥ 0.
-        method: "online", the rule of `gossamer.associative.rule`; or a function
-            ``method(associations, *, robustness, threshold, weight_norm, gap, signs)``, of unscaled values, that
-            returns weights (units, N), for example from an exact solver.
+        method: "online", the rule of `gossamer.associative.rule`; "exact" or "greedy" for the most robust weights, see
+            `gossamer.associative.solve.robust_weights`, with ``robustness`` as the least that is expected; or a
+            function ``method(associations, *, robustness, threshold, weight_norm, gap, signs)``, of unscaled values,
+            that returns weights (units, N).
         gap: δ̃ ≥ 0, one for all inputs or (N,): a weight is zero or at least this large in units of w.
         signs: Dale's law: the share of inhibitory inputs, placed at random, or a vector (N,) of ±1; None for weights
             of either sign.
+        density: the largest share of weights other than zero (l0), for "exact" and "greedy".
         threshold: h̃.
         weight_norm: w > 0, the mean of |J|.
         rule: constants of the online rule.
+        time_limit: seconds, of the online rule or of the integer program of each unit; None for no limit.
         max_iter: steps of the online rule.
         binarize: inputs above this value are 1, others 0; None if inputs must be zeros and ones.
         random_state: decides initial weights, the order of samples and the places of inhibitory inputs.
@@ -191,17 +232,17 @@ class AssociativeUnit(ClassifierMixin, _Associative):  # type: ignore[misc]
         Raises:
             InputError: more classes, inputs other than zeros and ones without ``binarize``.
         """
-        X, y = validate_data(self, X, y)
-        check_classification_targets(y)
-        self.classes_ = np.unique(y)
+        x, labels = validate_data(self, X, y)
+        check_classification_targets(labels)
+        self.classes_ = np.unique(labels)
         if len(self.classes_) > 2:
             raise InputError(
                 f"Only binary classification is supported: y must have at most 2 classes, got {len(self.classes_)}"
             )
         single = len(self.classes_) == 1
         silent = single and self.classes_[0] in (0, False, -1)
-        targets = np.zeros(len(y), bool) if silent else y == self.classes_[-1]
-        self.coef_ = self._learn(X, targets[:, None])[0]
+        targets = np.zeros(len(labels), np.bool_) if silent else np.asarray(labels == self.classes_[-1])
+        self.coef_ = self._learn(x, targets[:, None])[0]
         self.n_iter_ = int(np.max(self.n_iter_))
         return self
 
@@ -241,9 +282,11 @@ class AssociativeNetwork(_Associative):
         method: likewise.
         gap: likewise.
         signs: likewise.
+        density: likewise.
         threshold: likewise.
         weight_norm: likewise.
         rule: likewise.
+        time_limit: likewise.
         max_iter: likewise.
         binarize: likewise.
         random_state: likewise.
@@ -271,13 +314,13 @@ class AssociativeNetwork(_Associative):
             X: (n, N).
             y: (n, units) of zeros and ones.
         """
-        X = validate_data(self, X)
+        x = validate_data(self, X)
         targets = check_array(y, dtype=None)
-        if len(targets) != len(X) or not ((targets == 0) | (targets == 1)).all():
+        if len(targets) != len(x) or not ((targets == 0) | (targets == 1)).all():
             raise InputError(
-                f"y must be zeros and ones of shape ({len(X)}, units), got {targets.dtype} {targets.shape}"
+                f"y must be zeros and ones of shape ({len(x)}, units), got {targets.dtype} {targets.shape}"
             )
-        self.coef_ = self._learn(X, targets.astype(np.bool_))
+        self.coef_ = self._learn(x, targets.astype(np.bool_))
         return self
 
     def fit_sequence(self, sequence: ArrayLike) -> Self:

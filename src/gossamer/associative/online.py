@@ -83,7 +83,7 @@ class OnlineResult:
     @property
     def success(self) -> NDArray[np.bool_]:
         """Whether all four stop conditions hold, (units,)."""
-        return self.codes == 1
+        return np.asarray(self.codes == 1)
 
     @property
     def status(self) -> list[str]:
@@ -204,7 +204,8 @@ def learn_online(
             progress(finished, units)
         if finished == units or time.monotonic() >= deadline:
             break
-    conditions = StopConditions(*(report[:, i].astype(np.int64) for i in range(3)), report[:, 3] / w - 1)
+    violated, wrong_signs, in_gap = report[:, :3].astype(np.int64).T
+    conditions = StopConditions(violated, wrong_signs, in_gap, report[:, 3] / w - 1)
     steps = None if records is None else every * np.arange(first_record, first_record + records.shape[1])
     return OnlineResult(begun, conditions, codes, records, steps)
 
@@ -294,7 +295,7 @@ def _begin(
             raise InputError("generator must be a numpy.random.Generator or a seed, got None")
         draw = generator if isinstance(generator, np.random.Generator) else np.random.default_rng(generator)
         seeds, steps = draw.integers(2**64, size=units, dtype=np.uint64), np.zeros(units, np.int64)
-        given = _first_weights(seeds, w, delta, signs, n) if weights is None else weights
+        given = np.asarray(_first_weights(seeds, w, delta, signs, n) if weights is None else weights)
     start = _numbers("weights", given, -math.inf, False)
     if start.shape != (units, n):
         raise InputError(f"weights must have shape ({units}, {n}), got {start.shape}")

@@ -20,7 +20,7 @@ _WEYL = (0x9E3779B9, 0xBB67AE85)
 _HALF = np.uint64(32)
 
 
-def philox(counter: NDArray[np.uint64], seed: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def philox(counter: NDArray[np.uint64], seed: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
     """Four random words of 32 bits for each counter.
 
     Args:
