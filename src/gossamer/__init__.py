@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from gossamer.activation import Sparseout as Sparseout
     from gossamer.activation import SReLU as SReLU
     from gossamer.activation import TopK as TopK
+    from gossamer.associative import AssociativeNetwork as AssociativeNetwork
+    from gossamer.associative import AssociativeUnit as AssociativeUnit
     from gossamer.connectivity import Bridgeout as Bridgeout
     from gossamer.connectivity import BridgeoutLinear as BridgeoutLinear
     from gossamer.connectivity import BridgeoutSparseLinear as BridgeoutSparseLinear
@@ -100,6 +102,10 @@ _NAMES = {
         "to_dense",
     ),
     "errors": ("InputError",),
+    "associative": (
+        "AssociativeNetwork",
+        "AssociativeUnit",
+    ),
     "estimators": (
         "DictionaryLearner",
         "SparseClassifier",
