@@ -129,9 +129,8 @@ def test_an_average_can_be_saved_and_goes_on() -> None:
     twin.load_state_dict(average.state_dict())
     for model in (average, twin, copy.deepcopy(average)):
         model.update_parameters(net)
-    assert all(
-        torch.equal(a, b) for a, b in zip(average.state_dict().values(), twin.state_dict().values(), strict=True)
-    )
+    pairs = zip(average.state_dict().values(), twin.state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
 
 
 @pytest.mark.parametrize("use_buffers", [False, True])
