@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -139,11 +139,15 @@ def test_state_that_cannot_follow_is_refused_and_changes_nothing() -> None:
     net = build()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
     train(net, optimizer)
-    last = net[2].weight_values  # type: ignore[union-attr]
+    last = net.get_parameter("2.weight_values")
     for odd in (torch.ones(3), torch.ones(2, 2), [torch.ones(20)], {"blocks": torch.ones(2)}):
-        optimizer.state[last]["odd"] = odd  # type: ignore[index]
+        optimizer.state[last]["odd"] = odd
         before = copy.deepcopy(net.state_dict())
-        for change in (Rewire(net, optimizer).step, lambda: magnitude_prune_(net, 0.1, optimizer)):
+        changes: tuple[Callable[[], object], ...] = (
+            Rewire(net, optimizer).step,
+            lambda: magnitude_prune_(net, 0.1, optimizer),
+        )
+        for change in changes:
             with pytest.raises(InputError, match=r"layer '2'.* in its state 'odd'.*SGD"):
                 change()
         assert all(torch.equal(a, b) for a, b in zip(before.values(), net.state_dict().values(), strict=True))
@@ -197,8 +201,8 @@ def test_sharded_weights_are_refused_by_name(one_rank: None) -> None:
 def test_gradients_of_changed_layers_are_dropped_and_hooks_stay() -> None:
     net = build()
     seen: list[int] = []
-    for layer in (net[0], net[2]):
-        layer.weight_values.register_hook(lambda grad: seen.append(grad.numel()))  # type: ignore[union-attr]
+    for name in ("0.weight_values", "2.weight_values"):
+        net.get_parameter(name).register_hook(lambda grad: seen.append(grad.numel()))
     net(torch.ones(4, 12)).sum().backward()
     nn.utils.clip_grad_norm_(net.parameters(), 0.1)
     Rewire(net).step()

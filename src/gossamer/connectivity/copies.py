@@ -61,7 +61,7 @@ class PatternSeal:
 def _checksum(structure: Structure) -> int:
     found = 0
     for tensor in structure[:2]:
-        found = zlib.crc32(tensor.detach().cpu().contiguous().numpy(), found)
+        found = zlib.crc32(tensor.detach().cpu().contiguous().numpy().data, found)
     return found
 
 

@@ -195,7 +195,7 @@ class SparseLayer(nn.Module):
     # ---- copies ----------------------------------------------------------------------------------------------------
 
     def __setstate__(self, state: dict[str, Any]) -> None:  # of copy.deepcopy and pickle
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._copied = True
         self._set_seal()
 
@@ -206,7 +206,7 @@ class SparseLayer(nn.Module):
 
     def _apply(self, *args: Any, **kwargs: Any) -> Self:
         self._structure  # noqa: B018  (checks the seal)
-        super()._apply(*args, **kwargs)
+        super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
         self._set_seal()
         return self
 
