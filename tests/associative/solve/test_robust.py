@@ -76,6 +76,7 @@ def test_greedy_is_at_most_exact_and_exact_at_most_free(n: int) -> None:
             continue
         check(problem, exact, density=0.5)
         assert exact.robustness <= free.robustness + 1e-9
+        assert exact.weights is not None
         used.append((exact.weights != 0).sum() if exact.binding else n // 2)
         if greedy.weights is not None:
             check(problem, greedy, density=0.5)
