@@ -151,3 +151,85 @@ def test_a_state_loaded_in_inference_mode_is_good_outside_it(kind: str, other_le
     layer(x).sum().backward()
     torch.testing.assert_close(layer.eval()(x), source.eval()(x))
     assert not any(tensor.is_inference() for tensor in (*layer.parameters(), *layer.buffers()))
+
+
+def built(kind: str) -> nn.Module:
+    return LAYERS[kind]()
+
+
+def unpickled(kind: str) -> nn.Module:
+    return pickle.loads(pickle.dumps(LAYERS[kind]()))  # type: ignore[no-any-return]
+
+
+def assigned(kind: str) -> nn.Module:
+    layer = LAYERS[kind]()
+    layer.load_state_dict(copy.deepcopy(layer.state_dict()), assign=True)
+    return layer
+
+
+MADE: dict[str, Callable[[str], nn.Module]] = {
+    "built": built,
+    "deepcopied": lambda kind: copy.deepcopy(LAYERS[kind]()),
+    "double": lambda kind: LAYERS[kind]().double(),
+    "unpickled": unpickled,
+    "assigned": assigned,
+}
+
+
+@pytest.mark.parametrize("made", MADE)
+@pytest.mark.parametrize("kind", LAYERS)
+def test_a_layer_made_in_inference_mode_works_outside_it(kind: str, made: str) -> None:
+    with torch.inference_mode():
+        layer = MADE[made](kind)
+    x = samples(layer).to(next(layer.parameters()).dtype)
+    dense = LAYERS[kind]().to(x.dtype).to_dense()
+    expected = dense(x).relu() if kind == "SparseLinearReLU" else dense(x)
+    for n in (1, 4):
+        for mode in (torch.no_grad, torch.inference_mode, torch.enable_grad):
+            with mode():
+                torch.testing.assert_close(layer.eval()(x[:n]), expected[:n])
+    expected.sum().backward()
+    layer.train()(x).sum().backward()
+    at = layer.pattern.flat_indices
+    torch.testing.assert_close(layer.weight_values.grad, dense.weight.grad.flatten()[at])
+    assert not any(buffer.is_inference() for buffer in layer.buffers())
+    if made not in ("unpickled", "assigned"):  # those hold the tensors that they were given, as dense layers do
+        torch.optim.SGD(layer.parameters(), 0.1).step()
+        layer.reset_parameters()
+        layer.set_pattern(layer.pattern, torch.ones(layer.nnz))
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_a_layer_of_inference_tensors_can_be_made_ordinary(kind: str) -> None:
+    with torch.inference_mode():
+        layer = assigned(kind)
+    assert all(parameter.is_inference() for parameter in layer.parameters())
+    for other in (copy.deepcopy(layer), layer.to(torch.float64)):
+        assert not any(parameter.is_inference() for parameter in other.parameters())
+        other(samples(other).to(other.weight_values.dtype)).sum().backward()
+        torch.optim.SGD(other.parameters(), 0.1).step()
+
+
+def test_a_pattern_made_in_inference_mode_serves_in_training() -> None:
+    with torch.inference_mode():
+        pattern = gs.Pattern.erdos_renyi(7, 12, 0.3, seeded()).to("cpu")
+    values = torch.ones(pattern.nnz, requires_grad=True)
+    gs.functional.sparse_linear(torch.ones(2, 12), values, pattern).sum().backward()
+    torch.testing.assert_close(values.grad, torch.full_like(values, 2.0))
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_a_layer_from_the_meta_device_asks_for_a_pattern(kind: str) -> None:
+    source = LAYERS[kind]()
+    layer = LAYERS[kind]().to("meta").to_empty(device="cpu")
+    x = samples(layer)
+    for use in (layer.reset_parameters, lambda: layer(x), lambda: layer.eval()(x[:1]), layer.to_dense):
+        with pytest.raises(gs.InputError, match="load a state dict or call set_pattern first"):
+            use()
+    other = copy.deepcopy(layer)
+    layer.load_state_dict(source.state_dict())
+    torch.testing.assert_close(layer.eval()(x), source.eval()(x))
+    other.set_pattern(source.pattern, source.weight_values.detach())
+    other.reset_parameters(seeded())
+    source.reset_parameters(seeded())
+    torch.testing.assert_close(other.eval()(x), source.eval()(x))

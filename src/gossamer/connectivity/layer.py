@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self, TypeVar
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from gossamer.connectivity.pattern import Pattern
 from gossamer.errors import InputError
-from gossamer.kernels import Code, Structure, mark_validated, validate
+from gossamer.kernels import Code, Structure, mark_validated, ordinary, validate
 
 __all__ = ["SparseLayer", "autocast", "layer_input"]
 
@@ -39,15 +40,7 @@ def _resize(parameter: Tensor, data: Tensor) -> None:
     that accumulates gradients of the old length, and the next backward pass would meet it. ``set_`` makes autograd
     forget that node, and notices if the old loss is differentiated after all.
     """
-    parameter.set_(data if parameter.is_inference() else _ordinary(data))  # type: ignore[call-overload]
-
-
-def _ordinary(tensor: Tensor) -> Tensor:
-    """``tensor``, copied if it was made in inference mode, so that a layer works outside that mode too."""
-    if not tensor.is_inference():
-        return tensor
-    with torch.inference_mode(False):
-        return tensor.clone()
+    parameter.set_(data if parameter.is_inference() else ordinary(data))  # type: ignore[call-overload]
 
 
 class SparseLayer(nn.Module):
@@ -88,8 +81,9 @@ class SparseLayer(nn.Module):
         if pattern is None:
             assert density is not None
             pattern = Pattern.erdos_renyi(out_features, in_features, density, generator)
-        self.weight_values = nn.Parameter(torch.empty(pattern.nnz, dtype=dtype, device="cpu"))
-        self.bias = nn.Parameter(torch.empty(out_features, dtype=dtype, device="cpu")) if bias else None
+        with torch.inference_mode(False):  # what is made there could not be trained later
+            self.weight_values = nn.Parameter(torch.empty(pattern.nnz, dtype=dtype, device="cpu"))
+            self.bias = nn.Parameter(torch.empty(out_features, dtype=dtype, device="cpu")) if bias else None
         for name in Structure._fields:
             self.register_buffer(name, None, persistent=name in ("indptr", "indices"))
         self._set_structure(pattern)
@@ -124,9 +118,30 @@ class SparseLayer(nn.Module):
             )
         return super().__getattr__(name)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        lost = self.indptr.is_meta
+        with torch.inference_mode(False):
+            for name, parameter in self._parameters.items():
+                if parameter is not None and parameter.is_inference():
+                    self._parameters[name] = nn.Parameter(ordinary(parameter), parameter.requires_grad)
+            super()._apply(fn, recurse)
+            if lost and not self.indptr.is_meta:  # by to_empty: whatever is in memory now is no pattern
+                self.indptr.fill_(-1)
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        twin = self.__new__(type(self))
+        memo[id(self)] = twin
+        with torch.inference_mode(False):
+            twin.__setstate__(copy.deepcopy(self.__dict__, memo))
+        return twin
+
     @property
     def _structure(self) -> Structure:
         b = self._buffers
+        if not torch.compiler.is_compiling() and b["indices"].is_inference():  # type: ignore[union-attr]
+            for name in Structure._fields:
+                b[name] = ordinary(b[name])  # type: ignore[arg-type]
         return Structure(b["indptr"], b["indices"], b["t_indptr"], b["t_indices"])  # type: ignore[arg-type]
 
     @property
@@ -178,7 +193,7 @@ class SparseLayer(nn.Module):
                 f"got {pattern.shape}"
             )
         validate(pattern.structure)
-        structure = Structure(*map(_ordinary, pattern.structure))
+        structure = Structure(*map(ordinary, pattern.structure))
         mark_validated(structure)  # the pattern has been
         for name, tensor in zip(Structure._fields, structure, strict=True):
             self._buffers[name] = tensor
