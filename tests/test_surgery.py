@@ -233,3 +233,74 @@ def test_a_layer_from_the_meta_device_asks_for_a_pattern(kind: str) -> None:
     other.reset_parameters(seeded())
     source.reset_parameters(seeded())
     torch.testing.assert_close(other.eval()(x), source.eval()(x))
+
+
+SPARSE: dict[str, Callable[[Tensor], Tensor]] = {"COO": Tensor.to_sparse, "CSR": Tensor.to_sparse_csr}
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta:UserWarning")
+@pytest.mark.parametrize("layout", SPARSE)
+@pytest.mark.parametrize("kind", ["SparseLinear", "SparseLinearReLU", "BridgeoutSparseLinear"])
+def test_sparse_inputs_give_what_dense_ones_do(kind: str, layout: str) -> None:
+    layer = LAYERS[kind]()
+    for n in (0, 1, 5):
+        x = samples(layer, n).relu()
+        given = SPARSE[layout](x)
+        for training in (True, False):
+            with torch.set_grad_enabled(training):
+                torch.testing.assert_close(layer.train(training)(given), layer(x), rtol=0, atol=0)
+    expected, found = (torch.autograd.grad(layer.train()(y).square().sum(), layer.parameters()) for y in (x, given))
+    torch.testing.assert_close(found, expected)
+    a, b = x.clone().requires_grad_(), SPARSE[layout](x).requires_grad_()
+    layer(a).sum().backward()
+    layer(b).sum().backward()
+    assert a.grad is not None
+    assert b.grad is not None
+    torch.testing.assert_close(b.grad.to_dense(), a.grad)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse (CSR|CSC) tensor support is in beta:UserWarning")
+def test_inputs_of_other_layouts_are_refused_by_name() -> None:
+    linear, conv = LAYERS["SparseLinear"](), LAYERS["SparseConv2d"]()
+    for training in (True, False):
+        with torch.set_grad_enabled(training), pytest.raises(gs.InputError, match=r"x must be .*torch\.sparse_csc"):
+            linear.train(training)(samples(linear).to_sparse_csc())
+    with pytest.raises(gs.InputError, match=r"x must be dense, got torch\.sparse_coo"):
+        conv(samples(conv).to_sparse())
+
+
+@pytest.mark.parametrize("code", [False, True])
+@pytest.mark.parametrize("kind", LAYERS)
+def test_float16_on_the_cpu_is_computed_in_float32(kind: str, code: bool) -> None:
+    half = LAYERS[kind]().half()
+    exact = copy.deepcopy(half).double()
+    if code and kind == "SparseConv2d":
+        pytest.skip("codes are for linear layers")
+    for n in (0, 1, 40):
+        x = samples(half, n).relu().half()
+        given, wide = (gs.Code.pack(x), gs.Code.pack(x.double())) if code else (x, x.double())
+        with torch.no_grad():
+            torch.testing.assert_close(half.eval()(given), exact.eval()(wide).half(), rtol=2e-3, atol=1e-4)
+        y, z = half.train()(given), exact.train()(wide)
+        assert y.dtype == torch.float16
+        torch.testing.assert_close(y, z.half(), rtol=2e-3, atol=1e-4)
+        found = torch.autograd.grad(y.float().square().sum(), half.parameters())
+        expected = torch.autograd.grad(z.square().sum(), exact.parameters())
+        assert {gradient.dtype for gradient in found} == {torch.float16}
+        torch.testing.assert_close(found, tuple(gradient.half() for gradient in expected), rtol=5e-3, atol=5e-3)
+    with pytest.raises(gs.InputError, match=r"float16"):
+        half(samples(half))
+
+
+def test_float16_is_not_computed_by_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gossamer.kernels import images, reference
+
+    for module, names in ((reference, ("spmm", "spmm_t", "sddmm")), (images, ("dense_forward", "dense_input"))):
+        for name in names:
+            monkeypatch.delattr(module, name)
+    for kind in LAYERS:
+        layer = LAYERS[kind]().half()
+        x = samples(layer).half().requires_grad_()
+        layer(x).sum().backward()
+        assert x.grad is not None
+        assert x.grad.dtype == torch.float16

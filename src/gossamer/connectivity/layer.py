@@ -14,7 +14,7 @@ from gossamer.connectivity.pattern import Pattern
 from gossamer.errors import InputError
 from gossamer.kernels import Code, Structure, mark_validated, ordinary, validate
 
-__all__ = ["SparseLayer", "autocast", "layer_input"]
+__all__ = ["SparseLayer", "autocast", "dense_rows", "layer_input"]
 
 Dense = TypeVar("Dense", nn.Linear, nn.Conv2d)
 
@@ -27,10 +27,19 @@ def autocast(x: Tensor, values: Tensor, bias: Tensor | None) -> tuple[Tensor, Te
     return x.to(dtype), values.to(dtype), None if bias is None else bias.to(dtype)
 
 
+def dense_rows(x: Tensor) -> Tensor:
+    """``x``, made dense if it is a sparse COO or CSR tensor; `InputError` for any other layout."""
+    if x.layout == torch.strided:
+        return x
+    if x.layout not in (torch.sparse_coo, torch.sparse_csr):
+        raise InputError(f"x must be dense, a sparse COO or a sparse CSR tensor, got {x.layout}: call x.to_dense()")
+    return x.to_dense(masked_grad=False)  # the gradient of all entries, as that of a dense layer
+
+
 def layer_input(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
-    """What a layer was called with, whether by place or by name, as a tensor or as a code; dense."""
+    """What a layer was called with, by position or by name, as a dense or sparse tensor or as a code; dense."""
     x: Tensor | Code = args[0] if args else next(iter(kwargs.values()))
-    return x.to_dense() if isinstance(x, Code) else x
+    return x.to_dense() if isinstance(x, Code) else dense_rows(x)
 
 
 def _resize(parameter: Tensor, data: Tensor) -> None:
