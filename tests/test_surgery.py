@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import io
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -113,14 +115,15 @@ def test_tracers_record_activations(activation: nn.Module) -> None:
 def test_a_transformer_encoder_works_in_training_and_in_evaluation(training: bool, masked: bool) -> None:
     torch.manual_seed(0)
     layer = nn.TransformerEncoderLayer(16, 4, 32, dropout=0.0, batch_first=True)
-    encoder = gs.sparsify_(nn.TransformerEncoder(layer, 2), 0.3).train(training)
-    dense = gs.to_dense(encoder)
+    chosen = lambda name, layer: True  # noqa: E731 - attention stays dense
+    sparse = gs.sparsify_(nn.TransformerEncoder(layer, 2), 0.3, where=chosen).train(training)
+    dense = gs.to_dense(sparse)
     x, padding = torch.randn(3, 5, 16), torch.zeros(3, 5, dtype=torch.bool)
     padding[1, 3:] = masked
     mask = padding if masked else None
     with torch.set_grad_enabled(training):
-        torch.testing.assert_close(encoder(x, src_key_padding_mask=mask), dense(x, src_key_padding_mask=mask))
-        torch.testing.assert_close(encoder.layers[0](x), dense.layers[0](x))
+        torch.testing.assert_close(sparse(x, src_key_padding_mask=mask), dense(x, src_key_padding_mask=mask))
+        torch.testing.assert_close(sparse.layers[0](x), dense.layers[0](x))
 
 
 @pytest.mark.parametrize("kind", LAYERS)
@@ -304,3 +307,149 @@ def test_float16_is_not_computed_by_the_reference(monkeypatch: pytest.MonkeyPatc
         layer(x).sum().backward()
         assert x.grad is not None
         assert x.grad.dtype == torch.float16
+
+
+def convolutional() -> nn.Module:
+    conv = gs.SparseConv2d(1, 3, 3, density=0.5, generator=seeded())
+    hidden = gs.SparseLinearReLU(48, 16, 0.3, generator=seeded())
+    out = gs.SparseLinear(16, 4, 0.5, generator=seeded())
+    return nn.Sequential(conv, nn.ReLU(), nn.Flatten(), hidden, out).eval()
+
+
+# a property that torch's exporter itself copies
+EXPORTED = pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning")
+
+
+@EXPORTED
+def test_an_exported_program_records_the_operators() -> None:
+    net, x = convolutional(), torch.randn(2, 1, 6, 6, generator=seeded())
+    program = torch.export.export(net, (x,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    file = io.BytesIO()
+    torch.export.save(program, file)
+    file.seek(0)
+    more = torch.randn(5, 1, 6, 6, generator=seeded())
+    for exported in (program, torch.export.load(file)):
+        torch.testing.assert_close(exported.module()(more), net(more))
+
+
+@EXPORTED
+def test_the_dense_equal_runs_in_onnxruntime(tmp_path: Path) -> None:
+    for name in ("onnx", "onnxscript"):
+        pytest.importorskip(name)
+    runtime = pytest.importorskip("onnxruntime")
+    net, x = convolutional(), torch.randn(2, 1, 6, 6, generator=seeded())
+    batch = {0: torch.export.Dim("batch")}
+    file = tmp_path / "model.onnx"
+    torch.onnx.export(gs.to_dense(net), (x,), file, dynamo=True, verbose=False, dynamic_shapes=(batch,))
+    session = runtime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    more = torch.randn(5, 1, 6, 6, generator=seeded())
+    (found,) = session.run(None, {session.get_inputs()[0].name: more.numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), net(more).detach())
+
+
+def encoder() -> nn.TransformerEncoder:
+    return nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 4, 32, dropout=0.0, batch_first=True), 2)
+
+
+def test_what_stays_dense_is_said_unless_it_was_chosen() -> None:
+    with pytest.warns(UserWarning, match=r"52% of the parameters stay dense.*self_attn.in_proj_weight"):
+        gs.sparsify_(encoder(), 0.3)
+    gs.sparsify_(encoder(), 0.3, where=lambda name, layer: True)
+
+
+def test_a_compacted_encoder_works_in_evaluation() -> None:
+    torch.manual_seed(0)
+    dense = encoder().eval()
+    with torch.no_grad():
+        for layer in dense.layers:
+            layer.linear1.weight.mul_(torch.rand_like(layer.linear1.weight) < 0.3)
+    sparse = gs.compact_(copy.deepcopy(dense))
+    dense.use_nested_tensor = False  # which warns
+    assert isinstance(sparse.layers[0].linear1, gs.SparseLinear)
+    x, padding = torch.randn(3, 5, 16), torch.zeros(3, 5, dtype=torch.bool)
+    padding[1, 3:] = True
+    with torch.no_grad():
+        expected = gs.to_dense(sparse)(x, src_key_padding_mask=padding)
+        found = sparse(x, src_key_padding_mask=padding)
+        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(found[~padding], dense(x, src_key_padding_mask=padding)[~padding])
+
+
+@pytest.mark.parametrize("keep", ["magnitude", "random"])
+@pytest.mark.parametrize("make", [torch.optim.Adam, lambda p: torch.optim.SGD(p, 0.1, momentum=0.9)])
+def test_an_optimizer_goes_on_with_the_parameters_of_sparse_layers(
+    make: Callable[..., torch.optim.Optimizer], keep: str
+) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Flatten(), nn.Linear(48, 5))
+    optimizer = make(net.parameters())
+    x = torch.randn(8, 1, 6, 6)
+    net(x).square().sum().backward()
+    optimizer.step()
+    weights = [net[0].weight, net[2].weight]
+    before = [{key: value.clone() for key, value in optimizer.state[w].items()} for w in weights]
+    gs.sparsify_(net, 0.3, keep=keep, generator=seeded(), optimizer=optimizer)
+    assert {id(p) for group in optimizer.param_groups for p in group["params"]} == {id(p) for p in net.parameters()}
+    for layer, w, old in zip((net[0], net[2]), weights, before, strict=True):
+        new = optimizer.state.get(layer.weight_values, {})
+        at = layer.pattern.flat_indices
+        expected = {key: value.flatten()[at] if value.shape == w.shape else value for key, value in old.items()}
+        torch.testing.assert_close(new, expected if keep == "magnitude" else {})
+        assert w not in optimizer.state
+    was = net[2].weight_values.detach().clone()
+    optimizer.zero_grad()
+    net(x).square().sum().backward()
+    optimizer.step()
+    assert not torch.equal(net[2].weight_values, was)
+
+
+@pytest.mark.parametrize("replace", [lambda net, o: gs.sparsify_(net, 0.3, optimizer=o), gs.compact_])
+def test_an_optimizer_of_other_parameters_is_refused(replace: Callable[..., nn.Module]) -> None:
+    net = nn.Sequential(nn.Linear(12, 7), nn.ReLU(), nn.Linear(7, 3).requires_grad_(False))
+    nn.init.zeros_(net[0].weight)
+    use = (lambda o: gs.compact_(net, optimizer=o)) if replace is gs.compact_ else (lambda o: replace(net, o))
+    with pytest.raises(gs.InputError, match=r"optimizer must hold .* lacks those of Linear\(in_features=12"):
+        use(torch.optim.SGD(nn.Linear(2, 2).parameters(), 0.1))
+    with pytest.raises(gs.InputError, match=r"optimizer must be one of torch\.optim"):
+        use("adam")
+    assert type(net[0]) is nn.Linear
+    use(torch.optim.SGD([p for p in net.parameters() if p.requires_grad], 0.1))
+    assert isinstance(net[0], gs.SparseLinear)
+
+
+def test_rewiring_and_pruning_refuse_parametrized_layers() -> None:
+    net = nn.Sequential(parametrized(LAYERS["SparseLinear"]()))
+    for use in (gs.Rewire, lambda net: gs.magnitude_prune_(net, 0.1)):
+        with pytest.raises(gs.InputError, match=r"weight_values of layer '0' are computed by a parametrization"):
+            use(net)
+
+
+@pytest.fixture
+def group() -> Iterator[None]:
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.usefixtures("group")
+def test_the_number_of_connections_stays_behind_a_distributed_wrapper() -> None:
+    net, other = (nn.Sequential(LAYERS["SparseLinear"]()) for _ in range(2))
+    pruning = gs.GradualMagnitudePruning(net, density=0.1, steps=1)
+    rewire = gs.Rewire(net, redistribute="magnitude")
+    gs.magnitude_prune_(other, 0.1)
+    wrapped = nn.parallel.DistributedDataParallel(net)
+    for change in (
+        lambda: gs.magnitude_prune_(wrapped.module, 0.1),
+        lambda: gs.importance_prune_(net, where=lambda name, layer: True),
+        pruning.step,
+        rewire.step,
+        lambda: net.load_state_dict(other.state_dict()),
+    ):
+        with pytest.raises(gs.InputError, match=r"can't change inside DistributedDataParallel: .*, wrap then"):
+            change()
+    assert pruning.steps == rewire.steps == 0
+    gs.SET(wrapped).step()
+    net.load_state_dict(copy.deepcopy(net.state_dict()))
+    gs.magnitude_prune_(other, 0.05)
+    for _ in range(2):
+        wrapped(samples(net[0])).sum().backward()

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
+from gossamer.connectivity.distributed import check_resizable
 from gossamer.connectivity.pattern import Pattern
 from gossamer.errors import InputError
 from gossamer.kernels import Code, Structure, mark_validated, ordinary, validate
@@ -259,6 +260,8 @@ class SparseLayer(nn.Module):
                 raise InputError(
                     f"weight_values must be a vector of {pattern.nnz} numbers, got shape {tuple(values.shape)}"
                 )
+            if values.numel() != self.weight_values.numel():
+                check_resizable([self], "load the state first")
             assign = local_metadata.get("assign_to_params_buffers", False)
             self._set_structure(pattern.to(values.device if assign else self.weight_values.device))
             if values.numel() != self.weight_values.numel():

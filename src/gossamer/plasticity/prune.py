@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gossamer.connectivity import SparseLayer
+from gossamer.connectivity.distributed import check_resizable
 from gossamer.connectivity.pattern import live_count
 from gossamer.errors import InputError, check_choice, check_count, check_fraction
 from gossamer.plasticity.carry import LayerChange, carry_, check_held, core_degrees
@@ -131,6 +132,7 @@ class GradualMagnitudePruning:
     @torch.no_grad()
     def step(self) -> list[LayerChange]:
         """Prune once; call it between updates of the weights, as often as ``steps`` says, or more."""
+        check_resizable(self.layers.values(), "prune first")
         self.steps += 1
         changes = []
         for name, layer in self.layers.items():
@@ -154,6 +156,7 @@ def _layers(net: nn.Module, where: Where | None, optimizer: torch.optim.Optimize
     if isinstance(net, nn.parallel.DistributedDataParallel):
         raise InputError("net must be pruned before it is wrapped in DistributedDataParallel, got a wrapped one")
     layers = sparse_layers(net, where)
+    check_resizable(layers.values(), "prune first")
     if optimizer is not None:
         check_held(optimizer, layers.items())
     return layers
