@@ -88,6 +88,16 @@ def test_hebbian(run: Run) -> None:
     assert 0.2 < survived < clean
 
 
+@pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning")  # by the exporter
+def test_pytorch(run: Run) -> None:
+    names, shown = run("docs/pytorch.md")
+    (first, last), (summary,), (difference,) = shown
+    assert last < first
+    assert [type(module) for module in names["model"]] == [gs.SparseLinear, nn.ReLU, gs.SparseLinear]
+    assert {"linear1", "self_attn.out_proj", "other"} <= {line.split()[0] for line in str(summary).splitlines()}
+    assert difference < 1e-5
+
+
 def test_tables(run: Run) -> None:
     names, shown = run("docs/tables.md")
     printed = re.findall(r"```text\n(.*?)```", (ROOT / "docs/tables.md").read_text("utf-8"), re.DOTALL)

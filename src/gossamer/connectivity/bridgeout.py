@@ -66,8 +66,8 @@ class Bridgeout(Noise, nn.Module):
         torch.nn.utils.parametrize.register_parametrization(layer, "weight", Bridgeout(p=0.3, q=1.5))
 
     The layer then draws a mask whenever its weight is asked for, which is once a forward pass; the plain weight is
-    ``layer.parametrizations.weight.original``, and assigning to ``layer.weight`` sets it. Torch can't parametrize the
-    ``values`` of a sparse layer, for their name: see `BridgeoutSparseLinear`.
+    ``layer.parametrizations.weight.original``, and assigning to ``layer.weight`` sets it. The ``weight_values`` of a
+    sparse layer can be parametrized in the same way, but such a layer can't be rewired: `BridgeoutSparseLinear` can.
     """
 
     def __init__(self, p: float = 0.5, q: float = 2.0, generator: torch.Generator | None = None) -> None:

@@ -47,6 +47,8 @@ def sparse_conv2d(
 
 def _convolve(x: Tensor, values: Tensor, pattern: Pattern | Structure, bias: Tensor | None, g: Geometry) -> Tensor:
     structure = pattern.structure if isinstance(pattern, Pattern) else pattern
+    if x.layout != torch.strided:
+        raise InputError(f"x must be dense, got {x.layout}: call x.to_dense()")
     x, values, bias = autocast(x, values, bias)
     if x.dim() == 3:
         return kernels.conv2d(values, structure, x[None], bias, g)[0]

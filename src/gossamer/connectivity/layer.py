@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from gossamer.connectivity.copies import PatternSeal, note_length
+from gossamer.connectivity.distributed import check_resizable
 from gossamer.connectivity.pattern import Pattern
 from gossamer.errors import InputError
-from gossamer.kernels import Code, Structure, mark_validated, validate
+from gossamer.kernels import Code, Structure, mark_validated, ordinary, validate
 
-__all__ = ["SparseLayer", "autocast", "layer_input"]
+__all__ = ["SparseLayer", "autocast", "dense_rows", "layer_input"]
 
 Dense = TypeVar("Dense", nn.Linear, nn.Conv2d)
 
@@ -27,10 +29,19 @@ def autocast(x: Tensor, values: Tensor, bias: Tensor | None) -> tuple[Tensor, Te
     return x.to(dtype), values.to(dtype), None if bias is None else bias.to(dtype)
 
 
+def dense_rows(x: Tensor) -> Tensor:
+    """``x``, made dense if it is a sparse COO or CSR tensor; `InputError` for any other layout."""
+    if x.layout == torch.strided:
+        return x
+    if x.layout not in (torch.sparse_coo, torch.sparse_csr):
+        raise InputError(f"x must be dense, a sparse COO or a sparse CSR tensor, got {x.layout}: call x.to_dense()")
+    return x.to_dense(masked_grad=False)  # the gradient of all entries, as that of a dense layer
+
+
 def layer_input(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
-    """What a layer was called with, whether by place or by name, as a tensor or as a code; dense."""
+    """What a layer was called with, by position or by name, as a dense or sparse tensor or as a code; dense."""
     x: Tensor | Code = args[0] if args else next(iter(kwargs.values()))
-    return x.to_dense() if isinstance(x, Code) else x
+    return x.to_dense() if isinstance(x, Code) else dense_rows(x)
 
 
 def _resize(parameter: Tensor, data: Tensor) -> None:
@@ -40,15 +51,7 @@ def _resize(parameter: Tensor, data: Tensor) -> None:
     that accumulates gradients of the old length, and the next backward pass would meet it. ``set_`` makes autograd
     forget that node, and notices if the old loss is differentiated after all.
     """
-    parameter.set_(data if parameter.is_inference() else _ordinary(data))  # type: ignore[call-overload]
-
-
-def _ordinary(tensor: Tensor) -> Tensor:
-    """``tensor``, copied if it was made in inference mode, so that a layer works outside that mode too."""
-    if not tensor.is_inference():
-        return tensor
-    with torch.inference_mode(False):
-        return tensor.clone()
+    parameter.set_(data if parameter.is_inference() else ordinary(data))  # type: ignore[call-overload]
 
 
 class SparseLayer(nn.Module):
@@ -91,8 +94,9 @@ class SparseLayer(nn.Module):
         if pattern is None:
             assert density is not None
             pattern = Pattern.erdos_renyi(out_features, in_features, density, generator)
-        self.weight_values = nn.Parameter(torch.empty(pattern.nnz, dtype=dtype, device="cpu"))
-        self.bias = nn.Parameter(torch.empty(out_features, dtype=dtype, device="cpu")) if bias else None
+        with torch.inference_mode(False):  # what is made there could not be trained later
+            self.weight_values = nn.Parameter(torch.empty(pattern.nnz, dtype=dtype, device="cpu"))
+            self.bias = nn.Parameter(torch.empty(out_features, dtype=dtype, device="cpu")) if bias else None
         for name in Structure._fields:
             self.register_buffer(name, None, persistent=name in ("indptr", "indices"))
         self._set_structure(pattern)
@@ -127,9 +131,30 @@ class SparseLayer(nn.Module):
             )
         return super().__getattr__(name)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        lost = self.indptr.is_meta
+        with torch.inference_mode(False):
+            for name, parameter in self._parameters.items():
+                if parameter is not None and parameter.is_inference():
+                    self._parameters[name] = nn.Parameter(ordinary(parameter), parameter.requires_grad)
+            super()._apply(fn, recurse)
+            if lost and not self.indptr.is_meta:  # by to_empty: whatever is in memory now is no pattern
+                self.indptr.fill_(-1)
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        twin = self.__new__(type(self))
+        memo[id(self)] = twin
+        with torch.inference_mode(False):
+            twin.__setstate__(copy.deepcopy(self.__dict__, memo))
+        return twin
+
     @property
     def _structure(self) -> Structure:
         b = self._buffers
+        if not torch.compiler.is_compiling() and b["indices"].is_inference():  # type: ignore[union-attr]
+            for name in Structure._fields:
+                b[name] = ordinary(b[name])  # type: ignore[arg-type]
         structure = Structure(b["indptr"], b["indices"], b["t_indptr"], b["t_indices"])  # type: ignore[arg-type]
         if self._seal is not None and not torch.compiler.is_compiling():
             self._seal = self._seal.check(structure)
@@ -186,7 +211,7 @@ class SparseLayer(nn.Module):
                 f"got {pattern.shape}"
             )
         validate(pattern.structure)
-        structure = Structure(*map(_ordinary, pattern.structure))
+        structure = Structure(*map(ordinary, pattern.structure))
         mark_validated(structure)  # the pattern has been
         for name, tensor in zip(Structure._fields, structure, strict=True):
             self._buffers[name] = tensor
@@ -266,6 +291,8 @@ class SparseLayer(nn.Module):
                 raise InputError(
                     f"weight_values must be a vector of {pattern.nnz} numbers, got shape {tuple(values.shape)}"
                 )
+            if values.numel() != self.weight_values.numel():
+                check_resizable([self], "load the state first")
             assign = local_metadata.get("assign_to_params_buffers", False)
             self._set_structure(pattern.to(values.device if assign else self.weight_values.device))
             if values.numel() != self.weight_values.numel():

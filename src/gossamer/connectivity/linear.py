@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gossamer import kernels
-from gossamer.connectivity.layer import SparseLayer, autocast
+from gossamer.connectivity.layer import SparseLayer, autocast, dense_rows
 from gossamer.connectivity.pattern import Pattern
 from gossamer.errors import InputError, check_count
 from gossamer.kernels import Code, Structure
@@ -24,14 +24,15 @@ def sparse_linear(
     """y = x Wᵀ + b, where W has ``values`` at the connections of ``pattern`` and is never made dense.
 
     Shapes: ``x`` (…, cols), ``values`` (nnz), ``bias`` (rows), result (…, rows); with ``relu`` the result is
-    max(y, 0). Under autocast, ``x``, ``values`` and ``bias`` are cast as for `torch.nn.functional.linear`.
+    max(y, 0). ``x`` may be a sparse COO or CSR tensor; it is made dense. Under autocast, ``x``, ``values`` and ``bias``
+    are cast as for `torch.nn.functional.linear`.
     Time and memory are proportional to nnz × batch and nnz.
 
     The result is feature-major in memory (the transposed view of a (rows, batch) matrix); element-wise functions keep
     that layout and the next sparse layer reads it without a copy.
     """
     structure = pattern.structure if isinstance(pattern, Pattern) else pattern
-    x, values, bias = autocast(x, values, bias)
+    x, values, bias = autocast(dense_rows(x), values, bias)
     if x.dim() == 2:
         return kernels.linear(values, structure, x, bias, relu)
     if x.dim() == 0 or x.shape[-1] != structure.shape[1]:
@@ -92,6 +93,7 @@ class SparseLinear(SparseLayer):
         structure, values = self._structure, self.weight_values
         if isinstance(x, Code):
             return kernels.spspmm(values, structure, x, self.bias, self._relu)
+        x = dense_rows(x)
         if not (self.training or torch.is_grad_enabled()) and _may_read_less(x, values):
             return kernels.spspmm_or_linear(values, structure, x, self.bias, self._relu)
         return sparse_linear(x, values, structure, self.bias, relu=self._relu)

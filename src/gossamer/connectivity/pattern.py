@@ -15,6 +15,7 @@ from gossamer.kernels import (
     csr_of,
     flat_indices_of,
     mark_validated,
+    ordinary,
     rows_of,
     transpose,
     validate,
@@ -110,7 +111,7 @@ class Pattern:
     def to(self, device: torch.device | str) -> Pattern:
         """The same pattern on another device."""
         validate(self.structure)
-        structure = Structure(*(t.to(device) for t in self.structure))
+        structure = Structure(*(ordinary(t.to(device)) for t in self.structure))
         mark_validated(structure)
         return Pattern(structure)
 
@@ -128,7 +129,7 @@ class Pattern:
         """From int32 row pointers and column indices; raises `InputError` if they are not a pattern."""
         check_count("cols", cols, high=_MOST)
         check_csr(indptr, indices, cols)
-        structure = transpose(indptr, indices, cols)
+        structure = Structure(*map(ordinary, transpose(indptr, indices, cols)))
         mark_validated(structure)
         return Pattern(structure)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import torch
@@ -10,15 +11,15 @@ from torch import nn
 
 from gossamer.connectivity.allocate import Allocation, allocate_densities
 from gossamer.connectivity.conv import SparseConv2d
+from gossamer.connectivity.hand_over import Dense, check_holds, hand_over
 from gossamer.connectivity.layer import SparseLayer
 from gossamer.connectivity.linear import SparseLinear
 from gossamer.connectivity.pattern import Pattern, live_count
 from gossamer.errors import InputError, check_choice
 
-__all__ = ["SPARSE", "Dense", "find_places", "put", "sparsify_"]
+__all__ = ["SPARSE", "find_places", "leave_fast_paths", "put", "sparsify_"]
 
 Model = TypeVar("Model", bound=nn.Module)
-Dense = nn.Linear | nn.Conv2d
 
 SPARSE: dict[type[nn.Module], Callable[[Any, Pattern], SparseLayer]] = {
     nn.Linear: SparseLinear.from_dense,
@@ -34,6 +35,7 @@ def sparsify_(
     *,
     keep: str = "random",
     generator: torch.Generator | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
 ) -> Model:
     """Replace linear and convolutional layers of ``model`` by sparse ones, in place, and return the model.
 
@@ -47,23 +49,64 @@ def sparsify_(
         keep: ``"random"`` draws the pattern and initialises weights for the live fan-in, to train from scratch;
             ``"magnitude"`` keeps each layer's largest weights, to prune a trained model.
         generator: source of patterns and weights (default: torch's own).
+        optimizer: goes on with the new parameters in the place of the old ones. With ``keep="magnitude"`` its state (a
+            momentum, Adam's moments, whatever its name) follows the weights that stay; with ``"random"`` it starts with
+            no state for the new weights. An optimizer that was made before and is not given trains parameters that no
+            layer has.
+
+    Returns:
+        ``model``.
+
+    Raises:
+        InputError: an argument outside its range; no layer to replace; a layer that can't be; an optimizer that does
+            not hold the weight of a layer that is replaced. The model is as it was.
+
+    Warns:
+        UserWarning: more than half of the parameters of ``model`` stay dense though no ``where`` was given.
+            ``print(gossamer.summary(model))`` shows the density of each layer.
 
     A layer that occurs at several places in the model is replaced by one layer at all of them. A subclass of
     `nn.Linear` or `nn.Conv2d` is left alone: what it does may not be what the sparse layer does. If the weights of a
     chosen layer are shared with another module (as in tied embeddings) it is refused, since the tie would be cut
-    silently; so is a convolution that pads with anything but zeros. The projections of `nn.MultiheadAttention` stay
-    dense, since it reads their weights itself. In `nn.TransformerEncoder` and its layers PyTorch's fused path of
+    silently; so is a convolution that pads with anything but zeros.
+
+    The projections of `nn.MultiheadAttention` stay dense: it reads their weights itself, an ``in_proj_weight`` and the
+    weight of ``out_proj``, a subclass of `nn.Linear`. In `nn.TransformerEncoder` and its layers PyTorch's fused path of
     evaluation mode, which reads dense weights, is switched off.
     """
     check_choice("keep", keep, ("random", "magnitude"))
     places = find_places(model, where)
     densities = allocate_densities([tuple(layer.weight.shape) for layer in places], density, allocate)
+    check_holds(optimizer, places)
+    if where is None:
+        _warn_of_dense(model, places)
     for (layer, spots), layer_density in zip(places.items(), densities, strict=True):
-        put(spots, _sparse_twin(layer, layer_density, keep, generator))
+        twin = _sparse_twin(layer, layer_density, keep, generator)
+        put(spots, twin)
+        if optimizer is not None:
+            hand_over(optimizer, layer, twin, state=keep == "magnitude")
+    leave_fast_paths(model)
+    return model
+
+
+def leave_fast_paths(model: nn.Module) -> None:
+    """Switch off what PyTorch's transformer encoders do in evaluation mode with the weights of their first layer."""
     for module in model.modules():
         if isinstance(module, nn.TransformerEncoder):
-            module.use_nested_tensor = False  # so does this one, of its first layer
-    return model
+            module.use_nested_tensor = False
+
+
+def _warn_of_dense(model: nn.Module, replaced: Iterable[Dense]) -> None:
+    ours = {id(parameter) for layer in replaced for parameter in layer.parameters()}
+    dense = {name: parameter for name, parameter in model.named_parameters() if id(parameter) not in ours}
+    left, total = (sum(p.numel() for p in some) for some in (dense.values(), model.parameters()))
+    if 2 * left > total:
+        largest = sorted(dense, key=lambda name: -dense[name].numel())[:3]
+        warnings.warn(
+            f"{left / total:.0%} of the parameters stay dense, the largest being {', '.join(largest)}: sparsify_ "
+            "replaces nn.Linear and nn.Conv2d layers only, not their subclasses. If that is meant, give where(…)",
+            stacklevel=3,
+        )
 
 
 def find_places(model: nn.Module, where: Callable[[str, Any], bool] | None) -> dict[Dense, list[tuple[nn.Module, str]]]:

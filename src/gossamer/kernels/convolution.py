@@ -28,7 +28,7 @@ from gossamer.errors import InputError
 from gossamer.kernels import images
 from gossamer.kernels.images import Geometry
 from gossamer.kernels.layout import observed
-from gossamer.kernels.native import DTYPES
+from gossamer.kernels.native import DTYPES, half_as_float
 from gossamer.kernels.ops import _bare, check_bias
 from gossamer.kernels.structure import Structure, own_view, transformed, validate
 
@@ -117,6 +117,7 @@ def _compiled(x: Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype in DTYPES
 
 
+@half_as_float
 def _conv2d(values: Tensor, *rest: Any) -> Tensor:
     s, (x, bias), g = Structure(*rest[:4]), rest[4:6], Geometry.of(*rest[6:])
     _check_forward(values, s, x, bias, g)
@@ -125,6 +126,7 @@ def _conv2d(values: Tensor, *rest: Any) -> Tensor:
     return images.forward(values, s, x, bias, g)
 
 
+@half_as_float
 def _conv2d_input(values: Tensor, *rest: Any) -> Tensor:
     s, (grad, size), g = Structure(*rest[:4]), rest[4:6], Geometry.of(*rest[6:])
     _check_grad(grad, size, s, g)
@@ -136,6 +138,7 @@ def _conv2d_input(values: Tensor, *rest: Any) -> Tensor:
     return grad_x
 
 
+@half_as_float
 def _conv2d_values(grad: Tensor, *rest: Any) -> Tensor:
     s, x, g = Structure(*rest[:4]), rest[4], Geometry.of(*rest[5:])
     _check_backward(grad, s, x, g)
@@ -146,6 +149,7 @@ def _conv2d_values(grad: Tensor, *rest: Any) -> Tensor:
     return grad_values
 
 
+@half_as_float
 def _conv2d_backward(grad: Tensor, values: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
     s, x, g = Structure(*rest[:4]), rest[4], Geometry.of(*rest[5:])
     _check_backward(grad, s, x, g)

@@ -5,10 +5,11 @@ linear layer returns, or contiguous: results have the layout of what they are co
 everywhere would gain nothing: copies into and out of frames cost as much, and the backward pass of
 `torch.nn.BatchNorm2d` takes several times as long on such images.)
 
-In C++ (float32, float64, and bfloat16 with sums in float32) a thread copies a strip of some samples into a padded frame
-whose innermost dimension is the sample, multiplies there, and copies the result out: each live entry costs one
-broadcast and a few fused multiply-adds on whole vectors, whatever the width of the image, and the memory needed beside
-input and output is a few megabytes. In plain torch the weight is made dense for the time of the call.
+In C++ (float32, in which float16 is computed, float64, and bfloat16 with sums in float32) a thread copies a strip of
+some samples into a padded frame whose innermost dimension is the sample, multiplies there, and copies the result out:
+each live entry costs one broadcast and a few fused multiply-adds on whole vectors, whatever the width of the image, and
+the memory needed beside input and output is a few megabytes. In plain torch the weight is made dense for the time of
+the call.
 """
 
 from __future__ import annotations

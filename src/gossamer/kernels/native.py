@@ -6,15 +6,53 @@ Addresses and sizes go to C++; what they point to is checked here.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
 import torch
 from torch import Tensor
 
 from gossamer.kernels import _cpu
 from gossamer.kernels.structure import Structure
 
-__all__ = ["DTYPES", "feature_major", "linear", "relu_backward", "sddmm", "spmm", "spmm_t", "spmm_t_sddmm"]
+__all__ = [
+    "DTYPES",
+    "feature_major",
+    "half_as_float",
+    "linear",
+    "relu_backward",
+    "sddmm",
+    "spmm",
+    "spmm_t",
+    "spmm_t_sddmm",
+]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}
+
+
+def half_as_float(function: Callable[P, R]) -> Callable[P, R]:
+    """``function`` of tensors, the first of them floating point, computed in float32 where all are float16 on the CPU.
+
+    There, this is faster than float16 in plain torch by two orders of magnitude, and rounds once.
+    """
+
+    @functools.wraps(function)
+    def call(*inputs: P.args, **named: P.kwargs) -> R:
+        first: Any = inputs[0]
+        if first.dtype != torch.float16 or not first.is_cpu:
+            return function(*inputs, **named)
+        floats = [isinstance(x, Tensor) and x.is_floating_point() for x in inputs]
+        if any(x.dtype != torch.float16 for x, floating in zip(inputs, floats, strict=True) if floating):  # type: ignore[attr-defined]
+            return function(*inputs, **named)  # which refuses them
+        wide: Any = [x.float() if floating else x for x, floating in zip(inputs, floats, strict=True)]  # type: ignore[attr-defined]
+        result: Any = function(*wide, **named)
+        return result.half() if isinstance(result, Tensor) else tuple(y.half() for y in result)  # type: ignore[return-value]
+
+    return call
 
 
 def feature_major(x: Tensor) -> Tensor:

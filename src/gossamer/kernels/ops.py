@@ -13,7 +13,8 @@ The first three are each other's derivatives, so they can be differentiated any 
 kernel call forward and one backward; its second derivative goes through the first three. Its result is the transposed
 view of a feature-major matrix: element-wise layers keep that layout, and the next sparse layer reads it without a copy.
 
-On the CPU, float32, float64 and bfloat16 run in C++; other dtypes and devices run the torch reference.
+On the CPU, float32, float64 and bfloat16 run in C++, float16 is computed in float32; other dtypes and devices run the
+torch reference.
 """
 
 from __future__ import annotations
@@ -93,6 +94,7 @@ def _check_inner(a: Tensor, b: Tensor, s: Structure) -> None:
         raise InputError(f"a and b must have the same batch, got {a.shape[1]} and {b.shape[1]}")
 
 
+@native.half_as_float
 def _spmm(values: Tensor, *rest: Tensor) -> Tensor:
     *index, x = rest
     s = Structure(*index)
@@ -103,6 +105,7 @@ def _spmm(values: Tensor, *rest: Tensor) -> Tensor:
     return native.spmm(values.contiguous(), s, x)
 
 
+@native.half_as_float
 def _spmm_t(values: Tensor, *rest: Tensor) -> Tensor:
     *index, y = rest
     s = Structure(*index)
@@ -113,6 +116,7 @@ def _spmm_t(values: Tensor, *rest: Tensor) -> Tensor:
     return native.spmm_t(values.contiguous(), s, y)
 
 
+@native.half_as_float
 def _sddmm(a: Tensor, b: Tensor, *index: Tensor) -> Tensor:
     s = Structure(*index)
     _check_inner(a, b, s)
@@ -129,6 +133,7 @@ def _native_linear(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None,
     return native.linear(values.contiguous(), s, x, None if bias is None else bias.contiguous(), relu)
 
 
+@native.half_as_float
 def _linear(values: Tensor, *rest: Any) -> Tensor:
     *index, x, bias, relu = rest
     s = Structure(*index)
@@ -146,6 +151,7 @@ def _plain_linear(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None, 
     return (y.relu() if relu else y).t()
 
 
+@native.half_as_float
 def _linear_backward(grad: Tensor, values: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
     *index, x = rest
     s = Structure(*index)

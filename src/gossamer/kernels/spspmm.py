@@ -69,6 +69,7 @@ def _check_code(code: Tensor, units: Tensor, like: Tensor) -> None:
         )
 
 
+@native.half_as_float
 def _spspmm(
     values: Tensor,
     indptr: Tensor,
@@ -122,6 +123,7 @@ def _dense(code: Tensor, units: Tensor, cols: int) -> Tensor:
     return Code(code, units, cols).to_dense()
 
 
+@native.half_as_float
 def _spspmm_backward(grad: Tensor, values: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
     *index, code, units = rest
     s = Structure(*index)

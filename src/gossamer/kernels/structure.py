@@ -31,6 +31,7 @@ __all__ = [
     "check_csr",
     "csc_permutation",
     "mark_validated",
+    "ordinary",
     "own_view",
     "rows_of",
     "transformed",
@@ -73,6 +74,14 @@ def rows_of(indptr: Tensor) -> Tensor:
     return torch.repeat_interleave(torch.arange(counts.numel(), device=indptr.device), counts)
 
 
+def ordinary(tensor: Tensor) -> Tensor:
+    """``tensor``, copied if it was made in inference mode, so that it can be used outside that mode too."""
+    if not tensor.is_inference():
+        return tensor
+    with torch.inference_mode(False):
+        return tensor.clone()
+
+
 def own_view(values: Tensor) -> Tensor:
     """``values`` as what a backward pass keeps of it: not the parameter itself but a view, as a dense layer keeps.
 
@@ -80,12 +89,12 @@ def own_view(values: Tensor) -> Tensor:
     ``layer.weight_values.data = …``) would be read as it is then. A view stays with the memory of the forward pass.
     """
     if torch.is_grad_enabled() and values.is_leaf and not (torch.compiler.is_compiling() or transformed()):
-        return values.view_as(values)
+        return values.clone() if values.is_inference() else values.view_as(values)  # the former can't be saved
     return values
 
 
 _REASONS = {
-    1: "indptr must start at 0",
+    1: "indptr must start at 0 (after to_empty, load a state dict or call set_pattern first)",
     2: "indptr must not decrease: it does at row {where}",
     3: "indptr must end at the number of indices, {nnz}: it ends at {last}",
     4: "indices must be in [0, {cols}): entry {where} is {index}",

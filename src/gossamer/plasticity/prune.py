@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gossamer.connectivity import SparseLayer
+from gossamer.connectivity.distributed import check_resizable
 from gossamer.connectivity.pattern import live_count
 from gossamer.errors import InputError, check_choice, check_count, check_fraction
 from gossamer.kernels import split
@@ -133,6 +134,7 @@ class GradualMagnitudePruning:
     @torch.no_grad()
     def step(self) -> list[LayerChange]:
         """Prune once; call it between updates of the weights, as often as ``steps`` says, or more."""
+        check_resizable(self.layers.values(), "prune first")
         step, to_drop = self.steps + 1, {}
         for name, layer in self.layers.items():
             start = max(self.start[name], self.density)
@@ -155,6 +157,7 @@ def _layers(net: nn.Module, where: Where | None, optimizer: torch.optim.Optimize
         raise InputError("net must be pruned before it is wrapped in DistributedDataParallel, got a wrapped one")
     layers = sparse_layers(net, where)
     check_plain(layers.items())
+    check_resizable(layers.values(), "prune first")
     if optimizer is not None:
         check_held(optimizer, layers.items())
     return layers

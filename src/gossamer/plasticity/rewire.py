@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from gossamer.connectivity import SparseLayer
+from gossamer.connectivity.distributed import check_resizable
 from gossamer.errors import InputError, check_choice, check_count
 from gossamer.kernels import split
 from gossamer.plasticity import drop as drops
@@ -156,6 +157,8 @@ class Rewire:
         return self._step(None, self._scores)
 
     def _step(self, grow: Grow | None, scores: list[float]) -> list[LayerChange]:
+        if self.redistribute is not None:
+            check_resizable(self.layers.values(), "a net in it needs redistribute=None; without, train first")
         evidence = self._evidence(self.drop.needs if grow is None else (*self.drop.needs, *grow.needs))
         to_drop = [self.drop(e, self.steps) for e in evidence]
         counts = [0 if grow is None else int(mask.sum()) for mask in to_drop]
