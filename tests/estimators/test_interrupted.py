@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,7 @@ INCREMENTAL = ("classifier", "regressor", "supervised auto-encoder", "dictionary
 def samples(seed: int = 0, features: int = 10, names: str = "ab") -> tuple[NDArray[Any], NDArray[Any]]:
     generator = np.random.default_rng(seed)
     x = generator.standard_normal((120, features))
-    return x, np.where(x[:, 0] > 0, *names)
+    return x, np.where(x[:, 0] > 0, names[0], names[1])
 
 
 def targets(estimator: object, y: NDArray[Any]) -> NDArray[Any]:
@@ -58,7 +58,8 @@ class Interrupt:
     """An exception in a call of a function of the library, counted from the moment it is armed; 0 for never."""
 
     def __init__(self) -> None:
-        self.left, self.error = 0, KeyboardInterrupt
+        self.left = 0
+        self.error: type[BaseException] = KeyboardInterrupt
 
     def check(self) -> None:
         self.left -= 1
@@ -67,7 +68,7 @@ class Interrupt:
 
 
 @pytest.fixture
-def interrupt(monkeypatch: pytest.MonkeyPatch) -> Iterator[Interrupt]:
+def interrupt(monkeypatch: pytest.MonkeyPatch) -> Interrupt:
     """In an optimizer's step, after it has changed the weights; or after a step of a dictionary."""
     from gossamer.models import Dictionary
 
@@ -83,7 +84,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Iterator[Interrupt]:
 
     monkeypatch.setattr(torch.optim.Adam, "step", after(torch.optim.Adam.step))
     monkeypatch.setattr(Dictionary, "step", after(Dictionary.step))
-    yield state
+    return state
 
 
 @pytest.mark.parametrize("at", [1, 3])

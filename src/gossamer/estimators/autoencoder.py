@@ -195,9 +195,7 @@ class SupervisedAutoencoderClassifier(
         if self.class_weight == "balanced":
             raise InputError("class_weight must not be 'balanced' in partial_fit, which doesn't see all samples")
         if first and classes is None:
-            raise InputError(
-                "classes must be all labels that will occur in the first call of partial_fit, got None"
-            )
+            raise InputError("classes must be all labels that will occur in the first call of partial_fit, got None")
         if not first and classes is not None and not np.array_equal(np.unique(np.asarray(classes)), self.classes_):
             raise InputError(f"classes must be those of the first call, {self.classes_.tolist()}, got {classes!r}")
         X, y, weight = self._read(X, y, sample_weight, classes=classes, reset=first)
@@ -284,17 +282,17 @@ class SupervisedAutoencoderClassifier(
     def _n_features_out(self) -> int:
         return self.model_.hidden
 
-    def predict(self, X: ArrayLike) -> NDArray[Any]:
+    def predict(self, X: Matrix) -> NDArray[Any]:
         """The most probable class of each sample."""
         best = self.predict_proba(X).argmax(1)
         labels: NDArray[Any] = self.classes_[best]
         return labels
 
-    def predict_proba(self, X: ArrayLike) -> Floats:
+    def predict_proba(self, X: Matrix) -> Floats:
         """(n_samples, n_classes): the probability of each class, in the order of ``classes_``."""
         return self._mapped(X, lambda model, x: model(x).softmax(1))
 
-    def transform(self, X: ArrayLike) -> Floats:
+    def transform(self, X: Matrix) -> Floats:
         """(n_samples, hidden): the code of each sample."""
         return self._mapped(X, lambda model, x: model.encode(x))
 
@@ -309,7 +307,7 @@ class SupervisedAutoencoderClassifier(
             raise InputError(f"X must have {self.model_.hidden} columns, one a unit, got {codes.shape[1]}")
         return codes @ self.components_.astype(codes.dtype)
 
-    def _mapped(self, X: ArrayLike, function: Callable[[SupervisedAutoencoder, torch.Tensor], torch.Tensor]) -> Floats:
+    def _mapped(self, X: Matrix, function: Callable[[SupervisedAutoencoder, torch.Tensor], torch.Tensor]) -> Floats:
         """What ``function`` makes of the samples, in their dtype."""
         check_is_fitted(self, "model_")
         X = validate_data(self, X, reset=False, accept_sparse="csr", dtype=_DTYPES)
@@ -389,7 +387,7 @@ class SupervisedAutoencoderClassifier(
 def _rows(X: Matrix, dtype: torch.dtype | None, device: torch.device) -> torch.Tensor | SparseRows:
     """The same numbers, dense or sparse as ``X`` is; a copy if NumPy forbids to write to them."""
     if issparse(X):
-        matrix = csr_array(X)
+        matrix: Any = csr_array(X)  # type: ignore[call-overload, unused-ignore]
         number = matrix.dtype if dtype is None else torch.empty(0, dtype=dtype).numpy().dtype
         return SparseRows(matrix.astype(number), device)
     return torch.from_numpy(np.require(X, requirements="W")).to(device, dtype)

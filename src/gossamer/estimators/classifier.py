@@ -161,9 +161,7 @@ class SparseClassifier(ClassifierMixin, SparseEstimator):  # type: ignore[misc]
             raise InputError("class_weight must not be 'balanced' in partial_fit, which doesn't see all samples")
         first = not hasattr(self, "network_")
         if classes is None and first and type_of_target(y) != "multilabel-indicator":
-            raise InputError(
-                "classes must be all labels that will occur in the first call of partial_fit, got None"
-            )
+            raise InputError("classes must be all labels that will occur in the first call of partial_fit, got None")
         if classes is not None:
             given = np.unique(np.asarray(classes))
             known = given if first else self.classes_
