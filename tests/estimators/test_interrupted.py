@@ -41,7 +41,7 @@ INCREMENTAL = ("classifier", "regressor", "supervised auto-encoder", "dictionary
 def samples(seed: int = 0, features: int = 10, names: str = "ab") -> tuple[NDArray[Any], NDArray[Any]]:
     generator = np.random.default_rng(seed)
     x = generator.standard_normal((120, features))
-    return x, np.where(x[:, 0] > 0, *names)
+    return x, np.where(x[:, 0] > 0, names[0], names[1])
 
 
 def targets(estimator: object, y: NDArray[Any]) -> NDArray[Any]:
@@ -58,7 +58,8 @@ class Interrupt:
     """An exception in a call of a function of the library, counted from the moment it is armed; 0 for never."""
 
     def __init__(self) -> None:
-        self.left, self.error = 0, KeyboardInterrupt
+        self.left = 0
+        self.error: type[BaseException] = KeyboardInterrupt
 
     def check(self) -> None:
         self.left -= 1

@@ -517,3 +517,56 @@ def test_sparseness_out_of_range(sparseness: float | Tensor) -> None:
 def test_wrong_arguments(x: Tensor, arguments: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         hoyer_projection(x, **{"sparseness": 0.5, **arguments})  # type: ignore[arg-type]
+
+
+# ---- the ends of the number range ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("part", [1.0, 0.5, 2.0**-20])
+def test_the_largest_numbers_are_projected_like_small_ones(
+    dtype: torch.dtype, signed: bool, part: float, generator: torch.Generator
+) -> None:
+    top = torch.finfo(dtype).max * part
+    for n in (2, 3, 9, 40, 3000):
+        random = torch.rand(6, n, generator=generator, dtype=torch.float64) * 2 - 1
+        ties = random.mul(3).round() / 3
+        for x in (random, random.sign(), ties, random.abs(), -random.abs(), torch.eye(6, n, dtype=torch.float64)):
+            x = x.to(dtype)
+            for sparseness in (0.05, 0.3, 0.8):
+                expected = hoyer_projection(x, sparseness, signed=signed)
+                torch.testing.assert_close(hoyer_projection(x * top, sparseness, signed=signed), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("signed", [False, True])
+def test_subnormal_numbers_are_projected_like_integers(
+    dtype: torch.dtype, signed: bool, generator: torch.Generator
+) -> None:
+    least = torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps
+    for high in (2, 8, 1000):
+        whole = torch.randint(-high + 1, high, (8, 12), generator=generator).to(dtype)
+        for sparseness in (0.1, 0.3, 0.8):
+            expected = hoyer_projection(whole, sparseness, signed=signed)
+            result = hoyer_projection(whole * least, sparseness, signed=signed)
+            torch.testing.assert_close(result, expected, atol=3e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("sparseness", [1e-2, 1e-4, 1e-6, 1e-8])
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("per_row", [False, True])
+def test_near_sparseness_0_gradients_stay_in_the_tangent_space(
+    dtype: torch.dtype, sparseness: float, signed: bool, per_row: bool, generator: torch.Generator
+) -> None:
+    x = torch.randn(4, 100, generator=generator, dtype=dtype).requires_grad_()
+    v = torch.randn(4, 100, generator=generator, dtype=dtype)
+    wanted: float | Tensor = torch.full((4,), sparseness, dtype=torch.float64) if per_row else sparseness
+    s = hoyer_projection(x, wanted, signed=signed)
+    gradient = torch.autograd.grad(s, x, v)[0].double()
+    size, b = s.detach().double(), s.detach().sign().double()
+    tau = size - b * (size.abs().sum(1, keepdim=True) / (size != 0).sum(1, keepdim=True))
+    for normal in (b, tau):
+        cosine = (gradient * normal).sum(1) / gradient.norm(dim=1) / normal.norm(dim=1)
+        assert cosine.abs().max() < (1e-5 if dtype == torch.float32 else 1e-12)

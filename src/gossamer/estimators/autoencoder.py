@@ -283,17 +283,17 @@ class SupervisedAutoencoderClassifier(
     def _n_features_out(self) -> int:
         return self.model_.hidden
 
-    def predict(self, X: ArrayLike) -> NDArray[Any]:
+    def predict(self, X: Matrix) -> NDArray[Any]:
         """The most probable class of each sample."""
         best = self.predict_proba(X).argmax(1)
         labels: NDArray[Any] = self.classes_[best]
         return labels
 
-    def predict_proba(self, X: ArrayLike) -> Floats:
+    def predict_proba(self, X: Matrix) -> Floats:
         """(n_samples, n_classes): the probability of each class, in the order of ``classes_``."""
         return self._mapped(X, lambda model, x: model(x).softmax(1))
 
-    def transform(self, X: ArrayLike) -> Floats:
+    def transform(self, X: Matrix) -> Floats:
         """(n_samples, hidden): the code of each sample."""
         return self._mapped(X, lambda model, x: model.encode(x))
 
@@ -308,7 +308,7 @@ class SupervisedAutoencoderClassifier(
             raise InputError(f"X must have {self.model_.hidden} columns, one a unit, got {codes.shape[1]}")
         return codes @ self.components_.astype(codes.dtype)
 
-    def _mapped(self, X: ArrayLike, function: Callable[[SupervisedAutoencoder, torch.Tensor], torch.Tensor]) -> Floats:
+    def _mapped(self, X: Matrix, function: Callable[[SupervisedAutoencoder, torch.Tensor], torch.Tensor]) -> Floats:
         """What ``function`` makes of the samples, in their dtype."""
         check_is_fitted(self, "model_")
         X = validate_data(self, X, reset=False, accept_sparse="csr", dtype=_DTYPES)
@@ -388,7 +388,7 @@ class SupervisedAutoencoderClassifier(
 def _rows(X: Matrix, dtype: torch.dtype | None, device: torch.device) -> torch.Tensor | SparseRows:
     """The same numbers, dense or sparse as ``X`` is; a copy if NumPy forbids to write to them."""
     if issparse(X):
-        matrix = csr_array(X)
+        matrix: Any = csr_array(X)  # type: ignore[call-overload, unused-ignore]
         number = matrix.dtype if dtype is None else torch.empty(0, dtype=dtype).numpy().dtype
         return SparseRows(matrix.astype(number), device)
     return torch.from_numpy(np.require(X, requirements="W")).to(device, dtype)

@@ -37,6 +37,7 @@ from gossamer.kernels.layout import is_plain, laid_out_as, rows_in_memory
 __all__ = ["project", "reference", "reference_product"]
 
 _DTYPES = {torch.float32: 0, torch.float64: 1}
+_FLAT = 1e-4  # κ² up to which a product is brought back to the tangent space
 _library = torch.library.Library("gossamer", "FRAGMENT")
 _library.define("hoyer(Tensor x, Tensor radius, int dim, bool magnitude) -> (Tensor, Tensor)")
 _library.define("hoyer_product(Tensor v, Tensor s, Tensor beta, Tensor radius, int dim, bool magnitude) -> Tensor")
@@ -108,7 +109,27 @@ def reference_product(v: Tensor, s: Tensor, beta: Tensor, radius: Tensor, dim: i
     plain, weighted = ((v * term).sum(dim, keepdim=True, dtype=wide) for term in (b, s))
     along = torch.where((beta > 0) & (kappa2 > 0), (weighted - mean * plain) / kappa2, 0.0)
     shift = (plain / d - mean * along).to(v.dtype)
-    return torch.where(live, beta * (v - b * shift - s * along.to(v.dtype)), 0.0)
+    product = torch.where(live, beta * (v - b * shift - s * along.to(v.dtype)), 0.0)
+    return _tangent(product, s, dim) if _is_nearly_flat(radius, s, dim) else product
+
+
+def _is_nearly_flat(radius: Tensor, s: Tensor, dim: int) -> bool:
+    """Whether κ² may be so small that rounding s to its dtype moves τ noticeably: r is almost √n."""
+    if torch.compiler.is_compiling():
+        return False
+    return bool((radius.square() > (1 - _FLAT) * s.shape[dim]).any())
+
+
+def _tangent(product: Tensor, s: Tensor, dim: int) -> Tensor:
+    """``product`` less what it has along b and τ of the rounded s, computed in float64."""
+    b, wide = s.sign(), torch.float32 if s.device.type == "mps" else torch.float64
+    d = (s != 0).sum(dim, keepdim=True).clamp(min=1)
+    out, size = product.to(wide), s.to(wide)
+    tau = size - b * (size.abs().sum(dim, keepdim=True) / d)
+    out = out - b * ((b * out).sum(dim, keepdim=True) / d)
+    square = tau.square().sum(dim, keepdim=True)
+    along = torch.where(square > 0, (tau * out).sum(dim, keepdim=True) / torch.where(square > 0, square, 1.0), 0.0)
+    return torch.where(s != 0, out - tau * along, 0.0).to(product.dtype)
 
 
 # ---- in C++ --------------------------------------------------------------------------------------------------------
@@ -185,6 +206,8 @@ def _hoyer_product(v: Tensor, s: Tensor, beta: Tensor, radius: Tensor, dim: int,
             *rows_in_memory(out, dim),
             magnitude,
         )
+        if _is_nearly_flat(radius, s, dim):
+            out.copy_(_tangent(out, s, dim))
     return out
 
 

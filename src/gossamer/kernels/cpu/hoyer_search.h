@@ -70,7 +70,9 @@ class Search {
     live = finite;
     if (fate != Fate::kSearch) return;
 
-    const double mean = shift + moments.sum / finite / kHoyerShrink;
+    // A difference x - shift of the largest numbers of both signs is infinite; the mean is not.
+    constexpr double largest = std::numeric_limits<T>::max();
+    const double mean = std::clamp(shift + moments.sum / finite / kHoyerShrink, -largest, largest);
     const double reach = std::max(std::fabs(moments.top), std::fabs(mean));
     const bool huge = reach > double(std::numeric_limits<T>::max()) * 0x1p-32;
     const bool tiny = reach < double(std::numeric_limits<T>::min()) * 0x1p+64;
@@ -145,7 +147,8 @@ class Search {
   HoyerTrial<T> trial_{};
 
   void aim() {
-    const double boost = depth_ < double(std::numeric_limits<T>::min()) * 0x1p26 ? 0x1p64 : 1;
+    const bool fits = unit_ * 0x1p64 < double(std::numeric_limits<T>::max());
+    const double boost = depth_ < double(std::numeric_limits<T>::min()) * 0x1p26 && fits ? 0x1p64 : 1;
     aim(depth_ * boost, boost);
   }
 

@@ -22,7 +22,7 @@ Where nothing else is said units start as training samples.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gossamer.studies.trials import Trial
+from gossamer.studies.trials import Record, Trial, where
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from gossamer.connectivity.constraints import Constraint
     from gossamer.models.autoencoder import SupervisedAutoencoder
 
-__all__ = ["PLANS", "VARIANTS", "Plan", "Variant", "carry_out", "filters_of", "shifted", "trials_of"]
+__all__ = ["PLANS", "VARIANTS", "Plan", "Variant", "carry_out", "errors", "filters_of", "shifted", "trials_of"]
 
 FILTERS = 64
 """Units of a record whose weights are kept, to be drawn."""
@@ -260,3 +260,9 @@ def filters_of(record: Mapping[str, Any]) -> NDArray[np.float32]:
     """(units, height, width): what the first units of a record look for, each with largest magnitude 1."""
     content = np.frombuffer(base64.b64decode(record["filters"]), np.int8)
     return content.reshape(-1, *record["image"]).astype(np.float32) / np.float32(127)
+
+
+def errors(records: Sequence[Record], variant: str) -> NDArray[np.float64]:
+    """(seeds,): test errors, in the order of seeds."""
+    found = sorted(where(records, variant=variant), key=lambda record: record["seed"])
+    return np.array([record["error"] for record in found])

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from gossamer.report import text
 from gossamer.studies.findings import Cell, Claim, Findings, Table, Verdict, judged
-from gossamer.studies.sparse_autoencoder.experiment import LOUD, VARIANTS, Plan
+from gossamer.studies.sparse_autoencoder.experiment import LOUD, VARIANTS, Plan, errors
 from gossamer.studies.statistics import Paired, holm, mean_interval, paired
 from gossamer.studies.trials import Record, where
 
-__all__ = ["Comparison", "claims", "compared", "errors", "findings"]
+__all__ = ["Comparison", "claims", "compared", "findings"]
 
 _QUESTIONS = (
     ("both", "neither", "Sparse activations and sparse connectivity together classify better than neither."),
@@ -31,12 +31,6 @@ _QUESTIONS = (
 )
 
 _PUBLISHED = 0.0085  # the best error of the paper is 0.8 % as rounded
-
-
-def errors(records: Sequence[Record], variant: str) -> NDArray[np.float64]:
-    """(seeds,): test errors, in the order of seeds."""
-    found = sorted(where(records, variant=variant), key=lambda record: record["seed"])
-    return np.array([record["error"] for record in found])
 
 
 @dataclass(frozen=True)

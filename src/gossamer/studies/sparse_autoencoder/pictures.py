@@ -9,8 +9,7 @@ import numpy as np
 from gossamer.studies import figures
 from gossamer.studies.dictionary.pictures import mosaic
 from gossamer.studies.findings import Figure
-from gossamer.studies.sparse_autoencoder.experiment import FILTERS, VARIANTS, filters_of
-from gossamer.studies.sparse_autoencoder.outcome import errors
+from gossamer.studies.sparse_autoencoder.experiment import FILTERS, VARIANTS, errors, filters_of
 from gossamer.studies.trials import Record, where
 
 __all__ = ["errors_of_all", "filters"]
