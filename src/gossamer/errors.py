@@ -1,4 +1,4 @@
-"""What a user's mistake raises, and the range checks that many functions share."""
+"""The exception for invalid input, and range checks that many functions share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __all__ = ["InputError", "check_choice", "check_count", "check_fraction"]
 
 
 class InputError(ValueError):
-    """Something the user gave can't be used; the message names it, its value and what is allowed."""
+    """Invalid input from the user; the message names the argument, its value and the allowed range."""
 
 
 def check_fraction(

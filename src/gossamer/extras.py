@@ -23,7 +23,7 @@ OPTIONAL = frozenset(
         "threadpoolctl",
     )
 )
-"""What some rooms import and ``import gossamer`` does without; pictures and Parquet files tell of theirs themselves."""
+"""Packages that some rooms import and ``import gossamer`` does not; figures and Parquet files report theirs."""
 
 
 @contextmanager

@@ -52,7 +52,7 @@ class Noise:
     """A module that draws from ``generator``, of its input's device, while it has one, and from torch's otherwise.
 
     Torch's own generator belongs to the whole process: several networks that train in it at once would draw from each
-    other's chance.
+    other's sequence.
     """
 
     generator: torch.Generator | None = None
@@ -134,7 +134,7 @@ def _strength(x: Tensor, q: float) -> Tensor:
 
 
 class _Exact(torch.autograd.Function):
-    """Keeps x, which whoever made it mostly keeps as well, and ξ; its gradient can be differentiated again.
+    """Keeps x, which its producer mostly keeps as well, and ξ; its gradient can be differentiated again.
 
     It has no ``jvp``: the compiler refuses functions that have one.
     """

@@ -1,4 +1,4 @@
-"""What fires: functions that leave most units silent."""
+"""Activation functions that leave most units at zero."""
 
 from gossamer.activation.divisive import DivisiveNorm, divisive_norm
 from gossamer.activation.hebbian import HebbianLoss, hebbian_cost

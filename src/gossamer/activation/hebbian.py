@@ -1,4 +1,4 @@
-"""The Hebbian and anti-Hebbian cost: what fires strongly is to fire more strongly, the rest less.
+"""The Hebbian and anti-Hebbian cost: the most active channels become more active, the others less.
 
 At each image and location let a_(1) ≥ … ≥ a_(C) be the activations ReLU(u) of a layer's C channels in falling order,
 and K = ⌈ρ C⌉. Then

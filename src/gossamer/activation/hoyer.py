@@ -19,10 +19,10 @@ class Hoyer(nn.Module):
     Args:
         sparseness: σ* in (0, 1), or a tensor of them that broadcasts to the other dimensions of the input.
         dim: the units that compete.
-        signed: whether units may fire negatively.
+        signed: whether activations may be negative.
         norm: length of a code, or "preserve".
-        packed: give a `Code` of the live units of a (batch, features) input, for the next sparse layer to read without
-            touching a dead one; it carries gradients to the live ones.
+        packed: give a `Code` of the active units of a (batch, features) input, for the next sparse layer to read
+            without touching a dead one; it carries gradients to the live ones.
     """
 
     sparseness: float | Tensor

@@ -114,7 +114,7 @@ def bench(arguments: argparse.Namespace) -> None:
 
 
 def _command(arguments: argparse.Namespace) -> str:
-    """The command line again, for whoever wants to repeat the measurement."""
+    """The command line, to repeat the measurement."""
     words = ["gossamer", "bench"]
     for name, value in vars(arguments).items():
         if value is True:

@@ -1,4 +1,4 @@
-"""A forward pass of one layer: dense input, and input of which few units fire.
+"""A forward pass of one layer: dense input, and sparse input.
 
 Layers are n → n with a bias, in evaluation mode without gradients. All rivals but SparseLab, which draws its own, have
 the same weights, and their outputs are compared with the dense one's before they are timed.
@@ -70,9 +70,9 @@ def layer_trials(plan: Plan) -> Iterator[Trial]:
 
 
 def spspmm_trials(plan: Plan) -> Iterator[Trial]:
-    """x (batch, n) with round(c · n) live units a sample at code density c.
+    """x (batch, n) with round(c · n) active units a sample at code density c.
 
-    ``gossamer`` is given the code (the live units and their activations), ``zeros`` the dense x and finds them itself.
+    ``gossamer`` is given the code (the active units and their activations), ``zeros`` the dense x, in which it finds them.
     """
     dtype = DTYPES[plan.dtype]
     layers = lru_cache(maxsize=1)(partial(_Layers, dtype=dtype, seed=plan.seed))

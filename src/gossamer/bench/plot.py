@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["svg"]
 
-# Colours of Okabe and Ito, which remain distinct in all common forms of colour blindness; markers tell them apart too.
+# Colours of Okabe and Ito, which remain distinct in all common forms of colour blindness; markers differ too.
 _STYLES: dict[str, dict[str, Any]] = {
     OURS: {"color": "#0072B2", "marker": "o", "linewidth": 2.4, "markersize": 5.5, "zorder": 5},
     "masked": {"color": "#CC79A7", "marker": "s"},

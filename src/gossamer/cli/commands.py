@@ -1,4 +1,4 @@
-"""What each command does, given its parsed arguments."""
+"""The commands, given their parsed arguments."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _trained(arguments: argparse.Namespace, watch: Watch) -> RunFolder:
 
 
 def _reading(arguments: argparse.Namespace) -> data_room.Reading:
-    """What the command line says about the file."""
+    """The options of the command line about the file."""
     given = {name: getattr(arguments, name, None) for name in data_room.Reading.__dataclass_fields__}
     return data_room.Reading(**{name: value for name, value in given.items() if value is not None})
 

@@ -1,9 +1,9 @@
-"""From the command line's words to a command, and from what happens to an exit code.
+"""The command line: arguments to commands, and outcomes to exit codes.
 
 ======  ============================================================
 0       done
 1       an error of ours, with its traceback
-2       something the user gave can't be used
+2       invalid input
 130     Ctrl-C
 143     SIGTERM
 ======  ============================================================
@@ -50,7 +50,7 @@ standard input, or the name of a public data set: digits, wine and breast_cancer
 are built in; mnist, fashion_mnist, cifar10, isolet and others are read from the
 folder that GOSSAMER_DATA names, or fetched from OpenML.
 
-What isn't given is chosen by the size of the data, and shown.
+Options that are not given are chosen by the size of the data, and shown.
 """
 
 _TRAIN_EXAMPLES = """\
@@ -112,7 +112,7 @@ def parser() -> argparse.ArgumentParser:
     network.add_argument(
         "--activation",
         metavar="WHAT",
-        help="what fires: relu, hoyer:SPARSENESS, topk:UNITS, srelu, allrelu:SLOPE, sigmoid or none (hoyer:0.7)",
+        help="activation: relu, hoyer:SPARSENESS, topk:UNITS, srelu, allrelu:SLOPE, sigmoid or none (hoyer:0.7)",
     )
     network.add_argument("--dropout", type=float, metavar="P", help="probability of dropping a hidden unit (0)")
     network.add_argument(

@@ -1,4 +1,4 @@
-"""What the user sees: progress while a run goes on, tables when it is over."""
+"""Terminal output: progress during a run, tables at its end."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def _name(job: Job) -> str:
 
 
 def _plan(folder: RunFolder, options: Options, data: Dataset) -> list[str]:
-    """What will be trained on what, with everything that was chosen for the user."""
+    """The data, the networks and all options, chosen ones included."""
     train, validation, test = (words.count(len(split)) for split in (data.train, data.validation, data.test))
     sizes = "-".join(map(str, (len(data.features), *options.hidden, len(data.classes))))
     output = "dense" if options.output_density is None else f"at density {options.output_density:g}"

@@ -1,4 +1,4 @@
-"""What is connected: patterns of live connections and the layers that store nothing else."""
+"""Patterns of connections, and layers that store nothing else."""
 
 from gossamer.connectivity import constraints
 from gossamer.connectivity.allocate import allocate_densities

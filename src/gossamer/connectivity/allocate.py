@@ -1,4 +1,4 @@
-"""How a budget of live connections is shared among layers."""
+"""How a budget of connections is shared among layers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Allocation = Literal["uniform", "er", "erk"]
 def allocate_densities(
     shapes: Sequence[tuple[int, ...]], density: float, allocate: Allocation = "uniform"
 ) -> list[float]:
-    """Densities of layers with weights of the given shapes, whose live connections add up to ``density`` of all.
+    """Densities of layers with weights of the given shapes, whose connections add up to ``density`` of all.
 
     ``shapes``: (out, in) for a linear layer, (out, in, *kernel) for a convolution.
 

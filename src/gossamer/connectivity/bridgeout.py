@@ -138,14 +138,14 @@ class BridgeoutLinear(nn.Linear):
 
 
 class BridgeoutSparseLinear(SparseLinear):
-    """A `SparseLinear` with Bridgeout on its live connections, one mask for the batch.
+    """A `SparseLinear` with Bridgeout on its connections, one mask for the batch.
 
     Args:
         in_features: inputs, ≥ 1.
         out_features: outputs, ≥ 1.
-        density: live fraction of the connections, in (0, 1]; or give ``pattern``.
+        density: fraction of the connections, in (0, 1]; or give ``pattern``.
         bias: learn an additive (out_features) bias.
-        p: probability with which a live connection is dropped for a batch, in [0, 1].
+        p: probability with which a connection is dropped for a batch, in [0, 1].
         q: exponent of the penalty, in [0, ∞).
         noise_generator: source of the masks, of the device of the values (default: torch's own).
         options: of `SparseLinear`.

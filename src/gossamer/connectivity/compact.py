@@ -33,7 +33,7 @@ def compact_(
     Args:
         model: any module with layers inside that `sparsify_` can replace.
         max_density: layers of which a larger share than this, in (0, 1], is not zero stay dense, where they are faster.
-        where: ``where(name, layer)`` tells which layers are looked at (default: all); name is its first in the model.
+        where: ``where(name, layer)`` selects layers (default: all); name is its first in the model.
         optimizer: goes on with the new parameters in the place of the old ones; its state (a momentum, Adam's moments,
             whatever its name) follows the weights that stay. `InputError` if it does not hold the weight of a layer
             that is replaced.

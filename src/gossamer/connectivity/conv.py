@@ -1,4 +1,4 @@
-"""A 2-D convolution that stores and computes only its live connections."""
+"""A 2-D convolution that stores and computes only its connections."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def geometry(kernel_size: Size, stride: Size, padding: Padding, dilation: Size, 
 
 
 class SparseConv2d(SparseLayer):
-    """A `torch.nn.Conv2d` of whose weight only the live connections exist.
+    """A `torch.nn.Conv2d` of whose weight only the connections exist.
 
     Args:
         in_channels: channels of the input, a multiple of ``groups``.
@@ -91,9 +91,9 @@ class SparseConv2d(SparseLayer):
         groups: output channels see the input channels of their group alone.
         bias: learn an additive (out_channels) bias.
         padding_mode: ``"zeros"``, the only one there is; another is refused.
-        density: live fraction of the weight's positions, in (0, 1]; the pattern is drawn uniformly with exactly
+        density: fraction of the weight's positions, in (0, 1]; the pattern is drawn uniformly with exactly
             ``round(density · positions)`` connections. Or give ``pattern``.
-        pattern: the live connections, of shape (out_channels, in_channels / groups · kh · kw).
+        pattern: the connections, of shape (out_channels, in_channels / groups · kh · kw).
         generator: source of the pattern and of the initial weights (default: torch's own).
 
     A connection joins an output channel to a position (input channel, row, column) of its kernel: ``in_features`` =

@@ -1,4 +1,4 @@
-"""What all layers share that store only their live connections."""
+"""The base of layers that store only their connections."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class SparseLayer(nn.Module):
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw weights and biases anew for the live fan-in of each output.
 
-        Weights are uniform on ±1/√k_r, where k_r is the number of live connections into output r, so that outputs start
+        Weights are uniform on ±1/√k_r, where k_r is the number of connections into output r, so that outputs start
         with the variance that torch gives those of a dense layer.
         """
         if self.weight_values.is_meta:
@@ -162,7 +162,7 @@ class SparseLayer(nn.Module):
 
     @property
     def pattern(self) -> Pattern:
-        """The live connections."""
+        """The connections."""
         structure, values = self._structure, self.weight_values
         if values.shape != structure.indices.shape:
             raise InputError(
@@ -178,12 +178,12 @@ class SparseLayer(nn.Module):
 
     @property
     def nnz(self) -> int:
-        """Number of live connections."""
+        """Number of connections."""
         return self.weight_values.numel()
 
     @property
     def density(self) -> float:
-        """Live fraction of the connections."""
+        """Density of the connections."""
         return self.nnz / (self.in_features * self.out_features)
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""A linear layer that stores and computes only its live connections."""
+"""A linear layer that stores and computes only its connections."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def sparse_linear(
 
 
 def _may_read_less(x: Tensor, values: Tensor) -> bool:
-    """Whether live inputs alone could be read: of a few samples on the CPU, outside compilers and autocast."""
+    """Whether active inputs alone could be read: of a few samples on the CPU, outside compilers and autocast."""
     return (
         x.dim() == 2
         and x.shape[0] <= kernels.SPSPMM_BATCH
@@ -56,15 +56,15 @@ def _may_read_less(x: Tensor, values: Tensor) -> bool:
 
 
 class SparseLinear(SparseLayer):
-    """y = x Wᵀ + b with a W of which only the live connections exist.
+    """y = x Wᵀ + b with a W of which only the connections exist.
 
     Args:
         in_features: inputs, ≥ 1.
         out_features: outputs, ≥ 1.
-        density: live fraction of the ``in_features · out_features`` connections, in (0, 1]; the pattern is drawn
+        density: fraction of the ``in_features · out_features`` connections, in (0, 1]; the pattern is drawn
             uniformly with exactly ``round(density · in_features · out_features)`` connections. Or give ``pattern``.
         bias: learn an additive (out_features) bias.
-        pattern: the live connections, if they are not to be drawn.
+        pattern: the connections, if they are not to be drawn.
         generator: source of the pattern and of the initial weights (default: torch's own).
 
     See `SparseLayer` for ``values``, the pattern and the initial weights.

@@ -50,7 +50,7 @@ def live_count(rows: int, cols: int, density: float) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Pattern:
-    """The live connections of a layer with ``rows`` outputs and ``cols`` inputs.
+    """The connections of a layer with ``rows`` outputs and ``cols`` inputs.
 
     ``structure`` holds four int32 tensors: CSR (rows are outputs) and transposed CSR
     (see `gossamer.kernels.Structure`). Columns ascend inside a row and no position occurs twice. A pattern is
@@ -58,7 +58,7 @@ class Pattern:
     in flat index.
 
     Build one with `erdos_renyi`, `fixed_fan_in`, `from_mask`, `from_indices` or `from_flat_indices`: all take time and
-    memory proportional to the live connections (`from_mask`: to its mask), and none draws a dense array.
+    memory proportional to the connections (`from_mask`: to its mask), and none draws a dense array.
     """
 
     structure: Structure
@@ -70,12 +70,12 @@ class Pattern:
 
     @property
     def nnz(self) -> int:
-        """Number of live connections."""
+        """Number of connections."""
         return self.structure.nnz
 
     @property
     def density(self) -> float:
-        """Live fraction of the connections."""
+        """Density of the connections."""
         rows, cols = self.shape
         return self.nnz / (rows * cols) if rows * cols else 0.0
 
@@ -98,13 +98,13 @@ class Pattern:
 
     @property
     def fan_in(self) -> Tensor:
-        """(rows): live connections into each output."""
+        """(rows): connections into each output."""
         validate(self.structure)
         return self.structure.indptr.diff()
 
     @property
     def fan_out(self) -> Tensor:
-        """(cols): live connections out of each input."""
+        """(cols): connections out of each input."""
         validate(self.structure)
         return self.structure.t_indptr.diff()
 

@@ -43,9 +43,9 @@ def sparsify_(
 
     Args:
         model: any module with `nn.Linear` or `nn.Conv2d` layers inside.
-        density: live fraction of the connections of all replaced layers together, in (0, 1].
+        density: fraction of the connections of all replaced layers together, in (0, 1].
         allocate: how they are shared among layers; see `allocate_densities`.
-        where: ``where(name, layer)`` tells whether to replace a layer (default: all); name is its first in the model.
+        where: ``where(name, layer)`` selects the layers to replace (default: all); name is its first in the model.
         keep: ``"random"`` draws the pattern and initialises weights for the live fan-in, to train from scratch;
             ``"magnitude"`` keeps each layer's largest weights, to prune a trained model.
         generator: source of patterns and weights (default: torch's own).

@@ -1,4 +1,4 @@
-"""What a convolution reads: at each of its positions, one window of the image."""
+"""Windows of images, as a convolution reads them."""
 
 from __future__ import annotations
 

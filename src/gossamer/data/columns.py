@@ -1,4 +1,4 @@
-"""What the columns of a table hold: numbers, categories, dates, or nothing; and their values."""
+"""Types of a table's columns: numbers, categories, dates or nothing; and their values."""
 
 from __future__ import annotations
 
@@ -172,8 +172,8 @@ def category_codes(column: Column, rows: NDArray[np.int64], texts: Sequence[str 
 
 @dataclass(eq=False)
 class Kinds:
-    """What `sort_columns` found: names of ``numeric`` columns, the ``categories`` of others (None: missing), ``dates``
-    with their form and parts, the columns to drop with the reason, and what a user should know.
+    """The result of `sort_columns`: names of ``numeric`` columns, the ``categories`` of others (None: missing),
+    ``dates`` with their form and parts, the columns to drop with the reason, and what a user should know.
     """
 
     numeric: list[str] = field(default_factory=list)
@@ -275,7 +275,7 @@ def _add_numbers(kinds: Kinds, marked: dict[str, list[str]], name: str, column: 
 
 
 def _mixed_units(name: str, column: Texts) -> str:
-    """What to say of a column where some numbers have a unit and others another one or none."""
+    """A notice about a column where some numbers have a unit and others another one or none."""
     values, _, units = column.vocabulary.parsed
     if not units:
         return ""
@@ -306,7 +306,7 @@ def _doubtful_dates(name: str, column: Texts, form: str) -> str:
 
 
 def _almost_numbers(name: str, column: Texts, tally: Sequence[int]) -> str:
-    """What to say of a column that is numbers but for some fields; "" for one that holds categories."""
+    """A notice about a column that is numbers but for some fields; "" for one that holds categories."""
     count, swapped, other = tally[NUMBER], tally[SWAPPED], tally[OTHER]
     if swapped and count + swapped >= other:
         mark = "." if column.vocabulary.decimal == "," else ","

@@ -1,4 +1,4 @@
-"""What `load` returns, and how rows are divided into training, validation and test."""
+"""Data sets as `load` returns them, and the split into training, validation and test rows."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def _too_few(y: NDArray[np.int64], total: int, test_size: float, validation_size
 
 
 def rare_classes(y: NDArray[np.int64], classes: Sequence[str], train: Rows, validation: Rows, test: Rows) -> str:
-    """What to say of classes that have no row to validate or to test, "" if all have."""
+    """A notice about classes without a row to validate or to test, "" if all have one."""
     missing = [np.bincount(y[rows], minlength=len(classes)) == 0 for rows in (validation, test) if len(rows)]
     absent = np.flatnonzero(np.logical_or.reduce(missing)) if missing else np.zeros(0, np.int64)
     if not len(absent):

@@ -1,4 +1,4 @@
-"""What a text file doesn't say of itself: its encoding, the separator of its fields, its decimal mark."""
+"""Detection of encoding, field separator and decimal mark of a text file."""
 
 from __future__ import annotations
 

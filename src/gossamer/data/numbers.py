@@ -17,10 +17,10 @@ MARKS = frozenset(
     .replace("\t", " ")
     .split("\n")
 )
-"""What stands for a missing number, in lower case; an empty field does so everywhere."""
+"""Spellings of a missing number, in lower case; an empty field is always missing."""
 
 NUMBER, MARK, SWAPPED, OTHER = range(4)
-"""What a text can be among numbers: one, missing, one with the other decimal mark, anything else."""
+"""Kinds of a string among numbers: a number, missing, a number with the other decimal mark, anything else."""
 
 _SPACES = " \u00a0\u202f\u2009'’"  # between groups of thousands
 _UNIT = r"[%‰$€£¥]?"

@@ -56,7 +56,7 @@ CHUNK = 1024  # rows of pixels handled at a time: they stay in the cache between
 
 @dataclass(frozen=True, eq=False)
 class Preprocessing:
-    """What `fit` learnt from training rows, and everything that `transform` needs.
+    """The state that `fit` learns from training rows and `transform` uses.
 
     ``columns`` are the raw columns in order. ``numeric`` are those that hold numbers; ``dates`` maps those that hold
     dates to their form and the parts that are used, such as ``("iso", ("day", "weekday"))``. ``median``, ``mean`` and
@@ -317,7 +317,7 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Preprocessing:
-        """What `to_dict` wrote; `InputError` for another version or a part that can't be."""
+        """The inverse of `to_dict`; `InputError` for another version or a part that can't be."""
         version = d.get("version") if isinstance(d, Mapping) else None
         if type(version) is int and version > VERSION:
             raise InputError(f"preprocessing must be of version {VERSION}, got {version}: a newer gossamer wrote it")

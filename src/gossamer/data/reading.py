@@ -80,7 +80,7 @@ class Reading:
                 object.__setattr__(self, role, value.strip())
 
     def __str__(self) -> str:
-        """What was found, in words: "cp1252, fields between ';', decimal comma"."""
+        """The detected format, in words: "cp1252, fields between ';', decimal comma"."""
         words = []
         if self.encoding is not None:
             words.append(codecs.lookup(self.encoding).name.removesuffix("-sig").upper())
@@ -101,7 +101,7 @@ class Reading:
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Reading:
-        """What `to_dict` wrote; `InputError` for anything else."""
+        """The inverse of `to_dict`; `InputError` for anything else."""
         if not isinstance(d, Mapping):
             raise InputError(f"reading must be a dict, got {d!r:.200}")
         for name, value in d.items():

@@ -92,7 +92,7 @@ def _packing(content: bytes) -> str:
 
 
 def _form(content: bytes) -> str:
-    """What the first bytes say; text with separators if nothing else, and "" for an archive of something else."""
+    """The format by the first bytes; text with separators if nothing else, and "" for an archive of something else."""
     if content.startswith(b"PAR1"):
         return ".parquet"
     if not content.startswith(b"PK\x03\x04"):

@@ -1,4 +1,4 @@
-"""What the estimators of sparse networks are told, and what that asks of training."""
+"""Arguments of the estimators of sparse networks, and the recipe that they define."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Arguments(BaseEstimator):  # type: ignore[misc]
         self.verbose = verbose
 
     def _recipe(self, samples: int, features: int) -> Recipe:
-        """What is to be trained on so many samples; what isn't said is chosen as on the command line."""
+        """The recipe for so many samples; arguments that are not given are chosen as on the command line."""
         hidden = self.hidden
         if hidden is not None:
             layers = hidden if isinstance(hidden, Sequence | np.ndarray) else (hidden,)

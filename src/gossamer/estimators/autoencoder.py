@@ -59,7 +59,7 @@ class SupervisedAutoencoderClassifier(
 
     Args:
         hidden: units of the code, ≥ 2.
-        activation: which of them fire: "hoyer:0.8" (codes of that sparseness), "topk:90", "relu", "none", …
+        activation: their activation function: "hoyer:0.8" (codes of that sparseness), "topk:90", "relu", "none", …
         connectivity: Hoyer's sparseness in (0, 1) of what each unit looks for, or any of `gossamer.constraints`; None
             leaves it free.
         bias: learn an additive term for each unit.
@@ -309,7 +309,7 @@ class SupervisedAutoencoderClassifier(
         return codes @ self.components_.astype(codes.dtype)
 
     def _mapped(self, X: Matrix, function: Callable[[SupervisedAutoencoder, torch.Tensor], torch.Tensor]) -> Floats:
-        """What ``function`` makes of the samples, in their dtype."""
+        """``function`` of the samples, in their dtype."""
         check_is_fitted(self, "model_")
         X = validate_data(self, X, reset=False, accept_sparse="csr", dtype=_DTYPES)
         device, parts = find_device(self.device), []

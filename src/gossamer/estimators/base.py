@@ -1,4 +1,4 @@
-"""What the estimators of sparse networks share: training, importances, files."""
+"""The base of estimators of sparse networks: training, importances, files."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class SparseEstimator(Arguments):
 
     @property
     def _task(self) -> Task:
-        """What the outputs are to tell."""
+        """The task of the outputs."""
         raise NotImplementedError
 
     def _learn_targets(self, y: Targets, counted: Targets, weight: NDArray[np.float64] | None) -> None:
@@ -188,7 +188,7 @@ class SparseEstimator(Arguments):
         weight: NDArray[np.float64] | None,
         rows: NDArray[np.int64] | None = None,
     ) -> Samples:
-        """What training reads of the samples with these numbers (None for all)."""
+        """Training samples with these row numbers (None for all)."""
         if rows is not None:
             X, targets, weight = X[rows], targets[rows], None if weight is None else weight[rows]
         device = find_device(self.device)

@@ -1,4 +1,4 @@
-"""A sparse network that tells classes, or the labels that apply."""
+"""A sparse network for multiclass and multilabel classification."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class SparseClassifier(ClassifierMixin, SparseEstimator):  # type: ignore[misc]
 
     Args:
         hidden: units of each hidden layer, such as ``(300, 300)``; a number is one layer.
-        density: live fraction of the connections of all hidden layers together, in (0, 1]; 0.1 if nothing is said.
+        density: fraction of the connections of all hidden layers together, in (0, 1]; 0.1 if nothing is said.
         epsilon: instead of ``density``: ε (n_in + n_out) connections in each hidden layer (Mocanu et al. 2018).
-        output_density: live fraction of the connections of the output layer; None leaves it dense.
+        output_density: fraction of the connections of the output layer; None leaves it dense.
         allocate: how the hidden layers share connections: ``"er"``, ``"erk"`` or ``"uniform"``.
-        activation: what fires: ``"hoyer:0.7"`` (sparseness), ``"topk:100"`` (live units), ``"relu"``, ``"srelu"``,
-            ``"allrelu:0.6"``, ``"sigmoid"`` or ``"none"``.
+        activation: the activation function: ``"hoyer:0.7"`` (sparseness), ``"topk:100"`` (active units), ``"relu"``,
+            ``"srelu"``, ``"allrelu:0.6"``, ``"sigmoid"`` or ``"none"``.
         dropout: probability of dropping a hidden unit in training, in [0, 1).
         rewire: how connections move after each epoch but the last: a published rule (``"SET"``, ``"CoDACoRSET"``,
             ``"CTRE"``, ``"RigL"``, …; see `gossamer.plasticity.PRESETS`), ``"none"``, or a pair of rules such as

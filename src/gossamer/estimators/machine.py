@@ -1,4 +1,4 @@
-"""Where an estimator computes and how it tells of it, with nothing changed for the rest of the process."""
+"""Device, threads and progress of an estimator, without side effects on the rest of the process."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def threads(n_jobs: int | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def progress(verbose: bool, epochs: int, name: str) -> Iterator[Callable[[Epoch], None]]:
-    """What to call after each epoch: a bar of rich where that is installed, else a line."""
+    """The progress callback for each epoch: a bar of rich if it is installed, else a line."""
     if not verbose:
         yield lambda epoch: None
         return

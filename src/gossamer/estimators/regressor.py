@@ -1,4 +1,4 @@
-"""A sparse network that tells numbers."""
+"""A sparse network for regression."""
 
 from __future__ import annotations
 

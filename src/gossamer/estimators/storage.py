@@ -98,7 +98,7 @@ def _pack(value: Any, name: str = "", tensors: dict[str, Tensor] | None = None) 
 
 
 def _unpack(packed: Any, tensors: dict[str, Tensor]) -> Any:
-    """What `_pack` packed."""
+    """The inverse of `_pack`."""
     if not isinstance(packed, dict):
         return packed
     if "tensor" in packed:

@@ -19,7 +19,7 @@ _UPDATES = 100  # between two rewiring steps, at least: as often as RigL does (E
 
 
 class Stream:
-    """What `partial_fit` keeps between calls, and pickles and files do without: an optimizer, and the rewiring.
+    """State that `partial_fit` keeps between calls, not saved in pickles and files: optimizer and rewiring.
 
     ``rule`` says how to rewire, if not by the rule that ``recipe`` names.
     """

@@ -1,4 +1,4 @@
-"""What it bought: bytes, multiply-adds, seconds, active and dead units, and accuracy under noise."""
+"""Evaluation: bytes, multiply-adds, seconds, active and dead units, and accuracy under noise."""
 
 from gossamer.evaluate.cost import Cost, LayerCost, cost
 from gossamer.evaluate.latency import latency

@@ -1,7 +1,7 @@
-"""What a model costs: parameters, bytes and multiply-adds, layer by layer.
+"""Costs of a model: parameters, bytes and multiply-adds, layer by layer.
 
 ==========================  =========================================================================================
-``connections``             live connections of a sparse layer, in · out of a dense one (zeros in it are stored too)
+``connections``             connections of a sparse layer, in · out of a dense one (zeros in it are stored too)
 ``weight_bytes``            weights and biases
 ``gradient_bytes``          their gradients in training: as many again where a gradient is required
 ``optimizer_bytes``         tensors that the optimizer holds for them, as found in ``optimizer.state``
@@ -10,8 +10,8 @@
 ``active_macs_per_sample``  those of them that leave an active input: Σ_i fan_out_i · P_i, P_i = share of x_i ≠ 0
 ==========================  =========================================================================================
 
-A linear layer is taken to read once for a sample, unless a measured activation tells (time steps, repeated calls). How
-often a convolution reads, at each position of its kernel, is known from samples alone.
+A linear layer is taken to read once for a sample, unless measured activations show otherwise (time steps, repeated
+calls). How often a convolution reads, at each position of its kernel, is known from samples alone.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Number = TypeVar("Number", int, float)
 
 @dataclass(frozen=True)
 class LayerCost:
-    """What one layer costs; the quantities are those at the head of this file.
+    """Costs of one layer; the quantities are defined at the top of this file.
 
     ``shape`` is (out, in), of a convolution (channels out, channels that each of them reads · cells of the kernel), and
     ``kernel`` its (height, width).
@@ -55,7 +55,7 @@ class LayerCost:
 
     @property
     def density(self) -> float | None:
-        """Live fraction of the connections; None where there is no one shape."""
+        """Density of the connections; None where there is no one shape."""
         return None if self.shape is None else self.connections / (self.shape[0] * self.shape[1])
 
     @property
@@ -68,7 +68,7 @@ class LayerCost:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a model costs: its linear layers and convolutions, and in ``other`` the parameters that are in none."""
+    """Costs of a model: its linear layers and convolutions, and in ``other`` all remaining parameters."""
 
     layers: tuple[LayerCost, ...]
     other: LayerCost
@@ -108,8 +108,8 @@ def cost(
         activation: by qualified layer name, the active share of the layer's inputs in [0, 1], or what
             `measure_activations` found, which weighs each input by the connections that leave it.
             ``active_macs_per_sample`` is None for layers that are not in it.
-        x: samples, on which `measure_activations` finds what ``activation`` doesn't tell. A convolution's multiply-adds
-            depend on the size of its images, and are None without either.
+        x: samples, on which `measure_activations` measures layers that are missing in ``activation``. A convolution's
+            multiply-adds depend on the size of its images, and are None without either.
 
     A parameter that several modules share is counted with the first. Multiply-adds at the borders of an image, with
     padding, are counted as all others.
@@ -163,7 +163,7 @@ def _layer(
 
 
 def _storage(parameters: Iterable[nn.Parameter], optimizer: Optimizer | None, seen: set[int]) -> dict[str, Any]:
-    """What those parameters that were not ``seen`` take, which are added to it."""
+    """Costs of the parameters that are not in ``seen``, which are added to it."""
     fresh = []
     for parameter in parameters:
         if id(parameter) not in seen:

@@ -1,4 +1,4 @@
-"""A model at a glance: what is connected, what fires and what it costs, a line for each layer."""
+"""A model at a glance: connections, activity and costs, one line for each layer."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _aligned(row: list[str], widths: list[int]) -> str:
 
 
 def summary(model: nn.Module, x: Tensor | None = None) -> Summary:
-    """What each linear layer and 2-D convolution of ``model`` stores, computes and, on the samples ``x``, activates.
+    """Summarize storage, computation and, on samples ``x``, activity of each linear layer and 2-D convolution.
 
     ``print(summary(model, x))`` shows a table. Bytes are decimal (1 kB = 1000 B); a MAC is one multiply-add, counted
     for one sample (see `cost`: those of a convolution depend on ``x``); "active" and "dead" are as in

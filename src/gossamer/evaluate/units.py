@@ -1,8 +1,8 @@
-"""What fires: how often each unit is active, and which units never are.
+"""Activity of units: how often each is active, and which never are.
 
 For a layer that reads x (batch, in), the activation of input unit i is P_i = share of the samples in which x_i ≠ 0. A
 unit with P_i = 0 is dead. The layer needs Σ_i fan_out_i · P_i multiplications a sample, where fan_out_i is the number
-of live connections that leave i: what rests at zero needs none.
+of connections that leave i: what rests at zero needs none.
 
 The units of a convolution are channels, active where a pixel is not zero: P_i is the share of the pixels of all
 samples. Its multiplications are counted at each position of its kernel, and padding is zero.
@@ -68,7 +68,7 @@ class UnitActivations:
     ``input_active`` (in) float64 on the CPU: share of the samples, of a convolution their pixels, in which each input
     is not zero. ``output_active`` (out): the same for the layer's output units, as the next layer reads them, behind
     whatever transfer function stands between the two; None for the last layer, or if the next reads something else.
-    ``fan_out`` (in): live connections that leave each input. ``active_connections``: connections that leave an active
+    ``fan_out`` (in): connections that leave each input. ``active_connections``: connections that leave an active
     input, in the mean over what the layer reads. ``positions``: how often it reads for one sample of the model: 1, or
     as often as there are time steps, calls, or positions of a convolution's kernel.
     """

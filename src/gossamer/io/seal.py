@@ -15,7 +15,7 @@ _MARK = b"gossamer-sha256:"
 _DIGITS = 64
 
 EMPTY_SEAL = (_MARK + b"0" * _DIGITS).decode()
-"""What a writer puts where the seal is to stand."""
+"""Placeholder of the seal while it is computed."""
 
 
 class BrokenSealError(ValueError):

@@ -61,7 +61,7 @@ __all__ = [
 
 
 class Info(NamedTuple):
-    """What the CPU kernels run on."""
+    """Instruction set, vector width and threads of the CPU kernels."""
 
     instruction_set: str
     vector_bytes: int

@@ -1,4 +1,4 @@
-"""A sparse code: the live units of each sample and their activations."""
+"""A sparse code: the active units of each sample and their activations."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["Code"]
 
 
 class Code(NamedTuple):
-    """Activations, live ones only: unit ``indices[b, s]`` of sample b fires with ``values[b, s]``.
+    """Activations, live ones only: unit ``indices[b, s]`` of sample b has the value ``values[b, s]``.
 
     ``values`` (batch, slots) floating point, ``indices`` (batch, slots) int32 in [0, ``features``). A slot whose value
-    is zero is empty, so samples with different numbers of live units fit into one code; a unit that occurs twice in a
-    sample fires with the sum. Layers of gossamer take a code in place of a dense (batch, features) input.
+    is zero is empty, so samples with different numbers of active units fit into one code; a unit that occurs twice in a
+    sample has the sum. Layers of gossamer take a code in place of a dense (batch, features) input.
     """
 
     values: Tensor

@@ -1,4 +1,4 @@
-"""What rewiring does to long lists, in one pass each: in C++ on the CPU, in plain torch elsewhere.
+"""Operations of rewiring on long sorted lists, one pass each: in C++ on the CPU, in plain torch elsewhere.
 
 Positions are numbered row · cols + col; a list of them ascends.
 """

@@ -1,7 +1,7 @@
 """The sparse × sparse product of a sparse code and a sparse layer: work falls with the product of the two densities.
 
 Y = C Wᵀ + b for a code C (batch, slots of cols units) and W (rows × cols) with ``values`` at the connections of a
-`Structure`. Only the live connections that leave live units are read. The transposed structure lists them, and the
+`Structure`. Only the connections that leave active units are read. The transposed structure lists them, and the
 permutation CSR→CSC, which is kept as long as the pattern stays the same, says where each one's weight is. Weights are
 read where they are, never from a copy made earlier, so no product can see old ones.
 
@@ -30,7 +30,7 @@ _library.define(f"spspmm(Tensor values, {_INDEX}, Tensor code, Tensor units, Ten
 _library.define(f"spspmm_backward(Tensor grad, Tensor values, {_INDEX}, Tensor code, Tensor units) -> (Tensor, Tensor)")
 
 
-# Nanoseconds per live connection, measured: a sparse × sparse product pays for each one that a live unit of a sample
+# Nanoseconds per connection, measured: a sparse × sparse product pays for each one that a active unit of a sample
 # reaches, whose weight may lie anywhere; the plain product once for all samples and a little for each; for a single one
 # it has a kernel of its own.
 _SPSPMM, _PLAIN, _PLAIN_SAMPLE, _PLAIN_ONE = 0.8, 0.55, 0.015, 0.2
@@ -38,7 +38,7 @@ SPSPMM_BATCH = 32  # samples, above which the plain product wins at any useful a
 
 
 def _most_active(batch: int) -> float:
-    """The share of live units up to which the sparse × sparse product is the faster one."""
+    """The share of active units up to which the sparse × sparse product is the faster one."""
     return (_PLAIN_ONE if batch == 1 else _PLAIN + _PLAIN_SAMPLE * batch) / (_SPSPMM * max(batch, 1))
 
 

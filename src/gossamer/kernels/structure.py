@@ -1,4 +1,4 @@
-"""Where the live connections of a layer are: CSR and transposed CSR, checked before a kernel reads them.
+"""Where the connections of a layer are: CSR and transposed CSR, checked before a kernel reads them.
 
 A pattern of ``rows × cols`` positions with ``nnz`` live ones is four int32 tensors:
 
@@ -9,7 +9,7 @@ A pattern of ``rows × cols`` positions with ``nnz`` live ones is four int32 ten
 ``t_indices``   (nnz)       row of each entry in that order
 ==============  ==========  ================================================================================
 
-Weights are kept in row order. In column order the entries of any one row come in the same order, so whoever walks the
+Weights are kept in row order. In column order the entries of any one row come in the same order, so a traversal of the
 columns from the first on finds the weight of each entry by counting the entries of its row (`positions`).
 """
 

@@ -1,8 +1,8 @@
-"""The supervised online auto-encoder (SOAE): one matrix encodes and decodes, and a small one tells classes from codes.
+"""The supervised online auto-encoder (SOAE): one matrix encodes and decodes, and a small one classifies codes.
 
 A sample x of d inputs, weights W (n × d, each row what one hidden unit looks for), V (classes × n) and θ (classes):
 
-    u = W x,   h = f(u)              the code, of which f decides what fires
+    u = W x,   h = f(u)              the code, f is the activation function
     x̃ = Wᵀ h                         the reconstruction, by the same weights
     y = softmax(V h + θ)             the classes
 
@@ -18,9 +18,9 @@ With g_r = dE/dx̃ and g_u = dE/du, the weights receive two terms, one as decode
 *Sparse activations*: f projects u onto codes of a given sparseness (`Hoyer`), or keeps the k largest units (`TopK`).
 *Sparse connectivity*: after a step of gradient descent each row of W is projected to a given sparseness and length 1.
 
-Where little fires, little is computed. Training n = 1000 units on d = 784 inputs is five products of the size
+Sparse activations save computation. Training n = 1000 units on d = 784 inputs is five products of the size
 batch × n × d: both directions forward, one backward, two for dE/dW. A code with a tenth of its units live leaves one of
-them dense, u = W x; the other four touch live units only.
+them dense, u = W x; the other four touch active units only.
 
 Source: Thom, Palm, "Sparse Activity and Sparse Connectivity in Supervised Learning", JMLR 14 (2013) 1091-1143: the
 transfer function, sparse connectivity by projection, and training end to end. Tied weights, the form of the cost, the
@@ -49,7 +49,7 @@ from gossamer.models.mlp import activation_from
 __all__ = ["SupervisedAutoencoder", "correlation_cost", "exponential_schedule"]
 
 Schedule = Callable[[float], float]
-"""From the epochs that lie behind, a number ν ≥ 0, to α in [0, 1]."""
+"""A function of the number ν ≥ 0 of completed epochs to α in [0, 1]."""
 
 
 class Rows(Protocol):
@@ -64,7 +64,7 @@ class Rows(Protocol):
 _SILENT = (Hoyer, TopK, nn.ReLU)
 """Activations whose derivative is zero where they are zero. (A unit that `TopK` keeps with value 0 counts as such.)"""
 
-_FEW = 0.3  # up to this live fraction the sparse products are faster than the dense ones
+_FEW = 0.3  # up to this fraction the sparse products are faster than the dense ones
 
 
 def exponential_schedule(epochs: float = 100.0) -> Schedule:
@@ -147,7 +147,7 @@ class SupervisedAutoencoder(nn.Module):
                 raise InputError(f"samples must have shape (m ≥ 1, {self.in_features}), got {tuple(samples.shape)}")
             order = torch.randperm(samples.shape[0], generator=generator).repeat(-(-self.hidden // samples.shape[0]))
             chosen = samples[order[: self.hidden]].to(rows)
-            # A trace of noise tells units apart that start as the same sample, and keeps a blank sample from being 0.
+            # A trace of noise separates units that start as the same sample, and keeps a blank sample from being 0.
             spread = float(chosen.std())
             rows = chosen + (0.01 * spread if spread > 0 else 1.0) * rows
         self.weight.copy_(F.normalize(rows, dim=1))
@@ -221,7 +221,7 @@ def _mean(cost: Tensor, weight: Tensor | None) -> Tensor:
     return cost.mean() if weight is None else (cost * weight).mean()
 
 
-# ---- both directions of W, where little fires ------------------------------------------------------------------------
+# ---- both directions of W, for sparse activations --------------------------------------------------------------------
 
 
 def _compiled(x: Tensor, weight: Tensor) -> bool:

@@ -16,7 +16,7 @@ back.
 
 Three kinds of atoms besides any of unit length: of given Hoyer sparseness, by projection; of low rank as matrices of
 pixels (rank 1 is separable); and topographic, in order on a torus of rows and columns, by smoothing Wᵀ x over the
-neighbours on it before the projection, so that neighbours fire together and become alike.
+neighbours on it before the projection, so that neighbours are active together and become alike.
 
 Source: Thom, Rapp, Palm, "Efficient dictionary learning with sparseness-enforcing projections", IJCV 114 (2015), arXiv
 1604.04767, for the idea: a Hebbian-like rule, codes by projection, separable and topographic atoms. The formulas are
@@ -111,7 +111,7 @@ class Dictionary(nn.Module):
     """n atoms, how samples are coded by them, and how they learn.
 
     Args:
-        atoms: (n, d), d ≥ 2; the dictionary keeps the nearest that are allowed. A single atom always fires.
+        atoms: (n, d), d ≥ 2; the dictionary keeps the nearest that are allowed. A single atom is always active.
         sparseness: σ of the codes, in (0, 1).
         signed: whether an atom may also be subtracted in a Hoyer code.
         center: code each sample's mean apart from the atoms.

@@ -1,4 +1,4 @@
-"""A multilayer perceptron with any connectivity and any activation, and its dense twin."""
+"""A multilayer perceptron with any connectivity and activation, and its dense twin."""
 
 from __future__ import annotations
 
@@ -69,9 +69,9 @@ class MLP(nn.Module):
         in_features: inputs, ≥ 1.
         hidden: units of each hidden layer; may be empty.
         out_features: outputs, ≥ 1.
-        density: live fraction of the connections of all hidden layers together, in (0, 1]; None makes every layer an
+        density: fraction of the connections of all hidden layers together, in (0, 1]; None makes every layer an
             `nn.Linear`: the dense twin.
-        output_density: live fraction of the connections of the output layer; None leaves it dense, as in SET (Mocanu
+        output_density: fraction of the connections of the output layer; None leaves it dense, as in SET (Mocanu
             et al. 2018), since it is small and each of its connections matters.
         allocate: how the hidden layers share their connections; see `gossamer.allocate_densities`. A layer whose share
             is all of its connections is dense.

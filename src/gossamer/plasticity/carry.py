@@ -22,7 +22,7 @@ __all__ = ["LayerChange", "Prepared", "core_degrees", "prepare"]
 
 @dataclass(frozen=True, repr=False)
 class LayerChange:
-    """What one step has done to one layer.
+    """Changes of one layer in one step.
 
     ``dropped`` and ``grown`` are the flat indices row · cols + col of the positions that were emptied and filled,
     ascending; a position in both was dropped and grown again as a new connection. ``core_degrees`` (in_features)

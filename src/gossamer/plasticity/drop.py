@@ -1,4 +1,4 @@
-"""Which live connections a rewiring step removes.
+"""Which connections a rewiring step removes.
 
 A rule gives every connection an importance I, and a way to pick:
 
@@ -110,7 +110,7 @@ def signed_magnitude(fraction: Fraction) -> Drop:
 def magnitude_cosine(fraction: Fraction, activation: Activation = "pre", *, absolute: bool = True) -> Drop:
     """CoR: as `signed_magnitude`, by weight · C: a connection goes if it is weak or if its two units respond unlike.
 
-    C in [0, 1] is measured on the live connections only; see `similarity` for it and for ``activation``.
+    C in [0, 1] is measured on the connections only; see `similarity` for it and for ``activation``.
     """
     statistic = Cosine(activation, absolute)
     importance = partial(_weight_times_cosine, statistic=statistic)
@@ -143,7 +143,7 @@ def gap(width: float, spared: float = 0.0) -> Drop:
 
 
 def random(fraction: Fraction) -> Drop:
-    """A control: the share ``fraction`` chosen by chance."""
+    """A control: the share ``fraction``, chosen at random."""
     return Drop("random", fraction, _chance, _smallest_share)
 
 

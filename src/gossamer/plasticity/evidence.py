@@ -1,4 +1,4 @@
-"""What a drop or a grow rule may look at when it decides about one layer."""
+"""Evidence for drop and grow rules about one layer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class PairScores(Protocol):
         """(outputs, inputs)."""
 
     def connections(self, structure: Structure) -> Tensor:
-        """(nnz): the scores of the live connections."""
+        """(nnz): the scores of the connections."""
 
     def at(self, flat_indices: Tensor) -> Tensor:
         """(n): the scores of the positions with these numbers, (n) int64."""
@@ -36,7 +36,7 @@ class PairScores(Protocol):
 
 @dataclass(frozen=True)
 class Statistic:
-    """What a rule asks to be measured before it decides: `similarity.Cosine` or `gradient.LossGradient`."""
+    """A statistic that a rule needs: `similarity.Cosine` or `gradient.LossGradient`."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Evidence:
 
     @property
     def structure(self) -> Structure:
-        """The live connections before the step."""
+        """The connections before the step."""
         return self.layer.pattern.structure
 
 

@@ -108,7 +108,7 @@ class GradientMemory:
             handle.remove()
 
     def state(self) -> dict[str, Any]:
-        """What is kept, as numbers and tensors."""
+        """The state, as numbers and tensors."""
         return {"passes": self.passes, "kept": {name: list(kept) for name, kept in self.kept.items()}}
 
     def load(self, state: Mapping[str, Any]) -> None:

@@ -3,9 +3,9 @@
 ============================  ======================================================  ==================================
 rule                          empty positions to fill                                     source
 ============================  ======================================================  ==================================
-`uniform`                     by chance, all alike                                    SET, Mocanu et al. 2018
+`uniform`                     uniformly at random                                     SET, Mocanu et al. 2018
 `cosine`                      largest similarity C of the two units                   CoDASET, arXiv 1903.07138v1
-`cosine_proportional`         by chance, weight C, without replacement                CoPASET, arXiv 1903.07138v1
+`cosine_proportional`         at random, weight C, without replacement                CoPASET, arXiv 1903.07138v1
 `gradient`                    largest |∂L/∂W|                                         RigL, Evci et al. 2020
 `momentum`                    largest momentum of ∂L/∂W                               Dettmers & Zettlemoyer 2019
 `sequential`                  one rule until validation stands still, then another    CTRE, Atashgahi et al. 2022
@@ -13,7 +13,7 @@ rule                          empty positions to fill                           
 
 C and ∂L/∂W are read in blocks (see `pairs`), and a running best is kept: memory is linear in the new connections and
 one block. A rule proposes positions of positive score; where they are too few, the rest are drawn uniformly from the
-other empty positions, so the number of live connections never changes. Of equal scores the lowest flat index, out ·
+other empty positions, so the number of connections never changes. Of equal scores the lowest flat index, out ·
 n_in + in, comes first.
 """
 
@@ -83,7 +83,7 @@ class Sequential:
 
     @property
     def needs(self) -> tuple[Statistic, ...]:
-        """What either rule needs."""
+        """The statistics that either rule needs."""
         return self.first.needs + self.then.needs
 
     def at(self, scores: Sequence[float]) -> Grow:

@@ -1,4 +1,4 @@
-"""A score for each pair (output, input) of a layer, of which there are far more than live connections.
+"""A score for each pair (output, input) of a layer, of which there are far more than connections.
 
 The score of position (j, i) is f(Σ_s a[j, s] b[i, s]): |cos| of two activations, or the magnitude of a loss gradient.
 The sum is over the samples of all ranks. There are two forms, for memory that is small whatever the layer and the
@@ -55,7 +55,7 @@ class Summed:
         return self.matrix.shape[0], self.matrix.shape[1]
 
     def connections(self, structure: Structure) -> Tensor:
-        """(nnz): the scores of the live connections."""
+        """(nnz): the scores of the connections."""
         return self.score(self.matrix[rows_of(structure.indptr), structure.indices.long()])
 
     def at(self, flat_indices: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ class Factored:
         return self.score(sum_over_ranks_(products, self.group))
 
     def connections(self, structure: Structure) -> Tensor:
-        """(nnz): the scores of the live connections, by the kernel of the weight gradient."""
+        """(nnz): the scores of the connections, by the kernel of the weight gradient."""
         return self._finish(kernels.sddmm(self.a, self.b, structure))
 
     def at(self, flat_indices: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ def magnitude_prune_(
     where: Where | None = None,
     step: int = 0,
 ) -> list[LayerChange]:
-    """Remove the connections of smallest |weight| until the live fraction is ``density``; ties: the lowest flat index
+    """Remove the connections of smallest |weight| until the fraction is ``density``; ties: the lowest flat index
     goes first.
 
     Args:

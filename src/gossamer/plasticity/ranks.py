@@ -30,7 +30,7 @@ def sum_over_ranks_(tensor: Tensor, group: dist.ProcessGroup | None = None) -> T
 
 
 def pattern_digest(patterns: Mapping[str, Pattern]) -> bytes:
-    """SHA-256 of the names, shapes and live connections of these patterns, each that of the layer of this name."""
+    """SHA-256 of the names, shapes and connections of these patterns, each that of the layer of this name."""
     digest = hashlib.sha256()
     for name, pattern in patterns.items():
         rows, cols = pattern.shape

@@ -79,7 +79,7 @@ class Rewire:
         group: the ranks that train together, if torch.distributed is in use. Statistics are summed over them, and after
             each step they prove to each other that they are connected alike.
 
-    Time and memory of a step are linear in the live connections with uniform growth.
+    Time and memory of a step are linear in the connections with uniform growth.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class Rewire:
 
     @torch.no_grad()
     def step(self, score: float | None = None) -> list[LayerChange]:
-        """Rewire every layer once, and tell what changed; ``score``, the higher the better, is the last validation's.
+        """Rewire every layer once and return the changes; ``score`` (higher is better) is that of the last validation.
 
         The changes of all layers are computed first and put in place together. If a rule can't decide (NaN weights, no
         gradient), it raises `InputError` and nothing has changed; after an interruption (Ctrl-C) network, optimizer and
@@ -257,7 +257,7 @@ class Rewire:
         return torch.stack(self._degrees[layer])
 
     def state_dict(self) -> dict[str, Any]:
-        """What `step` depends on beside network, optimizer and arguments: numbers, strings and tensors."""
+        """The state of `step` besides network, optimizer and arguments: numbers, strings and tensors."""
         return {
             "layers": self._sizes(),
             "seed": self.seed,

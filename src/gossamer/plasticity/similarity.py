@@ -263,7 +263,7 @@ def _passes(net: nn.Module, batches: Iterable[Call]) -> Generator[tuple[list[_Ca
 
 
 def _samples(layer: nn.Module, x: Tensor) -> Tensor:
-    """What ``layer`` reads or makes: images (N, channels, H, W) of a convolution, otherwise rows (samples, units)."""
+    """Inputs or outputs of ``layer``: images (N, channels, H, W) of a convolution, otherwise rows (samples, units)."""
     if isinstance(layer, SparseConv2d | nn.Conv2d):
         return x.detach()[None] if x.dim() == 3 else x.detach()
     return x.detach().reshape(-1, *x.shape[-1:])

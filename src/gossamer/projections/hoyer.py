@@ -8,7 +8,7 @@ The projection of x to sparseness σ* in (0, 1) and length λ₂ is the nearest 
 
     s = argmin ‖s − x‖₂   over   ‖s‖₁ = λ₁, ‖s‖₂ = λ₂, s ≥ 0,       λ₁ = λ₂ (√n − σ* (√n − 1)).
 
-It is a soft shrinkage, s = β max(x − α, 0), with α such that the ratio of norms comes out right: a unit fires if it
+It is a soft shrinkage, s = β max(x − α, 0), with α such that the ratio of norms comes out right: a unit is active if it
 stands out from its rivals, however strong they all are. The signed version leaves s ≥ 0 away:
 s = β sign(x) max(|x| − α, 0). The result does not change if x is scaled by c > 0, nor, without signs, if a
 constant is added to all its entries.

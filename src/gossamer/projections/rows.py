@@ -1,4 +1,4 @@
-"""What projections share: the rows of a tensor along ``dim``, and radii that are one number or one for each row."""
+"""Helpers of projections: the rows of a tensor along ``dim``, and radii given as one number or one for each row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a trained network achieves and costs, as ``results.json`` has it."""
+"""Accuracy and costs of a trained network, as stored in ``results.json``."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ __all__ = ["Watch", "jobs_of", "load_data", "resume", "train"]
 
 
 class Watch:
-    """Whoever wants to see a run go on overrides some of these; as they are, they do nothing."""
+    """Callbacks of a run; override those that you need. The defaults do nothing."""
 
     def begin(self, folder: RunFolder, options: Options, data: Dataset, jobs: list[Job]) -> None:
         """The folder is ready, training starts."""
@@ -38,13 +38,13 @@ class Watch:
         """The machine at the start of training."""
 
     def network(self, job: Job, done: int, steps: int) -> None:
-        """It is the turn of ``job``, of which ``done`` epochs lie behind; each takes ``steps`` steps."""
+        """Training of ``job`` starts after ``done`` epochs; each takes ``steps`` steps."""
 
     def step(self, job: Job, epoch: int, step: int, loss: torch.Tensor) -> None:
-        """A batch went through."""
+        """A batch is done."""
 
     def epoch(self, job: Job, epoch: Epoch) -> None:
-        """An epoch is over and safe on disk."""
+        """An epoch is done and saved."""
 
     def measuring(self, job: Job) -> None:
         """Training is over, measuring starts."""

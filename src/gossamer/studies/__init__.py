@@ -30,10 +30,10 @@ _MODULES = {
 
 
 class Study(Protocol):
-    """What a study's module offers.
+    """The interface of a study's module.
 
     ``TITLE`` is the question in a few words, ``CLAIM`` what the paper says, in one line with its citation. ``PRESETS``
-    tells for each preset (``quick`` and ``full``) what it does and about how long. Importing the module is cheap: what
+    describes each preset (``quick`` and ``full``) and its approximate duration. Importing the module is cheap: what
     is heavy is imported by the functions that use it.
     """
 

@@ -110,7 +110,7 @@ def _carried_out(
 
 
 def _command(arguments: argparse.Namespace) -> str:
-    """The command line again, for whoever wants to go on or to repeat it."""
+    """The command line, to continue or repeat the study."""
     words = ["gossamer", "study", arguments.name, "--preset", arguments.preset]
     for name in ("seeds", "data", "out", "threads"):
         if getattr(arguments, name) is not None:

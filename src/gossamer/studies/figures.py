@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COLOURS", "INK", "MARKERS", "SOFT", "canvas", "legend", "log_ticks", "plain", "png", "ranks", "svg"]
 
-# Colours of Okabe and Ito, which remain distinct in all common forms of colour blindness; markers tell them apart too.
+# Colours of Okabe and Ito, which remain distinct in all common forms of colour blindness; markers differ too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666", "#000000", "#8C6D31", "#7B4FA0")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 INK, SOFT, FAINT = "#222222", "#6b6b6b", "#d9d9d9"

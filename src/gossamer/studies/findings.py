@@ -1,4 +1,4 @@
-"""What a study found, and the files that tell it: ``study.json``, ``study.md``, ``study.html`` and its figures."""
+"""Findings of a study, and their files: ``study.json``, ``study.md``, ``study.html`` and the figures."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture: SVG text or the bytes of a PNG; ``alt`` says what it shows to whoever can't see it."""
+    """A picture: SVG text or the bytes of a PNG; ``alt`` is its text alternative."""
 
     name: str
     content: str | bytes

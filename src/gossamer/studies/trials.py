@@ -4,7 +4,7 @@
 
     {"variant": "SET", "dataset": "digits", "seed": 0, "settings": {...}, "seconds": 3.1, "machine": "...", ...}
 
-where the dots stand for what the trial's function returned. Whoever calls `run` again with the same trials gets these
+where the dots stand for what the trial's function returned. A second call of `run` with the same trials returns these
 records back, and only what is missing is computed: the process may are dropped at any moment.
 """
 
@@ -49,7 +49,7 @@ class Trial:
 
 
 class Watch:
-    """Whoever wants to see a study go on overrides some of these; as they are, they do nothing."""
+    """Callbacks of a study; override those that you need. The defaults do nothing."""
 
     def begin(self, trials: Sequence[Trial], done: Sequence[Record], jobs: int) -> None:
         """``done`` of ``trials`` were finished before; the rest starts in ``jobs`` processes."""

@@ -31,7 +31,7 @@ __all__ = ["Descent", "train_autoencoder"]
 _WARM_UP = 0.1  # share of all steps
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
-"""What becomes of all training rows (n, features) in an epoch."""
+"""A transformation of all training rows (n, features), applied once an epoch."""
 
 
 class Descent:
@@ -95,9 +95,9 @@ class Descent:
         scale: Schedule | None = None,
         augment: Augment | None = None,
     ) -> float:
-        """A step on each batch of the samples, of which ``number`` passes lie behind; the mean cost.
+        """A step on each batch of the samples, after ``number`` epochs; returns the mean cost.
 
-        ``alpha`` and ``scale`` are functions of the passes that lie behind, a fraction during this one. See
+        ``alpha`` and ``scale`` are functions of the number of completed epochs, fractional during an epoch. See
         `train_autoencoder` for the others.
 
         Raises:
@@ -145,7 +145,7 @@ def train_autoencoder(
         model: what is trained.
         samples: dense rows and their classes.
         epochs: passes through the samples.
-        alpha: from the epochs that lie behind, a fraction, to α in [0, 1].
+        alpha: function of the completed epochs (fractional) to α in [0, 1].
         batch_size: samples in a step.
         learning_rate: the highest.
         project_every: steps from one projection of the weights to the next; they are projected after each epoch too.

@@ -34,7 +34,7 @@ from gossamer.training.task import MULTICLASS, Tally, Task
 __all__ = ["DivergedError", "Epoch", "Fit", "architecture", "build", "evaluate", "make_optimizer", "one_pass"]
 
 TWIN_ACTIVATION = "relu"
-"""What fires in the dense twin: the network that one would train otherwise."""
+"""Activation of the dense twin: the network that one would train without this package."""
 
 _SNAPSHOTS = 100  # recorded states of the input connectivity, at most about so many
 _RECORDED = 10_000_000  # inputs in all of them, at most about so many
@@ -133,7 +133,7 @@ def build(options: Recipe, features: int, outputs: int, *, sparse: bool, seed: i
 
 
 class Fit:
-    """One network in training: model, optimizer and rewiring, and the epochs that lie behind them.
+    """One network in training: model, optimizer and rewiring, and the record of completed epochs.
 
     Args:
         options: what to train and how.
@@ -141,7 +141,7 @@ class Fit:
         seed: of connectivity, weights, order and dropout.
         outputs: number of outputs, such as classes.
         train, validation: the samples; of those to validate on there may be none.
-        task: what the outputs are to tell.
+        task: the task of the outputs.
         rule: how to rewire, if not by the rule that ``options`` name.
         model: go on with this one, on the device of the samples, instead of a new one.
 

@@ -26,7 +26,7 @@ _SCHEDULES = ("constant", "cosine")
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What network is trained, and how, whatever the data.
+    """Network and training options, independent of the data.
 
     The hidden layers have the share ``density`` of all connections between them, 0.1 if nothing is said, or each has
     ``epsilon`` (n_in + n_out) of them (Mocanu et al. 2018, equation 3), as many as it can hold at most.
@@ -98,7 +98,7 @@ class Recipe:
             check_count("patience", self.patience, low=1)
 
     def density_for(self, features: int) -> float:
-        """Live fraction of the connections of all hidden layers together, in a network with so many inputs."""
+        """Density of the connections of all hidden layers together, in a network with so many inputs."""
         if self.epsilon is None:
             assert self.density is not None
             return self.density

@@ -1,4 +1,4 @@
-"""What outputs are compared with, and how: classes, labels or numbers."""
+"""Tasks: multiclass and multilabel classification, and regression."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ __all__ = ["MULTICLASS", "MULTILABEL", "REGRESSION", "Tally", "Task"]
 
 @dataclass(frozen=True)
 class Task:
-    """``loss(outputs, y, weight)`` is what training lessens, the mean over a batch of weight · loss of a sample;
-    ``credit(outputs, y)`` (n) is what each sample has earned, whose mean tells how good the outputs are.
+    """``loss(outputs, y, weight)`` is the training loss, the mean over a batch of weight · loss of a sample;
+    ``credit(outputs, y)`` (n) is the score of each sample, whose mean is the score of the outputs.
 
     ==============  =======================  ================================  ========================================
     task            y                        loss of a sample                  credit

@@ -47,7 +47,7 @@ def attach(
         constraint: the set, one of `gossamer.constraints`. Each weight is projected on its own.
         optimizer: whatever trains them; None if `Attached.step` is called by hand.
         name: the parameter, of shape (out, in, …).
-        where: ``where(name, layer)`` tells which layers of a model are meant (default: all).
+        where: ``where(name, layer)`` selects layers of a model (default: all).
         window: the number of steps over which `Attached.stability` is measured.
 
     Nothing is added to the module: a state dict is what it would be, and a copy of the module is not constrained. A
@@ -78,7 +78,7 @@ def _owners(module: nn.Module, name: str, where: Where | None) -> dict[str, nn.M
 
 
 class Attached:
-    """What `attach` returns: weights, the set they are kept in, and how stable their zeros are."""
+    """The result of `attach`: weights, their constraint, and the stability of their zeros."""
 
     def __init__(
         self,
@@ -136,7 +136,7 @@ class Attached:
             self._handle = None
 
     def state_dict(self) -> dict[str, Any]:
-        """What `stability` depends on; the weights are in the module's own."""
+        """The state of `stability`; the weights are in the module's state."""
         masks = {"always": list(self._always), "ever": list(self._ever)}
         return {"steps": self.steps, "stability": self.stability} | masks
 

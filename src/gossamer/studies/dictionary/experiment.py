@@ -46,7 +46,7 @@ LIVE = (5, 10, 20)
 _FIRST, _NEXT = 0.05, 1.5  # seconds to the first measurement, and the ratio of the times of any two that follow
 _NOISE = 25 / 255  # standard deviation
 _CONTRAST = 5 / 255  # standard deviation that a patch has at least
-_TOPOGRAPHIC_SPARSENESS = 0.9  # a neighbourhood fires where a lone atom would
+_TOPOGRAPHIC_SPARSENESS = 0.9  # a neighbourhood is active where a lone atom would be
 _ATOM_SPARSENESS = 0.6
 
 
@@ -65,7 +65,7 @@ class Rival:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a preset does: ``side`` × ``side`` pixels a patch, ``grid`` atoms, ``held_out`` patches to measure with,
+    """Settings of a preset: ``side`` × ``side`` pixels a patch, ``grid`` atoms, ``held_out`` patches to measure with,
     ``images`` to take noise off with patches ``stride`` pixels apart, ``budget`` seconds for each rival."""
 
     dataset: str

@@ -1,4 +1,4 @@
-"""What the study found: times to equal error, errors, denoising, and what the atoms are like.
+"""Results of the study: times to equal error, errors, denoising, and properties of the atoms.
 
 **Time to equal error.** The level is the lowest error that both kinds of learner reach, each with the best of its
 settings. Either's time is that of its fastest setting, read off the curve by interpolation between measurements, linear

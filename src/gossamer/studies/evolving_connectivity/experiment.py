@@ -8,8 +8,8 @@ is how the connections move after each epoch but the last:
 the eight rules       as `gossamer.plasticity.PRESETS` has them; RigL's fraction falls along half a cosine to 0
 ``fixed``             not at all
 ``dense``             all connections exist
-``random removed``    a control: as SET, but the connections that go are chosen by chance
-``largest removed``   a control: as SET, but the connections that go are those of largest |weight|
+``random removed``    a control: as SET, but connections are dropped at random
+``largest removed``   a control: as SET, but the connections of largest |weight| are dropped
 ====================  ================================================================================================
 """
 
@@ -40,7 +40,7 @@ VARIANTS = (*RULES, "fixed", "dense")
 CONTROLS = ("random removed", "largest removed")
 
 INFORMATIVE = (28, 48, 64, 105, 128, 153, 241, 281, 318, 336, 338, 378, 433, 442, 451, 453, 455, 472, 475, 493)
-"""Madelon's columns that tell the class; the other 480 are noise."""
+"""Madelon's informative columns; the other 480 are noise."""
 
 _MOST_DEGREES = 1100  # inputs whose degrees are kept one by one: images and Madelon, not thousands of genes or words
 _ABLATIONS = 40  # steps of an ablation curve, at most

@@ -1,4 +1,4 @@
-"""What the papers say, and what our numbers say to it.
+"""Claims of the papers, and verdicts from our numbers.
 
 A statement about all data sets holds if the mean gain over them is positive and Wilcoxon's p (adjusted by Holm, one
 test for each variant) is below 5 %; it does not hold if the gain is negative and p is below 5 %; else it is undecided.
@@ -112,7 +112,7 @@ def _connections_show(plans: Mapping[str, Plan], records: Sequence[Record]) -> C
 
 
 def _controls(plans: Mapping[str, Plan], records: Sequence[Record]) -> Claim:
-    """By chance: worse than SET by at least a tenth of what SET has above chance. By the largest: at most a tenth of
+    """Random: worse than SET by at least a tenth of what SET has above chance. By the largest: at most a tenth of
     that is left."""
     verdicts, details = [], []
     for dataset in (name for name, plan in plans.items() if plan.controls):
@@ -122,11 +122,12 @@ def _controls(plans: Mapping[str, Plan], records: Sequence[Record]) -> Claim:
         worse, blind = ours - by_chance >= 0.1 * (ours - chance), by_largest - chance <= 0.1 * (ours - chance)
         verdicts.append(worse and blind)
         details.append(
-            f"{dataset}: SET {text.percent(ours)}, removed by chance {text.percent(by_chance)}, largest removed "
+            f"{dataset}: SET {text.percent(ours)}, random removal {text.percent(by_chance)}, largest removed "
             f"{text.percent(by_largest)}, largest class {text.percent(chance)}"
         )
     return Claim(
-        f"Removing connections by chance loses much accuracy, removing the largest weights leaves chance ({_SET}).",
+        "Random removal of connections loses much accuracy, and removal of the largest weights leaves chance level "
+        f"({_SET}).",
         "holds" if all(verdicts) else "undecided" if any(verdicts) else "does not hold",
         f"{'; '.join(details)}. Much: a tenth or more of what SET has above that class; chance: a tenth or less.",
     )

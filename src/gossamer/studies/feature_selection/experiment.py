@@ -1,7 +1,7 @@
 """One selector on one division of the rows: which features it ranks first, and how far others get with them.
 
 ===================  =================================================================================================
-``SET``              `SparseFeatureSelector`: strengths of the inputs of a classifier that rewires itself by chance
+``SET``              `SparseFeatureSelector`: strengths of the inputs of a classifier with random rewiring
 ``CoDACoRSET``       `SparseFeatureSelector`: connections of the inputs of a classifier that rewires itself
 ``QuickSelection``   `SparseFeatureSelector`: strengths of the inputs of a denoising auto-encoder; doesn't look at y
 ``mutual info``      scikit-learn's ``mutual_info_classif``
@@ -9,7 +9,7 @@
 ``L1``               weights of a linear support vector machine with the l1 norm (``LinearSVC``)
 ``trees``            importances in a random forest of 300 trees
 ``RFE``              recursive elimination: logistic regression, again and again without the half of least weight
-``random``           a control: by chance
+``random``           a control: random features
 ===================  =================================================================================================
 
 Selectors have their usual settings. What is selected is judged by three models that see nothing else: 50 extremely
@@ -85,7 +85,7 @@ def trials_of(plans: Mapping[str, Plan]) -> list[Trial]:
 
 def carry_out(trial: Trial) -> dict[str, Any]:
     """Rank the features on the training rows, then train and test every judge on the best k of them. A network that
-    diverges leaves them in an order by chance."""
+    diverges leaves them in random order."""
     from gossamer.training import DivergedError
 
     settings: dict[str, Any] = {**trial.settings, "counts": tuple(trial.settings["counts"])}

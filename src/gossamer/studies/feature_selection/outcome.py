@@ -1,4 +1,4 @@
-"""What the selectors' trials say: tables, pictures and verdicts.
+"""Results of the selectors: tables, figures and verdicts.
 
 The score of a selector on a division of the rows is the mean test accuracy over judges and numbers of features.
 """
@@ -23,7 +23,7 @@ from gossamer.studies.trials import Record, where
 __all__ = ["claims", "figures", "scores", "stability", "summary", "tables"]
 
 _KNOWN: Mapping[str, tuple[int, ...]] = {"madelon": INFORMATIVE, "madelon_like": tuple(range(20))}
-"""The columns that are known to tell the class."""
+"""The columns that are known to be informative."""
 
 
 def scores(records: Sequence[Record], dataset: str, selector: str, judge: str | None = None) -> NDArray[np.float64]:
@@ -93,7 +93,7 @@ def _accuracy(plans: Mapping[str, Plan], records: Sequence[Record]) -> Table:
             f"{ranks.critical_difference:.2f}."
         )
     if diverged := [f"{r['variant']} on {r['dataset']}, seed {r['seed']}" for r in records if r["diverged"]]:
-        note += f" Diverged, and counted with features by chance: {'; '.join(diverged)}."
+        note += f" Diverged, and counted with random features: {'; '.join(diverged)}."
     return Table("Accuracy with what was selected", ("selector", *plans, "rank"), rows, note, _best(means))
 
 
@@ -158,7 +158,7 @@ def _other(plans: Mapping[str, Plan], records: Sequence[Record]) -> Table:
         "Share of the best 20 features (a quarter of all if they are fewer than 80) that two divisions have in common."
     )
     if known:
-        note += " Found: how many of the columns that are known to tell the class are among as many best ones."
+        note += " Found: how many of the informative columns are among as many best-ranked ones."
     return Table("How steady the choice is", ("selector", *plans, *(f"found, {d}" for d in known)), rows, note)
 
 
@@ -235,12 +235,12 @@ def summary(plans: Mapping[str, Plan], records: Sequence[Record]) -> str:
     reached = ", ".join(f"{selector} {text.percent(means[selector])}" for selector in OURS)
     return (
         f"Best by mean accuracy: {listed}. {place}: {reached}, tree importance {text.percent(means['trees'])}, "
-        f"features drawn by chance {text.percent(means['random'])}."
+        f"random features {text.percent(means['random'])}."
     )
 
 
 _QUESTIONS = (
-    ("CoDACoRSET", "random", "The best connected inputs of CoDACoRSET are better features than those drawn by chance."),
+    ("CoDACoRSET", "random", "The best connected inputs of CoDACoRSET are better features than random ones."),
     ("QuickSelection", "random", "So are the strongest inputs of QuickSelection, which doesn't look at the classes."),
     ("SET", "random", "So are the strongest inputs of SET."),
     ("SET", "CoDACoRSET", "The strongest inputs of SET are better features than the best connected of CoDACoRSET."),
@@ -273,7 +273,7 @@ def _columns(dataset: str, records: Sequence[Record]) -> Claim:
     hits = {s: float(np.mean([_hits(r) for r in where(records, dataset=dataset, variant=s)])) for s in SELECTORS}
     verdict: Verdict = "holds" if hits["CoDACoRSET"] >= 0.95 * count else "does not hold"
     return Claim(
-        f"CoDACoRSET finds the {count} columns of {dataset} that tell the class.",
+        f"CoDACoRSET finds the {count} informative columns of {dataset}.",
         verdict,
         f"Of {count} among as many best ones, mean over the divisions: "
         + ", ".join(f"{selector} {mean:.1f}" for selector, mean in hits.items())

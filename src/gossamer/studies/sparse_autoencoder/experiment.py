@@ -1,9 +1,9 @@
-"""One network of the study: what fires in it, how it is connected, what it learns from, and how well it classifies.
+"""One network of the study: activations, connections, training data and test error.
 
 All have one hidden layer and the same numbers of units, samples, epochs and steps. What differs:
 
 ===============================  =====================  ==========================  ====================================
-variant                          what fires             weights of a unit           cost
+variant                          activations            weights of a unit           cost
 ===============================  =====================  ==========================  ====================================
 ``both``                         projection to σ        projected to σ, length 1    reconstruction, then classification
 ``activation``                     projection to σ        free                        the same
@@ -51,7 +51,7 @@ Adam hardly a projected weight is zero to the last digit.)"""
 
 @dataclass(frozen=True)
 class Variant:
-    """What sets a network apart; see the head of this file."""
+    """The options in which networks differ; see the top of this file."""
 
     activation: Literal["projection", "l0", "tanh"]
     connectivity: Literal["projection", "l0"] | None = None

@@ -1,4 +1,4 @@
-"""What the networks' trials say: tables and verdicts.
+"""Results of the networks: tables and verdicts.
 
 Networks of one seed share its division of the rows and its order of samples, so that differences are paired over seeds:
 Student's t-test, adjusted by Holm for all comparisons together, decides; Wilcoxon's exact p stands beside it.
@@ -215,8 +215,7 @@ def _departures(plan: Plan, jobs: int) -> list[str]:
         "Adam instead of gradient descent sample by sample, and projection after every step: weights that a projection "
         "has set to zero move with the next step, and what is left in the end are many small weights rather than "
         "zeros. The l0 variants have real zeros.",
-        "What fires where activation isn't sparse is tanh. With the identity the network would be a linear classifier, "
-        "and no rival.",
+        "Dense activations are tanh. With the identity the network would be a linear classifier, and no rival.",
         "Sparse weights have length 1 where codes are projected. With tanh they keep their lengths: on held-out "
         "samples of MNIST, after 8 epochs, length 1 gave an error of 1.7 % (sparseness 0.6), their own 1.2 % (0.75).",
         f"Weights are projected to sparseness {plan.connectivity:g}, both having an error of 1.05 % with it, and of "
