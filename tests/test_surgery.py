@@ -7,6 +7,7 @@ import io
 import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -72,7 +73,7 @@ def parametrized(layer: nn.Module) -> nn.Module:
     return parametrize.register_parametrization(layer, "weight_values", nn.Identity())
 
 
-SURGERY: dict[str, Callable[..., Callable[[Tensor], Tensor]]] = {
+SURGERY: dict[str, Callable[..., Any]] = {
     "train": lambda layer: layer.train(),
     "eval": lambda layer: layer.eval(),
     "deepcopy": copy.deepcopy,

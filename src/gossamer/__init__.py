@@ -45,14 +45,14 @@ if TYPE_CHECKING:
     from gossamer.connectivity import compact_ as compact_
     from gossamer.connectivity import constraints as constraints
     from gossamer.connectivity import sparsify_ as sparsify_
-    from gossamer.connectivity import to_dense as to_dense
+    from gossamer.connectivity.to_dense import to_dense as to_dense
     from gossamer.errors import InputError as InputError
     from gossamer.estimators import DictionaryLearner as DictionaryLearner
     from gossamer.estimators import SparseClassifier as SparseClassifier
     from gossamer.estimators import SparseFeatureSelector as SparseFeatureSelector
     from gossamer.estimators import SparseRegressor as SparseRegressor
     from gossamer.estimators import SupervisedAutoencoderClassifier as SupervisedAutoencoderClassifier
-    from gossamer.evaluate import summary as summary
+    from gossamer.evaluate.summary import summary as summary
     from gossamer.kernels import Code as Code
     from gossamer.plasticity import CTRE as CTRE
     from gossamer.plasticity import SET as SET

@@ -1,4 +1,4 @@
-"""The machine that times belong to: its processor's name, and whether other work disturbs them."""
+"""Name and load of the machine on which times are measured."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _QUIET = 0.3  # running processes per CPU, up to which a machine counts as quiet
 
 
 def processor() -> str | None:
-    """The processor's name, or None if the system doesn't give it."""
+    """The processor's name, or None if the system does not report it."""
     if sys.platform.startswith("linux"):
         try:
             lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()

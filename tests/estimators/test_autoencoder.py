@@ -229,9 +229,10 @@ def test_a_sparse_matrix_gives_the_same_network(digits: list[NDArray[Any]], init
     from scipy.sparse import csc_matrix, csr_array
 
     x, _, y, _ = digits
+    kinds: Any = (csr_array, csc_matrix)
     dense = SupervisedAutoencoderClassifier(**SMALL, init=init).fit(x, y)
-    for kind in (csr_array, csc_matrix):
-        sparse = SupervisedAutoencoderClassifier(**SMALL, init=init).fit(kind(x), y)
+    for kind in kinds:
+        sparse: Any = SupervisedAutoencoderClassifier(**SMALL, init=init).fit(kind(x), y)
         assert_allclose(sparse.components_, dense.components_, atol=1e-4)
         assert_allclose(sparse.predict_proba(kind(x)), sparse.predict_proba(x), atol=1e-9)
         assert sparse.transform(kind(x.astype(np.float32))).dtype == np.float32

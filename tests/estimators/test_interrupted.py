@@ -38,7 +38,7 @@ ESTIMATORS: dict[str, Callable[[], Any]] = {
 INCREMENTAL = ("classifier", "regressor", "supervised auto-encoder", "dictionary")
 
 
-def samples(seed: int = 0, features: int = 10, names: str = "ab") -> tuple[NDArray[Any], NDArray[Any]]:
+def samples(seed: int = 0, features: int = 10, names: str = "ab") -> tuple[Any, Any]:
     generator = np.random.default_rng(seed)
     x = generator.standard_normal((120, features))
     return x, np.where(x[:, 0] > 0, names[0], names[1])
@@ -96,7 +96,8 @@ def test_a_second_fit_that_fails_leaves_the_first(name: str, at: int, interrupt:
     before, known = answers(estimator, x), set(vars(estimator))
     # Other classes and, where training does not go on, another number of features.
     other, labels = samples(1, 10 if name == "warm classifier" else 7, "ab" if name == "warm classifier" else "xy")
-    for error in (KeyboardInterrupt, MemoryError):
+    errors: tuple[type[BaseException], ...] = (KeyboardInterrupt, MemoryError)
+    for error in errors:
         interrupt.left, interrupt.error = at, error
         with pytest.raises(error):
             estimator.fit(other, targets(estimator, labels))

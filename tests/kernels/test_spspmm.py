@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -81,7 +83,7 @@ def evaluation_mode_oracle(net: gs.SparseLinear, x: Tensor, weights: Tensor) -> 
     return torch.nn.functional.linear(x, dense, net.bias)
 
 
-OPTIMIZERS = {
+OPTIMIZERS: dict[str, Any] = {
     "adam": lambda p: torch.optim.Adam(p, lr=0.01, fused=True),
     "adamw": lambda p: torch.optim.AdamW(p, lr=0.01, fused=True),
     "sgd": lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9, fused=True),

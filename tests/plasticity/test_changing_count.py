@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ def network() -> nn.Sequential:
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("way", ["redistribute", "gradual", "final_prune", "load"])
 def test_the_ordinary_loop_goes_on_with_the_same_parameters(way: str, name: str) -> None:
-    net = network()
+    net: Any = network()
     optimizer = OPTIMIZERS[name](net)
     rewire = gs.Rewire(net, optimizer, redistribute="magnitude")
     pruning = gs.GradualMagnitudePruning(net, optimizer, density=0.05, steps=4)
@@ -54,7 +55,7 @@ def test_the_ordinary_loop_goes_on_with_the_same_parameters(way: str, name: str)
     assert len(counts) > 1
     assert [id(p) for p in net.parameters()] == parameters
     x = torch.randn(8, 20)
-    dense = nn.Sequential(net[0].to_dense(), nn.ReLU(), net[2].to_dense())
+    dense: Any = nn.Sequential(net[0].to_dense(), nn.ReLU(), net[2].to_dense())
     net.zero_grad()
     net(x).square().mean().backward()
     dense(x).square().mean().backward()
@@ -62,7 +63,7 @@ def test_the_ordinary_loop_goes_on_with_the_same_parameters(way: str, name: str)
 
 
 def test_a_loss_of_before_the_change_is_refused() -> None:
-    net = network()
+    net: Any = network()
     loss = net(torch.randn(8, 20)).sum()
     gs.magnitude_prune_(net, 0.05)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):

@@ -92,6 +92,7 @@ def test_layers_of_a_convolutional_network_add_up() -> None:
         assert [layer.connections for layer in layers] == connections
         assert found.connections == sum(connections) == fit.history[-1].connections
         # The first reads at 6 × 6 places, the second at 2 × 2.
+        assert found.macs_per_sample is not None
         assert found.macs_per_sample == np.dot(connections, [36, 4, 1])
         assert found.macs_per_sample_active is not None
         assert 0 < found.macs_per_sample_active < found.macs_per_sample

@@ -72,7 +72,7 @@ def layer_trials(plan: Plan) -> Iterator[Trial]:
 def spspmm_trials(plan: Plan) -> Iterator[Trial]:
     """x (batch, n) with round(c · n) active units a sample at code density c.
 
-    ``gossamer`` is given the code (the active units and their activations), ``zeros`` the dense x, in which it finds them.
+    ``gossamer`` is given the code (the active units and their values), ``zeros`` the dense x, in which it finds them.
     """
     dtype = DTYPES[plan.dtype]
     layers = lru_cache(maxsize=1)(partial(_Layers, dtype=dtype, seed=plan.seed))

@@ -1,4 +1,4 @@
-"""What the figures belong to: the processor, its caches and cores, and the versions of what ran."""
+"""Description of the machine: processor, caches, cores and versions."""
 
 from __future__ import annotations
 

@@ -311,12 +311,12 @@ class SupervisedAutoencoderClassifier(
     def _mapped(self, X: Matrix, function: Callable[[SupervisedAutoencoder, torch.Tensor], torch.Tensor]) -> Floats:
         """``function`` of the samples, in their dtype."""
         check_is_fitted(self, "model_")
-        X = validate_data(self, X, reset=False, accept_sparse="csr", dtype=_DTYPES)
+        rows_of: Any = validate_data(self, X, reset=False, accept_sparse="csr", dtype=_DTYPES)
         device, parts = find_device(self.device), []
         model: SupervisedAutoencoder | None = None
         with threads(self.n_jobs), torch.inference_mode():
-            for start in range(0, X.shape[0], _CHUNK):
-                rows = _rows(X[start : start + _CHUNK], None, device)
+            for start in range(0, rows_of.shape[0], _CHUNK):
+                rows = _rows(rows_of[start : start + _CHUNK], None, device)
                 model = copy.deepcopy(self.model_).to(device, rows.dtype) if model is None else model
                 parts.append(function(model, rows if isinstance(rows, torch.Tensor) else rows[:]).cpu())
         return torch.cat(parts).numpy()
@@ -388,7 +388,8 @@ class SupervisedAutoencoderClassifier(
 def _rows(X: Matrix, dtype: torch.dtype | None, device: torch.device) -> torch.Tensor | SparseRows:
     """The same numbers, dense or sparse as ``X`` is; a copy if NumPy forbids to write to them."""
     if issparse(X):
-        matrix: Any = csr_array(X)  # type: ignore[call-overload, unused-ignore]
+        sparse: Any = X
+        matrix: Any = csr_array(sparse)
         number = matrix.dtype if dtype is None else torch.empty(0, dtype=dtype).numpy().dtype
         return SparseRows(matrix.astype(number), device)
     return torch.from_numpy(np.require(X, requirements="W")).to(device, dtype)

@@ -68,9 +68,7 @@ def difference(run: Run, of: Measure = _test_accuracy) -> Interval | None:
     if not pairs:
         return None
     gaps = [sparse - dense for sparse, dense in pairs]
-    if (
-        max(gaps) - min(gaps) < 1e-12
-    ):  # the seeds give no estimate of the variance
+    if max(gaps) - min(gaps) < 1e-12:  # the seeds give no estimate of the variance
         sparse, dense = (round(float(np.mean(values)) * run.data.test) for values in zip(*pairs, strict=True))
         return newcombe(sparse, dense, run.data.test)
     interval = mean_interval(gaps)

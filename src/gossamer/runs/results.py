@@ -43,6 +43,7 @@ def measure(fit: Fit, test: Samples) -> Network:
     layers = []
     for layer in counted.layers:
         assert layer.shape is not None  # which a total lacks
+        assert layer.density is not None
         found = activation.get(layer.name)  # None if the layer has no part in the answer
         fan_in, fan_out = _fans(modules[layer.name])
         layers.append(

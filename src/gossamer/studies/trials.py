@@ -196,7 +196,7 @@ def _outcome(trial: Trial, function: Callable[[Trial], Mapping[str, Any]]) -> Re
 def _machine() -> str:
     import torch
 
-    from gossamer.bench.machine import processor
+    from gossamer.machine import processor
 
     threads = torch.get_num_threads()
     return f"{processor() or 'unknown processor'}, {threads} thread{'s' * (threads > 1)}"
