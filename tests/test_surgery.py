@@ -454,3 +454,29 @@ def test_the_number_of_connections_stays_behind_a_distributed_wrapper() -> None:
     gs.magnitude_prune_(other, 0.05)
     for _ in range(2):
         wrapped(samples(net[0])).sum().backward()
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_a_parametrized_layer_keeps_its_pattern(kind: str) -> None:
+    layer = LAYERS[kind]()
+    twin = copy.deepcopy(layer)
+    pruned = copy.deepcopy(layer)
+    gs.magnitude_prune_(pruned, 0.1)
+    plain = copy.deepcopy(pruned)
+    for other in (layer, twin, pruned):
+        parametrizations.weight_norm(other, "weight_values", dim=0)
+    twin.parametrizations.weight_values.original0.data.mul_(2)
+    copied = copy.deepcopy(twin)
+    layer.load_state_dict(twin.state_dict())
+    x = samples(layer)
+    torch.testing.assert_close(layer(x), twin(x))
+    torch.testing.assert_close(copied(x), twin(x))
+    for use in (
+        layer.reset_parameters,
+        lambda: layer.set_pattern(layer.pattern, torch.ones(layer.nnz)),
+        lambda: layer.load_state_dict(pruned.state_dict()),
+        lambda: layer.load_state_dict(plain.state_dict(), strict=False),
+    ):
+        with pytest.raises(gs.InputError, match="computed by a parametrization"):
+            use()
+    torch.testing.assert_close(layer(x), twin(x))

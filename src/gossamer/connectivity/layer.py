@@ -16,7 +16,7 @@ from gossamer.connectivity.pattern import Pattern
 from gossamer.errors import InputError
 from gossamer.kernels import Code, Structure, mark_validated, ordinary, validate
 
-__all__ = ["SparseLayer", "autocast", "dense_rows", "layer_input"]
+__all__ = ["SparseLayer", "autocast", "check_plain", "dense_rows", "layer_input"]
 
 Dense = TypeVar("Dense", nn.Linear, nn.Conv2d)
 
@@ -52,6 +52,15 @@ def _resize(parameter: Tensor, data: Tensor) -> None:
     forget that node, and notices if the old loss is differentiated after all.
     """
     parameter.set_(data if parameter.is_inference() else ordinary(data))  # type: ignore[call-overload]
+
+
+def check_plain(layer: SparseLayer, name: str = "") -> None:
+    """Raise `InputError` if the weights of ``layer`` are computed, and what is written into them would be lost."""
+    if "weight_values" not in layer._parameters:
+        raise InputError(
+            f"weight_values of {f'layer {name!r}' if name else 'the layer'} are computed by a parametrization: to "
+            "change pattern or weights, remove it first (torch.nn.utils.parametrize.remove_parametrizations)"
+        )
 
 
 class SparseLayer(nn.Module):
@@ -110,6 +119,7 @@ class SparseLayer(nn.Module):
         Weights are uniform on ±1/√k_r, where k_r is the number of connections into output r, so that outputs start
         with the variance that torch gives those of a dense layer.
         """
+        check_plain(self)
         if self.weight_values.is_meta:
             return
         fan_in = self.pattern.fan_in.cpu()
@@ -194,6 +204,7 @@ class SparseLayer(nn.Module):
         of connections the Parameter changes its length, and an optimizer whose state for it has the old one refuses its
         next step.
         """
+        check_plain(self)
         if values.shape != (pattern.nnz,):
             raise InputError(f"values must be a vector of {pattern.nnz} numbers, got shape {tuple(values.shape)}")
         self._set_structure(pattern.to(self.weight_values.device))
@@ -283,7 +294,11 @@ class SparseLayer(nn.Module):
     ) -> None:
         """Load another pattern too, of any length; one that is damaged or does not fit is refused, changing nothing."""
         values, indptr, indices = (state_dict.get(prefix + name) for name in ("weight_values", "indptr", "indices"))
-        if indptr is not None or indices is not None:
+        if "weight_values" not in self._parameters:  # parametrized: weights are saved by other names
+            for mine, other in ((self.indptr, indptr), (self.indices, indices)):
+                if other is not None and not torch.equal(mine.cpu(), other.cpu()):
+                    check_plain(self, prefix[:-1])
+        elif indptr is not None or indices is not None:
             if values is None or indptr is None or indices is None:
                 raise InputError(f"the state of layer {prefix[:-1]!r} must have weight_values with indptr and indices")
             pattern = Pattern.from_csr(indptr, indices, self.in_features)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from gossamer.connectivity import SparseLayer
+from gossamer.connectivity.layer import check_plain
 from gossamer.errors import InputError
 
 __all__ = ["Where", "bare", "sparse_layers", "uncompiled"]
@@ -41,11 +42,7 @@ def sparse_layers(net: nn.Module, where: Where | None = None) -> dict[str, Spars
     if not layers:
         raise InputError("net has no sparse layer to rewire" + (" at which where(…) is true" if where else ""))
     for name, layer in layers.items():
-        if "weight_values" not in layer._parameters:
-            raise InputError(
-                f"weight_values of layer {name!r} are computed by a parametrization, which has parameters of its own "
-                "shape: remove it (torch.nn.utils.parametrize.remove_parametrizations) or leave it out with where(…)"
-            )
+        check_plain(layer, name)
     return layers
 
 
