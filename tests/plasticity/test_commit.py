@@ -93,7 +93,7 @@ step_of("uniform", 11)(rewiring(record="indices"))
 step_of("keeps", 17)(rewiring(drop=drop.magnitude(0.6), regrown="keeps", new_weights="he"))
 step_of("reset", 13)(rewiring(reset_state=True))
 step_of("redistribute", 19)(rewiring(redistribute="magnitude"))
-step_of("cosine", 41)(rewiring(drop=drop.magnitude_cosine(0.3), grow=grow.cosine(), inputs=samples()))
+step_of("cosine", 43)(rewiring(drop=drop.magnitude_cosine(0.3), grow=grow.cosine(), inputs=samples()))
 
 
 @step_of("final_prune", 7)

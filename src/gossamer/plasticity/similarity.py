@@ -246,7 +246,8 @@ def _passes(net: nn.Module, batches: Iterable[Call]) -> Generator[tuple[list[_Ca
         return passed_on  # what follows may change it in place
 
     linear = [module for module in net.modules() if isinstance(module, SparseLayer | nn.Linear | nn.Conv2d)]
-    with ExitStack() as undo:  # which goes on to the end, whatever interrupts it
+    with ExitStack() as last, ExitStack() as undo:  # two, since an interruption may come just before one is left
+        last.callback(undo.close)
         for module in net.modules():
             undo.callback(setattr, module, "training", module.training)
         for module in linear:
