@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from gossamer.connectivity import compact_ as compact_
     from gossamer.connectivity import constraints as constraints
     from gossamer.connectivity import sparsify_ as sparsify_
-    from gossamer.connectivity.to_dense import to_dense as to_dense
+    from gossamer.connectivity import to_dense as to_dense
     from gossamer.errors import InputError as InputError
     from gossamer.estimators import DictionaryLearner as DictionaryLearner
     from gossamer.estimators import SparseClassifier as SparseClassifier

@@ -6,12 +6,12 @@ from gossamer.connectivity.bridgeout import Bridgeout, BridgeoutLinear, Bridgeou
 from gossamer.connectivity.compact import compact_
 from gossamer.connectivity.conv import SparseConv2d, sparse_conv2d
 from gossamer.connectivity.dense import FeatureMajorLinear
+from gossamer.connectivity.dense_equal import to_dense
 from gossamer.connectivity.layer import SparseLayer
 from gossamer.connectivity.linear import SparseLinear, SparseLinearReLU, sparse_linear
 from gossamer.connectivity.normalized import NormalizedConv2d, NormalizedLinear, unit_filters
 from gossamer.connectivity.pattern import Pattern
 from gossamer.connectivity.sparsify import sparsify_
-from gossamer.connectivity.to_dense import to_dense
 
 __all__ = [
     "Bridgeout",

@@ -147,7 +147,7 @@ class SparseLayer(nn.Module):
             for name, parameter in self._parameters.items():
                 if parameter is not None and parameter.is_inference():
                     self._parameters[name] = nn.Parameter(ordinary(parameter), parameter.requires_grad)
-            super()._apply(fn, recurse)
+            super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
             if lost and not self.indptr.is_meta:  # by to_empty: whatever is in memory now is no pattern
                 self.indptr.fill_(-1)
         return self
@@ -156,7 +156,7 @@ class SparseLayer(nn.Module):
         twin = self.__new__(type(self))
         memo[id(self)] = twin
         with torch.inference_mode(False):
-            twin.__setstate__(copy.deepcopy(self.__dict__, memo))
+            twin.__setstate__(copy.deepcopy(self.__dict__, memo))  # type: ignore[no-untyped-call]
         return twin
 
     @property

@@ -12,7 +12,8 @@ _PLAIN = (Tensor, torch.nn.Parameter)
 
 def observed() -> bool:
     """Whether torch.jit.trace or a dispatch mode (make_fx, a FLOP counter) records operators: all must pass by it."""
-    return torch._C._is_tracing() or torch._C._len_torch_dispatch_stack() > 0
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return tracing or torch._C._len_torch_dispatch_stack() > 0
 
 
 def is_plain(x: Tensor) -> bool:
