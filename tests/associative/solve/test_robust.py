@@ -215,6 +215,15 @@ def test_contradictory_patterns_are_infeasible() -> None:
         assert not found.tight.any()
 
 
+def test_loads_far_above_capacity_are_infeasible_at_once() -> None:
+    """J = 0 is the best of the linear program, with no norm at all: no reason for a mixed-integer one."""
+    each: list[dict[str, Any]] = [{}, {"gap": 2.0}, {"density": 0.2}]
+    for asked in each:
+        found = robust_weights(draw(100, 300, 0), time_limit=60, **asked)
+        assert found.status == "infeasible"
+        assert found.seconds < 20
+
+
 def test_a_gap_that_no_weights_have() -> None:
     problem = draw(10, 3, 0)
     each: list[dict[str, Any]] = [{"gap": 10.5}, {"gap": 2.5, "density": 0.5}]
