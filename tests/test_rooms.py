@@ -101,7 +101,7 @@ def room(module: str) -> str:
 def violations(found: Mapping[str, set[str]]) -> set[tuple[str, str]]:
     """Imports that the table does not allow.
 
-    The package itself ("") imports a room at the first use of its names, so every module may import it, for its version.
+    The package itself ("") imports a room at the first use of its names, so any module may import it, for its version.
     """
     return {
         (name, other)
