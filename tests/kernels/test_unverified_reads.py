@@ -150,8 +150,9 @@ def test_replaced_buffers_are_refused(read: str, field: str, how: str) -> None:
         "step": rewire.step,
         "to_mask": lambda: net.pattern.to_mask(),
     }
+    call: Callable[[], object] = calls.get(read, lambda: getattr(net.pattern, read))
     with pytest.raises(InputError):
-        calls.get(read, lambda: getattr(net.pattern, read))()
+        call()
 
 
 @pytest.mark.parametrize("values", [torch.zeros(11), torch.zeros(13), torch.zeros(0), torch.zeros(3, 4)])

@@ -142,14 +142,16 @@ class SparseLayer(nn.Module):
         return super().__getattr__(name)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self._structure  # noqa: B018  (checks the seal)
         lost = self.indptr.is_meta
         with torch.inference_mode(False):
             for name, parameter in self._parameters.items():
                 if parameter is not None and parameter.is_inference():
                     self._parameters[name] = nn.Parameter(ordinary(parameter), parameter.requires_grad)
             super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-            if lost and not self.indptr.is_meta:  # by to_empty: whatever is in memory now is no pattern
+            if lost and not self.indptr.is_meta:  # by to_empty: the memory holds no pattern
                 self.indptr.fill_(-1)
+        self._set_seal()
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -239,12 +241,6 @@ class SparseLayer(nn.Module):
         if self._copied:
             self._seal = None
             self._seal = PatternSeal.of(self._structure)
-
-    def _apply(self, *args: Any, **kwargs: Any) -> Self:
-        self._structure  # noqa: B018  (checks the seal)
-        super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
-        self._set_seal()
-        return self
 
     # ---- to and from dense layers ----------------------------------------------------------------------------------
 
