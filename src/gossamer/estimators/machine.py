@@ -7,7 +7,7 @@ import functools
 import os
 from collections.abc import Callable, Iterator
 from numbers import Integral
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar, cast
 
 import numpy as np
 import torch
@@ -42,7 +42,7 @@ def all_or_nothing(
             vars(self).update(before)
             raise
 
-    return whole
+    return cast(Callable[Concatenate[Estimator, Given], Estimator], whole)
 
 
 def draw_seed(random_state: int | np.random.RandomState | None) -> int:
