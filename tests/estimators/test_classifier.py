@@ -383,12 +383,12 @@ def test_partial_fit_wants_all_classes_at_first() -> None:
     with pytest.raises(InputError, match=r"classes must be those of the first call, \[0, 1, 2\]"):
         classifier.partial_fit(x, y, classes=[0, 1])
     with pytest.raises(InputError, match=r"y must hold the classes \[0, 1\] only, got \[2\] too"):
-        small().partial_fit(x[first], y[first]).partial_fit(x, y)
+        small().partial_fit(x[first], y[first], classes=[0, 1]).partial_fit(x, y)
     with pytest.raises(InputError, match="class_weight"):
         small(class_weight="balanced").partial_fit(x, y)
     hasty = small(optimizer="sgd", learning_rate=1e30)
     with pytest.raises(InputError, match="diverged"):
-        hasty.partial_fit(x, y)
+        hasty.partial_fit(x, y, classes=[0, 1, 2])
 
 
 # ---- progress, copies, mistakes --------------------------------------------------------------------------------------

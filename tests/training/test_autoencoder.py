@@ -92,7 +92,7 @@ def test_the_learning_rate_rises_and_falls(samples: Samples) -> None:
     rates: list[float] = []
     step = Descent.step
 
-    def noted(self: Descent, x: Tensor, y: Tensor, alpha: float, scale: float = 1.0) -> Tensor:
+    def noted(self: Descent, x: Tensor, y: Tensor, alpha: float, scale: float, weight: Tensor | None) -> Tensor:
         rates.append(scale)
         return step(self, x, y, alpha, scale)
 

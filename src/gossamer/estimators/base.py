@@ -115,9 +115,11 @@ class SparseEstimator(Arguments):
                 watch(epoch)
         if fit.rewire is not None:
             fit.rewire.remove_hooks()
-        assert isinstance(fit.model, MLP)
         self._end_stream()
-        self._keep(fit.model, None if self.early_stopping else fit.rewire)  # it went back to before the last removal
+        if warm:  # what was trained is a copy, so that the network stays whole until now
+            self.network_.to(find_device(self.device)).load_state_dict(network.state_dict())
+            network = self.network_
+        self._keep(network, None if self.early_stopping else fit.rewire)  # it went back to before the last removal
         self.n_iter_ = len(fit.history)
         self.loss_curve_ = [epoch.train_loss for epoch in fit.history]
         self.validation_scores_ = [epoch.validation_accuracy for epoch in fit.history] if self.early_stopping else None

@@ -42,7 +42,7 @@ def all_or_nothing(
             vars(self).update(before)
             raise
 
-    return cast("Callable[Concatenate[Estimator, Given], Estimator]", whole)
+    return cast(Callable[Concatenate[Estimator, Given], Estimator], whole)
 
 
 def draw_seed(random_state: int | np.random.RandomState | None) -> int:

@@ -91,7 +91,7 @@ def robust_weights(
         at most N p non-zero weights   with ``density`` p (l0)
         J̃_i = 0 or |J̃_i| ≥ δ̃           with ``gap`` δ̃
 
-    A linear program without l0 and gap (HiGHS dual simplex): some seconds at N = 400. With them, or where free signs and
+    A linear program without l0 and gap (HiGHS dual simplex): seconds at N = 400. With them, or where free signs and
     h̃ ≠ 0 make the best weights of that program fall short of the norm, a mixed-integer one:
     seconds up to N of about 24, often unproven from 40 on. It starts from greedy elimination, whose weights are
     returned if nothing better is found.
