@@ -137,7 +137,7 @@ def test_partial_fit_learns_from_a_stream(digits: list[NDArray[Any]]) -> None:
             learner.partial_fit(x[part::5], y[part::5], classes=np.unique(y))
     assert learner.score(x_test, y_test) > 0.9
     assert learner.n_iter_ == len(learner.loss_curve_) == 150
-    again = pickle.loads(pickle.dumps(learner)).partial_fit(x, y)
+    again = pickle.loads(pickle.dumps(learner)).partial_fit(x, y, classes=np.unique(y))
     assert again.n_iter_ == 151
     with pytest.raises(InputError, match="'ten'"):
         learner.partial_fit(x[:2], ["ten", "0"])
@@ -145,7 +145,7 @@ def test_partial_fit_learns_from_a_stream(digits: list[NDArray[Any]]) -> None:
 
 def test_fit_after_partial_fit_starts_anew(digits: list[NDArray[Any]]) -> None:
     x, _, y, _ = digits
-    used = SupervisedAutoencoderClassifier(**SMALL).partial_fit(x, y).fit(x, y)
+    used = SupervisedAutoencoderClassifier(**SMALL).partial_fit(x, y, classes=np.unique(y)).fit(x, y)
     fresh = SupervisedAutoencoderClassifier(**SMALL).fit(x, y)
     assert_array_equal(used.components_, fresh.components_)
 
@@ -224,7 +224,7 @@ def test_weights_of_samples_and_of_classes(digits: list[NDArray[Any]]) -> None:
         ({}, np.full(500, -1.0), "sample_weight must be finite numbers of at least 0"),
         ({}, np.ones(3), r"sample_weight must be 500 numbers, got shape \(3,\)"),
         ({}, np.zeros(500), "sample_weight must have a weight above zero"),
-        ({"class_weight": {"1": np.inf}}, None, "class_weight must hold finite numbers"),
+        ({"class_weight": {1: np.inf}}, None, "class_weight must hold finite numbers"),
     ],
 )
 def test_wrong_weights(digits: list[NDArray[Any]], options: dict[str, Any], weight: Any, message: str) -> None:
