@@ -86,7 +86,7 @@ def test_ctrl_c_shows_and_writes_what_there_is(
 ) -> None:
     from dataclasses import replace
 
-    monkeypatch.setattr(command, "run", lambda *_, **__: replace(bench, stopped=True))
+    monkeypatch.setattr("gossamer.bench.runner.run", lambda *_, **__: replace(bench, stopped=True))
     with pytest.raises(KeyboardInterrupt):
         command.bench(parsed("--out", str(tmp_path)))
     assert "Layer" in capsys.readouterr().out
@@ -125,7 +125,7 @@ def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_measured(
     def never(*_: Any, **__: Any) -> Bench:
         raise AssertionError
 
-    monkeypatch.setattr(command, "run", never)
+    monkeypatch.setattr("gossamer.bench.runner.run", never)
     with pytest.raises(InputError, match="out must be a folder"):
         command.bench(parsed("--out", str(tmp_path / "file")))
 

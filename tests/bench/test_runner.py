@@ -244,6 +244,7 @@ def test_the_convolution_is_measured_where_it_exists(plan: Plan, monkeypatch: py
     assert [line.task for line in found.break_evens] == ["convolution"]
 
     monkeypatch.delattr(gossamer, "SparseConv2d")
+    monkeypatch.delitem(gossamer._HOME, "SparseConv2d")
     assert {cell.task for cell in run(replace(plan, tasks=("convolution", "projection")), threads=1).cells} == {
         "projection"
     }
