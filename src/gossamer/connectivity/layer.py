@@ -158,7 +158,7 @@ class SparseLayer(nn.Module):
         twin = self.__new__(type(self))
         memo[id(self)] = twin
         with torch.inference_mode(False):
-            twin.__setstate__(copy.deepcopy(self.__dict__, memo))  # type: ignore[no-untyped-call]
+            twin.__setstate__(copy.deepcopy(self.__dict__, memo))
         return twin
 
     @property
