@@ -95,11 +95,11 @@ class SparseEstimator(Arguments):
         recipe, targets = self._recipe(*X.shape), self._encode(y)
         if not warm:
             self._begin(X, weight, recipe)
-        network = _copied(self.network_, self._architecture) if warm else self._new_network()
         rows, held_out = None, np.zeros(0, np.int64)
         if self.early_stopping:
             rows, held_out = divided(targets, self.validation_fraction, self._seed)
         with threads(self.n_jobs), progress(bool(self.verbose), recipe.epochs, type(self).__name__) as watch:
+            network = _copied(self.network_, self._architecture) if warm else self._new_network()
             fit = Fit(
                 recipe,
                 sparse=True,
@@ -113,12 +113,12 @@ class SparseEstimator(Arguments):
             )
             for epoch in fit.run():
                 watch(epoch)
-        if fit.rewire is not None:
-            fit.rewire.remove_hooks()
+            if fit.rewire is not None:
+                fit.rewire.remove_hooks()
+            if warm:  # what was trained is a copy, so that the network stays whole until now
+                self.network_.to(find_device(self.device)).load_state_dict(network.state_dict())
+                network = self.network_
         self._end_stream()
-        if warm:  # what was trained is a copy, so that the network stays whole until now
-            self.network_.to(find_device(self.device)).load_state_dict(network.state_dict())
-            network = self.network_
         self._keep(network, None if self.early_stopping else fit.rewire)  # it went back to before the last removal
         self.n_iter_ = len(fit.history)
         self.loss_curve_ = [epoch.train_loss for epoch in fit.history]
@@ -271,8 +271,9 @@ class SparseEstimator(Arguments):
             setattr(estimator, name, stored.fitted[name])
         estimator._scaling = Scaling(stored.fitted["input_mean"], stored.fitted["input_scale"])
         estimator._number = next(t.dtype for t in stored.network.values() if t.is_floating_point())
-        network = estimator._new_network()
-        load_weights(network, stored.network)
+        with threads(estimator.n_jobs):
+            network = estimator._new_network()
+            load_weights(network, stored.network)
         estimator.network_ = network.eval()
         return estimator
 

@@ -20,6 +20,10 @@ __all__ = ["all_or_nothing", "draw_seed", "progress", "threads"]
 
 _IMPORTED_BY = os.getpid()
 
+if hasattr(os, "register_at_fork"):
+    # OpenMP's threads stay behind in the parent, and torch would wait for them forever: in `load`, in importances, …
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
+
 Given = ParamSpec("Given")
 Estimator = TypeVar("Estimator")
 
@@ -55,8 +59,7 @@ def draw_seed(random_state: int | np.random.RandomState | None) -> int:
 def threads(n_jobs: int | None) -> Iterator[None]:
     """Compute with so many threads, counted as joblib counts jobs (−1 for all); None leaves their number alone.
 
-    With one in a process that was forked, as joblib's "multiprocessing" does it: OpenMP's threads stay behind in the
-    parent, and torch would wait for them forever.
+    With one in a process that was forked, as joblib's "multiprocessing" does it, whatever ``n_jobs`` is.
     """
     from joblib import effective_n_jobs
 
