@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 
 import gossamer as gs
 
-WIDE = {"hidden": (600, 600), "max_epochs": 1, "random_state": 0}
+WIDE: dict[str, Any] = {"hidden": (600, 600), "max_epochs": 1, "random_state": 0}
 X = np.random.default_rng(0).normal(size=(200, 20))
 Y = (X[:, 0] > 0).astype(np.int64)
 
