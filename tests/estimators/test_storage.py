@@ -11,12 +11,13 @@ import torch
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 from scipy.sparse import csr_array
 
 import gossamer as gs
 from gossamer import InputError
 from gossamer.estimators import SparseClassifier, SparseRegressor
+from gossamer.io.seal import EMPTY_SEAL, seal
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -136,7 +137,8 @@ def test_what_the_header_says_is_checked(tmp_path: Path, change: dict[str, Any],
     path = tmp_path / "c"
     small().fit(X, Y).save(path)
     header, tensors = opened(path)
-    save_file(tensors, path, {"gossamer-estimator": json.dumps(header | change)})
+    changed = json.dumps(header | change | {"digest": EMPTY_SEAL})  # a seal that is whole
+    path.write_bytes(seal(save(tensors, {"gossamer-estimator": changed})))
     with pytest.raises(InputError, match=message):
         SparseClassifier.load(path)
 

@@ -62,7 +62,8 @@ class SparseRegressor(RegressorMixin, SparseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Matrix) -> NDArray[np.float64]:
         """(n_samples) or (n_samples, n_targets), as the targets were."""
-        y = np.where(self._constant, self._mean, self._raw(X) * self._std + self._mean)
+        outputs = self._raw(X)  # which says so if nothing is fitted
+        y = np.where(self._constant, self._mean, outputs * self._std + self._mean)
         return y[:, 0] if self._flat else y
 
     def __sklearn_tags__(self) -> Any:
