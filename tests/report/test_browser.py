@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import io
 import json
 import os
 import re
@@ -21,6 +22,7 @@ import numpy as np
 import pytest
 
 from gossamer import report
+from gossamer.io.seal import seal
 from gossamer.studies.findings import Figure, Findings, Table, write
 
 MakeRun = Callable[..., Path]
@@ -126,14 +128,15 @@ def pages(make_run: MakeRun, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     table = make_run(
         root / "table", seeds=1, image=False, feature_names=nasty, name="<img src=x onerror=window.broken=1>"
     )
-    bare = make_run(root / "bare", dense=False, rewire=False)
-    (bare / "metrics.jsonl").write_text("")
+    bare = make_run(root / "bare", dense=False, rewire=False, epochs=0)
+    buffer = io.BytesIO()
     np.savez(
-        bare / "connectivity.npz",
+        buffer,
         strength=np.zeros((1, 784), dtype=np.float32),
         degree=np.zeros((1, 784), dtype=np.int32),
         epochs=np.zeros(1, dtype=np.int64),
     )
+    (bare / "connectivity.npz").write_bytes(seal(buffer.getvalue()))
     return {
         "bare": report.write(bare),
         "image": report.write(image),
@@ -238,7 +241,7 @@ def test_grown_and_dropped_connections_of_a_layer_are_shares_of_its_connections(
     data = json.loads(browser.run("return document.getElementById('data').textContent"))["rewired"]
     layer = data["layers"][1]
     tip = browser.run("return document.getElementById('tip').textContent")
-    assert tip.startswith("epoch 1\nborn ")
+    assert tip.startswith("epoch 1\ngrown ")
     assert f"{100 * layer['grown'][0] / layer['connections']:.1f}\u00a0% of the layer's connections" in tip
 
 
