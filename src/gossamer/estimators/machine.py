@@ -20,10 +20,6 @@ __all__ = ["all_or_nothing", "draw_seed", "progress", "threads"]
 
 _IMPORTED_BY = os.getpid()
 
-if hasattr(os, "register_at_fork"):
-    # OpenMP's threads stay behind in the parent, and torch would wait for them forever: in `load`, in importances, …
-    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
-
 Given = ParamSpec("Given")
 Estimator = TypeVar("Estimator")
 

@@ -7,6 +7,7 @@ Addresses and sizes go to C++; what they point to is checked here.
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -32,6 +33,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}
+
+if hasattr(os, "register_at_fork"):
+    # OpenMP's threads stay behind in the parent, and operators of torch would wait for them forever.
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 def half_as_float(function: Callable[P, R]) -> Callable[P, R]:

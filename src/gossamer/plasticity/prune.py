@@ -87,7 +87,7 @@ def importance_prune_(
         where: which layers (default: all but the last, whose units are the network's answers).
         step: a number for the records that are returned.
 
-    Rewiring that follows keeps the smaller count, and may wire a pruned unit again.
+    Rewiring that follows keeps the smaller count, and may connect a pruned unit again.
     """
     fraction = check_fraction("fraction", fraction)
     layers = _layers(net, where, optimizer)

@@ -13,7 +13,7 @@ void sample_sorted(std::int64_t positions, std::int64_t count, std::uint64_t see
 void transpose(const std::int32_t* indptr, const std::int32_t* indices, std::int64_t rows, std::int64_t cols,
                std::int32_t* t_indptr, std::int32_t* t_indices);
 
-// The position in row order of each entry in column order.
+// The permutation from CSR to CSC: for each entry in CSC order, its place in CSR order.
 void csc_permutation(const std::int32_t* indptr, const std::int32_t* t_indptr, const std::int32_t* t_indices,
                std::int64_t rows, std::int64_t cols, std::int32_t* out);
 

@@ -1,4 +1,4 @@
-// S-shaped units with learned pieces, as plain pointers and sizes; the mathematics stands in activity/units.py.
+// S-shaped units with learned pieces, as plain pointers and sizes; the mathematics stands in activation/units.py.
 #pragma once
 
 #include <cstdint>
