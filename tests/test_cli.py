@@ -531,12 +531,12 @@ def test_a_reader_that_goes_away_leaves_no_traceback(run: Path) -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_a_full_disk_under_standard_output_is_named(run: Path) -> None:
+@pytest.mark.parametrize("words", [["summary", "RUN"], ["--help"], ["--version"]], ids=lambda words: words[0])
+def test_a_full_disk_under_standard_output_is_named(run: Path, words: list[str]) -> None:
     code = "import sys; from gossamer.cli import main; sys.exit(main())"
+    words = [str(run) if word == "RUN" else word for word in words]
     with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            [sys.executable, "-c", code, "summary", str(run)], stdout=full, stderr=subprocess.PIPE, text=True
-        )
+        done = subprocess.run([sys.executable, "-c", code, *words], stdout=full, stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (
         2,
         "gossamer: standard output can't be written: No space left on device\n",

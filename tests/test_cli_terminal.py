@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import contextlib
 import io
+import os
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -95,3 +100,34 @@ def test_nothing_is_wider_than_the_terminal(screen: io.StringIO, monkeypatch: py
         progress.step(JOBS[0], 1, 1, torch.tensor(float("nan")))
         progress.epoch(JOBS[0], Epoch(1, 0.4, 0.9, 0.5, 0.875, 123_456_789_000, 1.0, 3, 3))
         assert max(map(len, shown(progress))) <= 60
+
+
+@pytest.mark.skipif(not hasattr(os, "forkpty"), reason="needs a pseudo-terminal")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_leaves_the_cursor_visible(tmp_path: Path, number: int, code: int) -> None:
+    ours, theirs = os.openpty()
+    words = ["train", "wine", "--epochs=100000", "--threads=1", f"--out={tmp_path / 'run'}"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gossamer", *words],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=os.environ | {"TERM": "xterm", "COLUMNS": "80"},
+        start_new_session=True,
+    )
+    os.close(theirs)
+    seen = b""
+    try:
+        while b"/100000" not in seen:
+            seen += os.read(ours, 4096)
+        process.send_signal(number)
+        with contextlib.suppress(OSError):  # how Linux reports that the other side is closed
+            while more := os.read(ours, 4096):
+                seen += more
+        assert process.wait(60) == code
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+    assert seen.rfind(b"\x1b[?25l") < seen.rfind(b"\x1b[?25h")
+    assert b"Traceback" not in seen

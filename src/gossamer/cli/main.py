@@ -8,7 +8,7 @@
 143     SIGTERM
 ======  ============================================================
 
-PyTorch and whatever else a command needs are imported when it is carried out.
+PyTorch and other packages are imported by the command that needs them.
 """
 
 from __future__ import annotations
@@ -71,14 +71,24 @@ examples:
   gossamer predict runs/digits-1 digits    (the rows kept for testing)
 
 The columns of new.csv are found by name, in any order. Where it has the target
-column too, the accuracy is told.
+column too, the accuracy is printed.
 """
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse ignores the errors of writing help and version; ours reach `main`, as on a full disk."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if file is sys.stdout:
+            file.write(message)
+        else:
+            super()._print_message(message, file)
 
 
 def parser() -> argparse.ArgumentParser:
     """Of all commands; options that weren't given are None, so that a default can depend on the data."""
     raw = argparse.RawDescriptionHelpFormatter
-    top = argparse.ArgumentParser("gossamer", description=_TOP, formatter_class=raw, allow_abbrev=False)
+    top = _Parser("gossamer", description=_TOP, formatter_class=raw, allow_abbrev=False)
     top.add_argument("--version", action="version", version=_versions())
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -102,7 +112,7 @@ def parser() -> argparse.ArgumentParser:
     network = train.add_argument_group("network")
     network.add_argument("--hidden", type=_sizes, metavar="N,N", help="units of the hidden layers, such as 1000,1000")
     network.add_argument(
-        "--density", type=float, metavar="D", help="live fraction of the hidden layers' connections (0.1)"
+        "--density", type=float, metavar="D", help="fraction of the hidden layers' connections that exist (0.1)"
     )
     network.add_argument(
         "--epsilon", type=float, metavar="E", help="instead: each hidden layer has E (inputs + outputs) connections"
@@ -241,7 +251,7 @@ def _sizes(text: str) -> tuple[int, ...]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command that ``argv`` (default: the process's arguments) says; the exit code."""
+    """Run the command in ``argv`` (default: the arguments of the process) and return the exit code."""
     closed = [name for name in ("stdin", "stdout", "stderr") if getattr(sys, name) is None]
     for _ in closed:  # so that no file that we open is taken for one of these streams
         os.open(os.devnull, os.O_RDWR)
@@ -287,7 +297,7 @@ def _guarded(argv: Sequence[str] | None) -> int:
 
 
 def _discard_output() -> None:
-    """What is still buffered for standard output goes nowhere, or Python would try again at its end."""
+    """Discard what is still buffered for standard output; Python would try to write it again when it exits."""
     with contextlib.suppress(OSError, ValueError):  # no file may lie under it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
