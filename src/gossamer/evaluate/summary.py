@@ -1,4 +1,4 @@
-"""A model at a glance: connections, activity and costs, one line for each layer."""
+"""Summary of a model: connections, costs and active units, one line for each layer."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from gossamer.evaluate.units import UnitActivations, isolated, linear_layers, me
 __all__ = ["Summary", "summary"]
 
 
+_WIDTH = 100  # columns of a terminal; longer names of layers lose their middle
+
+
 @dataclass(frozen=True, eq=False)
 class Summary:
-    """``cost`` and ``activation`` of a model; ``str`` makes a table of them.
+    """``cost`` and ``activation`` of a model; ``str`` makes tables of at most 100 columns of them.
 
     ``isolated``: by layer name, how many inputs no connection leaves and how many outputs none reaches.
     ``activation`` is empty if no data was given.
@@ -26,39 +29,41 @@ class Summary:
     isolated: dict[str, tuple[int, int]]
 
     def __str__(self) -> str:
-        header = ["layer", "kind", "in", "out", "density", "connections", "weights", "indices"]
-        header += ["positions"] if any(found.positions != 1 for found in self.activation.values()) else []
-        header += ["MACs"]
-        header += ["active MACs", "active in", "active out", "dead out"] if self.activation else []
-        header += ["isolated in", "isolated out"]
-        rows = [dict(zip(header, header, strict=True)), *map(self._layer_row, self.cost.layers)]
+        storage = ["layer", "kind", "size", "density", "connections", "weights", "indices"]
+        storage += ["isolated"] if self.activation else ["MACs", "isolated"]
+        rows = [self._storage_row(layer) for layer in self.cost.layers]
         if self.cost.other.parameters:
             rows.append({"layer": "other", "weights": _size(self.cost.other.weight_bytes)})
-        rows.append({"layer": "total", **_numbers(self.cost.total)})
-        cells = [[row.get(column, "") for column in header] for row in rows]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = [_aligned(row, widths) for row in cells]
-        rule = "─" * max(map(len, lines))
-        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+        text = _table(storage, rows, _numbers(self.cost.total))
+        if self.activation:
+            work = ["layer", "MACs", "active MACs", "active in", "active out", "dead out"]
+            if any(found.positions != 1 for found in self.activation.values()):
+                work.insert(1, "positions")
+            rows = [self._work_row(layer) for layer in self.cost.layers]
+            text += "\n\n" + _table(work, rows, _numbers(self.cost.total))
+        return text
 
-    def _layer_row(self, layer: LayerCost) -> dict[str, str]:
+    def _storage_row(self, layer: LayerCost) -> dict[str, str]:
         assert layer.shape is not None
         out, into = layer.shape
-        row = {
+        kernel = "×".join(map(str, (into // math.prod(layer.kernel), *layer.kernel)))
+        return {
             "layer": layer.name or "(model)",
-            "kind": layer.kind,
-            "in": "×".join(map(str, (into // math.prod(layer.kernel), *layer.kernel))),
-            "out": str(out),
+            "kind": _shortened(layer.kind, 14),
+            "size": f"{kernel}→{out}",
             "density": f"{layer.density:.4g}",
             **_numbers(layer),
+            "isolated": " / ".join(f"{count:,}" for count in self.isolated[layer.name]),
         }
+
+    def _work_row(self, layer: LayerCost) -> dict[str, str]:
+        row = {"layer": layer.name or "(model)", **_numbers(layer)}
         if found := self.activation.get(layer.name):  # it did run
             row["positions"] = f"{found.positions:,.10g}"
             row["active in"] = f"{found.input_active_fraction:.1%}"
             if found.output_active_fraction is not None:
                 row["active out"] = f"{found.output_active_fraction:.1%}"
                 row["dead out"] = f"{found.dead_units:,}"
-        row["isolated in"], row["isolated out"] = (f"{count:,}" for count in self.isolated[layer.name])
         return row
 
 
@@ -73,19 +78,39 @@ def _numbers(layer: LayerCost) -> dict[str, str]:
     }
 
 
-def _aligned(row: list[str], widths: list[int]) -> str:
-    names = [cell.ljust(width) for cell, width in zip(row[:2], widths[:2], strict=True)]
-    numbers = [cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True)]
-    return "  ".join(names + numbers).rstrip()
+def _table(header: list[str], rows: list[dict[str, str]], total: dict[str, str]) -> str:
+    rows = [dict(zip(header, header, strict=True)), *rows, {"layer": "total", **total}]
+    cells = [[row.get(column, "") for column in header] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    left = 2 if "kind" in header else 1
+    for column in range(left):  # of strings, which can be shortened
+        excess = max(0, sum(widths) + 2 * (len(widths) - 1) - _WIDTH)
+        widths[column] = min(widths[column], max(8, widths[column] - excess))
+    lines = []
+    for row in cells:
+        names = [_shortened(cell, width).ljust(width) for cell, width in zip(row[:left], widths[:left], strict=True)]
+        numbers = [cell.rjust(width) for cell, width in zip(row[left:], widths[left:], strict=True)]
+        lines.append("  ".join(names + numbers).rstrip())
+    rule = "─" * max(map(len, lines))
+    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+
+def _shortened(name: str, width: int) -> str:
+    """``name`` in at most ``width`` characters, its middle replaced by an ellipsis."""
+    if len(name) <= width:
+        return name
+    front = (width - 1) // 2
+    return f"{name[:front]}…{name[len(name) - (width - 1 - front) :]}"
 
 
 def summary(model: nn.Module, x: Tensor | None = None) -> Summary:
-    """Summarize storage, computation and, on samples ``x``, activity of each linear layer and 2-D convolution.
+    """Summarize storage, computation and, on samples ``x``, active units of each linear layer and 2-D convolution.
 
-    ``print(summary(model, x))`` shows a table. Bytes are decimal (1 kB = 1000 B); a MAC is one multiply-add, counted
+    ``print(summary(model, x))`` shows tables of at most 100 columns. Bytes are decimal (1 kB = 1000 B); a MAC is one multiply-add, counted
     for one sample (see `cost`: those of a convolution depend on ``x``); "active" and "dead" are as in
-    `measure_activations`. What an output of a convolution can read is written channels × height × width of its kernel,
-    and "positions" is how often the layer reads for one sample.
+    `measure_activations`; "isolated" counts inputs without outgoing and outputs without incoming connections. The size of
+    a convolution is input channels × height × width of its kernel → output channels, and "positions" is the number of
+    places at which it is applied to one sample.
     """
     activation = {} if x is None else measure_activations(model, x)
     idle = {name: isolated(layer) for name, layer in linear_layers(model).items()}
