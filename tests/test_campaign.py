@@ -18,7 +18,6 @@ def test_sample(part: str, scale: float, tmp_path: Path) -> None:
         assert figure.failures == []
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills its children")
 def test_sample_of_kills(tmp_path: Path) -> None:
     for figure in PARTS["kills"](tmp_path, 0.02, 1):

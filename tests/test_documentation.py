@@ -51,16 +51,18 @@ def test_readme(run: Run) -> None:
 
 def test_estimators(run: Run) -> None:
     _, shown = run("docs/estimators.md")
-    (accuracy,), (_, r2), (chosen, fitted) = shown
+    (accuracy,), (_, r2), (chosen, fitted), (by_codes, zeros) = shown
     assert accuracy > 0.9
     assert r2 > 0.3
     assert len(set(chosen) & set(range(10))) >= 7
     assert fitted > 0.9
+    assert by_codes > 0.9
+    assert zeros > 0.5
 
 
 def test_projections(run: Run) -> None:
-    net = nn.Sequential(nn.Linear(30, 20), nn.ReLU(), nn.Linear(20, 12))
-    run("docs/projections.md", torch=torch, net=net, loader=[(None, None)] * 150)
+    names, _ = run("docs/projections.md")
+    net = names["net"]
     assert [type(module) for module in net] == [gs.SparseLinear, nn.ReLU, gs.SparseLinear]
     assert net[0].nnz == 20 * 8
 
