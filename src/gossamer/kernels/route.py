@@ -66,7 +66,7 @@ class Way(Enum):
 OPERATOR, REFERENCE, AUTOGRAD, KERNEL = Way  # module constants: reading a member from its class takes longer
 
 _PLAIN = (Tensor, torch.nn.Parameter)
-_is_tracing = torch._C._is_tracing  # type: ignore[attr-defined]
+_is_tracing = torch._C._is_tracing
 _interpreters = torch._C._functorch.peek_interpreter_stack
 _modes = torch._C._len_torch_dispatch_stack
 _is_legacy_batched = torch._C._functorch.is_legacy_batchedtensor
@@ -74,7 +74,7 @@ _is_legacy_batched = torch._C._functorch.is_legacy_batchedtensor
 
 def observed() -> bool:
     """Whether torch.jit.trace or a dispatch mode (make_fx, a FLOP counter) records operators: all must pass by it."""
-    return _modes() > 0 or _is_tracing()  # type: ignore[no-any-return]
+    return _modes() > 0 or _is_tracing()
 
 
 def transformed() -> bool:
