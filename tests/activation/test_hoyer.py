@@ -15,7 +15,7 @@ from gossamer.kernels import projection
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The C++ kernels, then the torch reference."""
     if request.param == "reference":
-        monkeypatch.setattr(projection, "_DTYPES", {})
+        monkeypatch.setattr(projection, "ELEMENTWISE", {})
 
 
 pytestmark = pytest.mark.usefixtures("path")

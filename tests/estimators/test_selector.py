@@ -15,12 +15,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from gossamer import InputError
+from gossamer.data.catalogue import MADELON_INFORMATIVE
 from gossamer.estimators import SparseClassifier, SparseFeatureSelector
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 MADELON = Path(os.environ.get("GOSSAMER_DATA", "nowhere")) / "madelon"
-INFORMATIVE = {28, 48, 64, 105, 128, 153, 241, 281, 318, 336, 338, 378, 433, 442, 451, 453, 455, 472, 475, 493}
+INFORMATIVE = set(MADELON_INFORMATIVE)
 
 Numbers = NDArray[np.float64]
 

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from gossamer.errors import InputError
 from gossamer.kernels import _cpu
-from gossamer.kernels.projection import project, reference, reference_product
+from gossamer.kernels.projection import project
+from gossamer.kernels.projection_reference import reference, reference_product
 
 ISAS = [0, 1, 2]
 

@@ -12,9 +12,10 @@ from torch import nn
 
 from gossamer import SparseLinear
 from gossamer.activation.units import SReLU
+from gossamer.data.catalogue import MADELON_INFORMATIVE
 from gossamer.plasticity import Rewire, preset
 
-INFORMATIVE = {28, 48, 64, 105, 128, 153, 241, 281, 318, 336, 338, 378, 433, 442, 451, 453, 455, 472, 475, 493}
+INFORMATIVE = set(MADELON_INFORMATIVE)
 FOLDER = Path(os.environ.get("GOSSAMER_DATA", "nowhere")) / "madelon"
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gossamer.data.catalogue import MADELON_INFORMATIVE
 from gossamer.studies import evolving_connectivity, trials
 from gossamer.studies.evolving_connectivity import experiment, tables, verdicts
-from gossamer.studies.evolving_connectivity.experiment import CONTROLS, INFORMATIVE, PLANS, RULES, VARIANTS, Plan
+from gossamer.studies.evolving_connectivity.experiment import CONTROLS, PLANS, RULES, VARIANTS, Plan
 from gossamer.studies.findings import Findings, markdown
 from gossamer.studies.trials import Record, Trial
 
@@ -146,7 +147,7 @@ def test_contrast_by_hand() -> None:
 
 def test_hits_count_informative_inputs_among_the_best_connected() -> None:
     degrees = np.zeros(500, dtype=int)
-    degrees[list(INFORMATIVE)] = 50
+    degrees[list(MADELON_INFORMATIVE)] = 50
     assert tables.hits({"degrees": degrees.tolist()}) == 20
     degrees[[0, 1]] = 60
     assert tables.hits({"degrees": degrees.tolist()}) == 18
@@ -190,7 +191,7 @@ def test_controls_must_lose_what_the_paper_says(by_chance: float, by_largest: fl
 @pytest.mark.skipif("GOSSAMER_DATA" not in os.environ, reason="GOSSAMER_DATA names no folder with madelon")
 def test_madelons_informative_columns_are_those_that_correlate() -> None:
     largest = tables.madelon_correlations()
-    informative = np.sort(largest[list(INFORMATIVE)])
+    informative = np.sort(largest[list(MADELON_INFORMATIVE)])
     assert (informative[2:] >= 0.988).all()
     assert informative[:2] == pytest.approx([0.69, 0.69], abs=0.02)
-    assert np.delete(largest, list(INFORMATIVE)).max() <= 0.094
+    assert np.delete(largest, list(MADELON_INFORMATIVE)).max() <= 0.094

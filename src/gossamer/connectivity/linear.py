@@ -15,8 +15,6 @@ from gossamer.kernels import Code, Structure
 
 __all__ = ["SparseLinear", "SparseLinearReLU", "sparse_linear"]
 
-_COMPILED = (torch.float32, torch.float64, torch.bfloat16)
-
 
 def sparse_linear(
     x: Tensor, values: Tensor, pattern: Pattern | Structure, bias: Tensor | None = None, *, relu: bool = False
@@ -39,20 +37,6 @@ def sparse_linear(
         raise InputError(f"x must have shape (…, {structure.shape[1]}), got {tuple(x.shape)}")
     flat = kernels.linear(values, structure, x.reshape(-1, x.shape[-1]), bias, relu)
     return flat.reshape(*x.shape[:-1], structure.shape[0])
-
-
-def _may_read_less(x: Tensor, values: Tensor) -> bool:
-    """Whether active inputs alone could be read: of a few samples on the CPU, outside compilers and autocast."""
-    return (
-        x.dim() == 2
-        and x.shape[0] <= kernels.SPSPMM_BATCH
-        and x.is_cpu
-        and values.dtype in _COMPILED
-        and not torch.compiler.is_compiling()
-        and not torch.is_autocast_enabled("cpu")
-        and kernels.is_plain(x)
-        and not kernels.transformed()
-    )
 
 
 class SparseLinear(SparseLayer):
@@ -94,7 +78,7 @@ class SparseLinear(SparseLayer):
         if isinstance(x, Code):
             return kernels.spspmm(values, structure, x, self.bias, self._relu)
         x = dense_rows(x)
-        if not (self.training or torch.is_grad_enabled()) and _may_read_less(x, values):
+        if not self.training and kernels.reads_active_units(x, values):
             return kernels.spspmm_or_linear(values, structure, x, self.bias, self._relu)
         return sparse_linear(x, values, structure, self.bias, relu=self._relu)
 

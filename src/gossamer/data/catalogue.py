@@ -21,10 +21,13 @@ from gossamer.data.formats import numeric, read_idx, read_matlab, read_npz, read
 from gossamer.data.table import Table, pixel_names
 from gossamer.errors import InputError
 
-__all__ = ["CORPORA", "find", "names", "read_named"]
+__all__ = ["CORPORA", "MADELON_INFORMATIVE", "find", "names", "read_named"]
 
 CORPORA = {"wikitext2": "load_text", "natural_images": "load_images"}
 """Data sets without classes, and the function that loads each."""
+
+MADELON_INFORMATIVE = (28, 48, 64, 105, 128, 153, 241, 281, 318, 336, 338, 378, 433, 442, 451, 453, 455, 472, 475, 493)
+"""Madelon's informative columns; the other 480 are noise."""
 
 _FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

@@ -29,19 +29,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.data.cells import Cells, arrays
-from gossamer.data.columns import (
-    RawTable,
-    category_codes,
-    column_numbers,
-    date_numbers,
-    listed,
-    numbers,
-    refuse,
-    sort_columns,
-)
-from gossamer.data.dates import FORMS, PARTS
+from gossamer.data.columns import RawTable, listed, sort_columns
+from gossamer.data.moments import column_scales, column_statistics, refuse_sparse
 from gossamer.data.names import Numbered
+from gossamer.data.packing import KINDS, VERSION, packed_names, unpacked
 from gossamer.data.reading import Reading
+from gossamer.data.values import category_codes, column_numbers, date_numbers, numbers, refuse
 from gossamer.errors import InputError, check_choice
 
 if TYPE_CHECKING:
@@ -49,8 +42,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Preprocessing"]
 
-VERSION = 2
-KINDS = ("scale", "table", "counts", "sparse")
 CHUNK = 1024  # rows of pixels handled at a time: they stay in the cache between gathering and dividing
 
 
@@ -128,7 +119,7 @@ class Preprocessing:
             if isinstance(table, np.ndarray | Cells):
                 raise InputError(f"table must be a sparse matrix for the kind 'sparse', got {type(table).__name__}")
             zeros = np.broadcast_to(0.0, len(names))
-            scale = _scale(table, picked)
+            scale = column_scales(table, picked)
             return cls(kind, names, float(divisor), names, zeros, zeros, scale, {}, {}, *known, {}, said)
         if not isinstance(table, np.ndarray | Cells):
             raise InputError(f"table must be dense for the kind {kind!r}, got a sparse matrix")
@@ -141,7 +132,7 @@ class Preprocessing:
             blocks.append(
                 ([f"{name} {part}" for part in wanted], date_numbers(table[name], name, picked, form, wanted))
             )
-        parts = [_statistics(block, part, standardise=kind == "table") for part, block in blocks]
+        parts = [column_statistics(block, part, standardise=kind == "table") for part, block in blocks]
         median, mean, std = (np.concatenate(each) for each in zip(*parts, strict=True)) if parts else (empty,) * 3
         if not parts and not kinds.categories:
             raise InputError(f"table must have a column with values, got none in {listed(names)}")
@@ -268,7 +259,7 @@ class Preprocessing:
         from scipy.sparse import csr_array
 
         x = csr_array(raw)[rows].astype(np.float64)
-        _refuse_sparse(x, rows)
+        refuse_sparse(x, rows)
         scale = self.std[x.indices]
         np.divide(x.data, scale, out=x.data, where=scale > 0)
         x.data[scale == 0] = 0  # no row of training had this column
@@ -301,7 +292,7 @@ class Preprocessing:
         return {
             "version": VERSION,
             "kind": self.kind,
-            "columns": _packed_names(self.columns),
+            "columns": packed_names(self.columns),
             "divisor": self.divisor,
             "numeric": [] if sparse else list(self.numeric),
             "median": [] if sparse else self.median.tolist(),
@@ -318,45 +309,7 @@ class Preprocessing:
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Preprocessing:
         """The inverse of `to_dict`; `InputError` for another version or a part that can't be."""
-        version = d.get("version") if isinstance(d, Mapping) else None
-        if type(version) is int and version > VERSION:
-            raise InputError(f"preprocessing must be of version {VERSION}, got {version}: a newer gossamer wrote it")
-        if type(version) is not int or version != VERSION:
-            raise InputError(f"preprocessing must be of version {VERSION}, got {version!r}")
-
-        def part(key: str) -> Any:
-            return d.get(key)
-
-        kind = part("kind")
-        _require(kind in KINDS, "kind", f"one of {KINDS}", kind)
-        classes = _texts(d, "classes")
-        divisor = _floats(d, "divisor", [part("divisor")])[0]
-        _require(divisor > 0, "divisor", "positive", divisor)
-        reading = Reading.from_dict(part("reading"))
-        target = part("target")
-        _require(target is None or isinstance(target, str), "target", "a text or None", target)
-        columns = _unpacked_names(d)
-        if kind == "sparse":
-            zeros, std = np.broadcast_to(0.0, len(columns)), _unpacked_floats(d, "std", len(columns))
-            return cls(kind, columns, divisor, columns, zeros, zeros, std, {}, {}, target, classes, {}, reading)
-        numeric = _texts(d, "numeric")
-        dates = _dates(part("dates"))
-        count = len(numeric) + sum(len(parts) for _, parts in dates.values())
-        median, mean, std = (_floats(d, key, part(key), count) for key in ("median", "mean", "std"))
-        _require(bool((std >= 0).all()), "std", "non-negative", std.min(initial=0))
-        raw_categories, dropped = part("categories"), part("dropped")
-        _require(isinstance(raw_categories, dict), "categories", "a dict", raw_categories)
-        categories = {name: _texts(raw_categories, name, none=True) for name in raw_categories}
-        good = isinstance(dropped, dict) and all(isinstance(text, str) for text in dropped.values())
-        _require(good, "dropped", "a dict of texts", dropped)
-        used = sorted([*numeric, *categories, *dates, *dropped])
-        whole = len(set(columns)) == len(columns) and used == ([] if kind == "scale" else sorted(columns))
-        _require(whole, "columns", "distinct, each of them numeric, categories, dates or dropped", columns)
-        ordered = [name for name in columns if name in set(numeric)] if len(numeric) < len(columns) else list(columns)
-        _require(ordered == list(numeric), "numeric", "in the order of columns", numeric)
-        return cls(
-            kind, columns, divisor, numeric, median, mean, std, categories, dropped, target, classes, dates, reading
-        )
+        return cls(**unpacked(d))
 
 
 def _opened(table: RawTable, said: Reading) -> NDArray[Any] | Cells | csr_array:
@@ -370,91 +323,3 @@ def _opened(table: RawTable, said: Reading) -> NDArray[Any] | Cells | csr_array:
     if len(set(names)) != len(names):
         raise InputError(f"columns must be {len(names)} distinct names, got {listed(names)}")
     return Cells(arrays(frame), said.decimal or ".")
-
-
-def _scale(matrix: csr_array, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Root of the mean square of those entries of each column that aren't zero; 0 for a column without any."""
-    part = matrix[rows]
-    _refuse_sparse(part, rows)
-    data = part.data.astype(np.float64)
-    count = np.bincount(part.indices, data != 0, part.shape[1])
-    total = np.bincount(part.indices, data**2, part.shape[1])
-    return np.sqrt(np.divide(total, count, out=np.zeros_like(total), where=count > 0))
-
-
-def _refuse_sparse(matrix: csr_array, rows: NDArray[np.int64]) -> None:
-    bad = np.flatnonzero(~np.isfinite(matrix.data))
-    if len(bad):
-        row = int(rows[np.searchsorted(matrix.indptr, bad[0], side="right") - 1])
-        raise InputError(f"entries of sparse rows must be finite numbers, got {matrix.data[bad[0]]} in row {row + 1}")
-
-
-def _packed_names(names: Sequence[str]) -> Any:
-    return [names.prefix, names.first, names.size] if isinstance(names, Numbered) else list(names)
-
-
-def _unpacked_names(d: Mapping[str, Any]) -> Sequence[str]:
-    value = d.get("columns")
-    if isinstance(value, list) and [type(part) for part in value] == [str, int, int]:
-        _require(value[1] >= 0 and 0 < value[2] < 2**31, "columns", "a prefix, a first number and a count", value)
-        return Numbered(*value)
-    return _texts(d, "columns")
-
-
-def _unpacked_floats(d: Mapping[str, Any], key: str, count: int) -> NDArray[np.float64]:
-    try:
-        values = np.frombuffer(base64.b64decode(d.get(key) or "", validate=True), dtype="<f8")
-    except (ValueError, TypeError):
-        values = np.zeros(0)
-    good = len(values) == count and bool(np.isfinite(values).all()) and bool((values >= 0).all())
-    _require(good, key, f"{count} finite non-negative numbers in base64", d.get(key))
-    return values.astype(np.float64)
-
-
-def _dates(value: Any) -> dict[str, tuple[str, tuple[str, ...]]]:
-    _require(isinstance(value, dict), "dates", "a dict", value)
-    for entry in value.values():
-        good = isinstance(entry, list) and len(entry) > 1 and entry[0] in FORMS
-        good = good and entry[1:] == [part for part in PARTS if part in entry[1:]]
-        _require(good, "dates", "a form and parts for each column", entry)
-    return {name: (entry[0], tuple(entry[1:])) for name, entry in value.items()}
-
-
-def _require(good: bool, key: str, allowed: str, got: object) -> None:
-    if not good:
-        raise InputError(f"preprocessing[{key!r}] must be {allowed}, got {got!r:.200}")
-
-
-def _texts(d: Any, key: str, *, none: bool = False) -> tuple[Any, ...]:
-    value = d.get(key)
-    good = isinstance(value, list) and all(isinstance(v, str) or (none and v is None) for v in value)
-    _require(good and len(set(value)) == len(value), key, "a list of distinct texts", value)
-    return tuple(value)
-
-
-def _floats(d: Any, key: str, value: Any, length: int = 1) -> NDArray[np.float64]:
-    good = isinstance(value, list) and all(type(v) in (int, float) for v in value) and len(value) == length
-    _require(good and bool(np.isfinite(value).all()), key, f"{length} finite numbers", d.get(key))
-    return np.array(value, dtype=np.float64)
-
-
-def _statistics(
-    x: NDArray[np.float64], names: Sequence[str], *, standardise: bool
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Median, mean and standard deviation of each column of ``x``; its gaps are filled with the median.
-
-    Unless ``standardise``, the mean is 0 and the deviation 1, or 0 for a constant.
-    """
-    gaps = np.isnan(x)
-    median = np.nanmedian(x, axis=0) if gaps.any() else np.median(x, axis=0)
-    x[gaps] = np.broadcast_to(median, x.shape)[gaps]
-    with np.errstate(over="ignore", invalid="ignore"):
-        mean = x.mean(axis=0)
-        std = x.std(axis=0)
-    for j in np.flatnonzero(~np.isfinite(std) | ~np.isfinite(median)):
-        raise InputError(
-            f"column {names[int(j)]!r} must hold numbers whose variance fits float64, got up to {x[:, j].max():g}"
-        )
-    # Rounding leaves a constant like 0.1 a tiny standard deviation: compare the values themselves.
-    std[x.max(axis=0) == x.min(axis=0)] = 0
-    return (median, mean, std) if standardise else (median, np.zeros_like(mean), (std > 0).astype(np.float64))

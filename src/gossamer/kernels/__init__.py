@@ -7,12 +7,13 @@ from typing import NamedTuple
 import torch
 
 from gossamer.kernels import _cpu
+from gossamer.kernels.affine import linear
 from gossamer.kernels.code import Code
 from gossamer.kernels.convolution import Geometry, conv2d
 from gossamer.kernels.flat_indices import csr_of, empty_at, flat_indices_of, follow, merge, split
-from gossamer.kernels.layout import is_plain
-from gossamer.kernels.ops import linear, sddmm, spmm, spmm_t
-from gossamer.kernels.spspmm import SPSPMM_BATCH, spspmm, spspmm_or_linear
+from gossamer.kernels.ops import sddmm, spmm, spmm_t
+from gossamer.kernels.route import is_plain, transformed
+from gossamer.kernels.spspmm import reads_active_units, spspmm, spspmm_or_linear
 from gossamer.kernels.srelu import srelu, srelu_backward
 from gossamer.kernels.structure import (
     Structure,
@@ -21,13 +22,11 @@ from gossamer.kernels.structure import (
     mark_validated,
     ordinary,
     rows_of,
-    transformed,
     transpose,
     validate,
 )
 
 __all__ = [
-    "SPSPMM_BATCH",
     "Code",
     "Geometry",
     "Info",
@@ -45,6 +44,7 @@ __all__ = [
     "mark_validated",
     "merge",
     "ordinary",
+    "reads_active_units",
     "rows_of",
     "sddmm",
     "split",

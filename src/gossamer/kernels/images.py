@@ -24,7 +24,7 @@ from torch.nn import grad as gradients
 
 from gossamer.errors import InputError
 from gossamer.kernels import _cpu
-from gossamer.kernels.native import DTYPES
+from gossamer.kernels.route import PRODUCTS, sums_in
 from gossamer.kernels.structure import Structure, csc_permutation, rows_of
 
 __all__ = [
@@ -110,7 +110,7 @@ def forward(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None, g: Geo
     y = empty_images(x, s.shape[0], g.output_size(x.shape[2:]))
     if x.shape[0]:
         _cpu.conv_forward(
-            DTYPES[x.dtype],
+            PRODUCTS[x.dtype],
             torch.get_num_threads(),
             s.indptr.data_ptr(),
             s.indices.data_ptr(),
@@ -135,13 +135,12 @@ def backward(
     values = None if values is None else values.contiguous()
     model = grad if x is None else x
     grad_x = None if values is None else empty_images(model, g.channels(s)[0], size)
-    wide = torch.float32 if grad.dtype == torch.bfloat16 else grad.dtype
-    grad_values = None if x is None else grad.new_zeros(s.nnz, dtype=wide)
+    grad_values = None if x is None else grad.new_zeros(s.nnz, dtype=sums_in(grad.dtype))
     images = grad_x if x is None else x
     if grad.shape[0] and images is not None:
         place = csc_permutation(s)
         _cpu.conv_backward(
-            DTYPES[grad.dtype],
+            PRODUCTS[grad.dtype],
             torch.get_num_threads(),
             s.t_indptr.data_ptr(),
             s.t_indices.data_ptr(),

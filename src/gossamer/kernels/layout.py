@@ -5,25 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["is_plain", "laid_out_as", "observed", "rows_in_memory"]
-
-_PLAIN = (Tensor, torch.nn.Parameter)
-
-
-def observed() -> bool:
-    """Whether torch.jit.trace or a dispatch mode (make_fx, a FLOP counter) records operators: all must pass by it."""
-    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-    return tracing or torch._C._len_torch_dispatch_stack() > 0
-
-
-def is_plain(x: Tensor) -> bool:
-    """True outside compilers, tracers, tensor subclasses and functional transforms: none of them may see an address."""
-    return (
-        not torch.compiler.is_compiling()
-        and type(x) in _PLAIN
-        and not torch._C._functorch.peek_interpreter_stack()
-        and not observed()
-    )
+__all__ = ["laid_out_as", "rows_in_memory"]
 
 
 def laid_out_as(model: Tensor, x: Tensor) -> Tensor:

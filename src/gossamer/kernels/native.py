@@ -6,21 +6,17 @@ Addresses and sizes go to C++; what they point to is checked here.
 
 from __future__ import annotations
 
-import functools
 import os
-from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
 from gossamer.kernels import _cpu
+from gossamer.kernels.route import PRODUCTS, sums_in
 from gossamer.kernels.structure import Structure
 
 __all__ = [
-    "DTYPES",
     "feature_major",
-    "half_as_float",
     "linear",
     "relu_backward",
     "sddmm",
@@ -29,35 +25,9 @@ __all__ = [
     "spmm_t_sddmm",
 ]
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}
-
 if hasattr(os, "register_at_fork"):
     # OpenMP's threads stay behind in the parent, and operators of torch would wait for them forever.
     os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
-
-
-def half_as_float(function: Callable[P, R]) -> Callable[P, R]:
-    """``function`` of tensors, the first of them floating point, computed in float32 where all are float16 on the CPU.
-
-    There, this is faster than float16 in plain torch by two orders of magnitude, and rounds once.
-    """
-
-    @functools.wraps(function)
-    def call(*inputs: P.args, **named: P.kwargs) -> R:
-        first: Any = inputs[0]
-        if first.dtype != torch.float16 or not first.is_cpu:
-            return function(*inputs, **named)
-        floats = [isinstance(x, Tensor) and x.is_floating_point() for x in inputs]
-        if any(x.dtype != torch.float16 for x, floating in zip(inputs, floats, strict=True) if floating):  # type: ignore[attr-defined]
-            return function(*inputs, **named)  # which refuses them
-        wide: Any = [x.float() if floating else x for x, floating in zip(inputs, floats, strict=True)]  # type: ignore[attr-defined]
-        result: Any = function(*wide, **named)
-        return result.half() if isinstance(result, Tensor) else tuple(y.half() for y in result)  # type: ignore[return-value]
-
-    return call
 
 
 def feature_major(x: Tensor) -> Tensor:
@@ -67,7 +37,7 @@ def feature_major(x: Tensor) -> Tensor:
         return x if x.stride(0) == 1 else x.contiguous()
     if x.stride(1) == 1 and x.stride(0) >= batch:
         return x
-    if x.stride(0) != 1 or x.stride(1) < x.shape[0] or x.dtype not in DTYPES:
+    if x.stride(0) != 1 or x.stride(1) < x.shape[0] or x.dtype not in PRODUCTS:
         return x.contiguous()
     copy = x.new_empty(x.shape)
     _cpu.copy_transposed(
@@ -89,7 +59,7 @@ def _product(
     """Into ``y`` (rows, batch), from feature-major ``x`` (cols, batch)."""
     cols, batch = x.shape
     _cpu.spmm(
-        DTYPES[x.dtype],
+        PRODUCTS[x.dtype],
         torch.get_num_threads(),
         indptr.data_ptr(),
         indices.data_ptr(),
@@ -137,7 +107,7 @@ def relu_backward(grad: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     rows, batch = g.shape
     out, dbias = g.new_empty(g.shape), g.new_empty(rows)
     _cpu.relu_gradient(
-        DTYPES[g.dtype],
+        PRODUCTS[g.dtype],
         torch.get_num_threads(),
         g.data_ptr(),
         y.data_ptr(),
@@ -158,10 +128,9 @@ def _inner(
     a, b = feature_major(a), feature_major(b)
     rows, batch = a.shape
     da = None if values is None else a.new_empty(rows, batch)
-    wide = torch.float32 if a.dtype == torch.bfloat16 else a.dtype
-    products = (a.new_empty if batch else a.new_zeros)(indices.numel(), dtype=wide)
+    products = (a.new_empty if batch else a.new_zeros)(indices.numel(), dtype=sums_in(a.dtype))
     _cpu.spmm_sddmm(
-        DTYPES[a.dtype],
+        PRODUCTS[a.dtype],
         torch.get_num_threads(),
         indptr.data_ptr(),
         indices.data_ptr(),

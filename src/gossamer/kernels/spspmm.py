@@ -11,18 +11,21 @@ read where they are, never from a copy made earlier, so no product can see old o
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from gossamer.errors import InputError
-from gossamer.kernels import _cpu, native, ops
+from gossamer.kernels import _cpu, native
+from gossamer.kernels.affine import linear
+from gossamer.kernels.checks import check_bias, check_matrix, check_values
 from gossamer.kernels.code import Code
-from gossamer.kernels.layout import is_plain
+from gossamer.kernels.ops import sddmm, spmm_t
+from gossamer.kernels.route import AUTOGRAD, KERNEL, PRODUCTS, REFERENCE, half_as_float, in_cpp, sums_in, way, way_back
 from gossamer.kernels.structure import Structure, csc_permutation, own_view
 
-__all__ = ["SPSPMM_BATCH", "spspmm", "spspmm_or_linear"]
+__all__ = ["reads_active_units", "spspmm", "spspmm_or_linear"]
 
 _INDEX = "Tensor indptr, Tensor indices, Tensor t_indptr, Tensor t_indices"
 _library = torch.library.Library("gossamer", "FRAGMENT")
@@ -34,7 +37,7 @@ _library.define(f"spspmm_backward(Tensor grad, Tensor values, {_INDEX}, Tensor c
 # reaches, whose weight may lie anywhere; the plain product once for all samples and a little for each; for a single one
 # it has a kernel of its own.
 _SPSPMM, _PLAIN, _PLAIN_SAMPLE, _PLAIN_ONE = 0.8, 0.55, 0.015, 0.2
-SPSPMM_BATCH = 32  # samples, above which the plain product wins at any useful activation
+_MOST_SAMPLES = 32  # samples, above which the plain product wins at any useful activation
 
 
 def _most_active(batch: int) -> float:
@@ -51,10 +54,6 @@ def _refuse(units: Tensor, cols: int) -> InputError:
     return InputError(f"indices of a code must be in [0, {cols}), got values from {low} to {high}")
 
 
-def _runs_native(code: Tensor) -> bool:
-    return code.is_cpu and code.dtype in native.DTYPES
-
-
 def _check_code(code: Tensor, units: Tensor, like: Tensor) -> None:
     """Raise `InputError` unless ``code`` and ``units`` are the two matrices of a `Code`, like ``like``."""
     if code.dim() != 2 or units.shape != code.shape or units.dtype != torch.int32:
@@ -69,7 +68,7 @@ def _check_code(code: Tensor, units: Tensor, like: Tensor) -> None:
         )
 
 
-@native.half_as_float
+@half_as_float
 def _spspmm(
     values: Tensor,
     indptr: Tensor,
@@ -82,12 +81,12 @@ def _spspmm(
     relu: bool,
 ) -> Tensor:
     s = Structure(indptr, indices, t_indptr, t_indices)
-    ops.check_values(values, s)
+    check_values(values, s)
     _check_code(code, units, values)
-    ops.check_bias(bias, s, values)
+    check_bias(bias, s, values)
     rows, cols = s.shape
-    if not _runs_native(code):
-        return ops.linear(values, s, _dense(code, units, cols), bias, bool(relu))
+    if not in_cpp(code):
+        return linear(values, s, _dense(code, units, cols), bias, bool(relu))
     bias = None if bias is None else bias.contiguous()
     code, units, values = code.contiguous(), units.contiguous(), values.contiguous()
     batch, slots = code.shape
@@ -96,7 +95,7 @@ def _spspmm(
         return native.linear(values, s, native.feature_major(x.t()), bias, bool(relu)).contiguous()
     y: Tensor = code.new_empty(batch, rows)
     if not _cpu.spspmm(
-        native.DTYPES[code.dtype],
+        PRODUCTS[code.dtype],
         torch.get_num_threads(),
         s.t_indptr.data_ptr(),
         s.t_indices.data_ptr(),
@@ -123,27 +122,34 @@ def _dense(code: Tensor, units: Tensor, cols: int) -> Tensor:
     return Code(code, units, cols).to_dense()
 
 
-@native.half_as_float
-def _spspmm_backward(grad: Tensor, values: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
-    *index, code, units = rest
-    s = Structure(*index)
+@half_as_float
+def _spspmm_backward(
+    grad: Tensor,
+    values: Tensor,
+    indptr: Tensor,
+    indices: Tensor,
+    t_indptr: Tensor,
+    t_indices: Tensor,
+    code: Tensor,
+    units: Tensor,
+) -> tuple[Tensor, Tensor]:
+    s = Structure(indptr, indices, t_indptr, t_indices)
     rows, cols = s.shape
-    ops.check_values(values, s)
+    check_values(values, s)
     _check_code(code, units, values)
-    ops.check_matrix("grad", grad, rows, 1, values)
+    check_matrix("grad", grad, rows, 1, values)
     if grad.shape[0] != code.shape[0]:
         raise InputError(f"grad and code must have the same batch, got {grad.shape[0]} and {code.shape[0]}")
-    if not _runs_native(code):
+    if not in_cpp(code):
         return _dense_backward(grad, values, s, code, units)
     code, units, grad = code.contiguous(), units.contiguous(), grad.contiguous()
     place = csc_permutation(s, keep=True).long()
     ordered = values.detach().index_select(0, place)
     batch, slots = code.shape
     grad_code = torch.empty_like(code)
-    wide = torch.float32 if code.dtype == torch.bfloat16 else code.dtype
-    grad_values = code.new_zeros(s.nnz, dtype=wide)
+    grad_values = code.new_zeros(s.nnz, dtype=sums_in(code.dtype))
     if not _cpu.spspmm_backward(
-        native.DTYPES[code.dtype],
+        PRODUCTS[code.dtype],
         torch.get_num_threads(),
         s.t_indptr.data_ptr(),
         s.t_indices.data_ptr(),
@@ -164,34 +170,66 @@ def _spspmm_backward(grad: Tensor, values: Tensor, *rest: Tensor) -> tuple[Tenso
 
 def _dense_backward(grad: Tensor, values: Tensor, s: Structure, code: Tensor, units: Tensor) -> tuple[Tensor, Tensor]:
     x = _dense(code, units, s.shape[1])
-    grad_code = ops.spmm_t(values, s, grad.t()).t().gather(1, units.long())
-    return grad_code.contiguous(), ops.sddmm(grad.t(), x.t(), s)
+    grad_code = spmm_t(values, s, grad.t()).t().gather(1, units.long())
+    return grad_code.contiguous(), sddmm(grad.t(), x.t(), s)
 
 
-def _fake_spspmm(values: Tensor, *rest: Any) -> Tensor:
-    code: Tensor = rest[4]
-    return code.new_empty(code.shape[0], rest[0].shape[0] - 1)
+def _fake_spspmm(
+    values: Tensor,
+    indptr: Tensor,
+    indices: Tensor,
+    t_indptr: Tensor,
+    t_indices: Tensor,
+    code: Tensor,
+    units: Tensor,
+    bias: Tensor | None,
+    relu: bool,
+) -> Tensor:
+    return code.new_empty(code.shape[0], indptr.shape[0] - 1)
 
 
-def _fake_spspmm_backward(grad: Tensor, values: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
-    return rest[4].new_empty(rest[4].shape), values.new_empty(values.shape)
+def _fake_spspmm_backward(
+    grad: Tensor,
+    values: Tensor,
+    indptr: Tensor,
+    indices: Tensor,
+    t_indptr: Tensor,
+    t_indices: Tensor,
+    code: Tensor,
+    units: Tensor,
+) -> tuple[Tensor, Tensor]:
+    return code.new_empty(code.shape), values.new_empty(values.shape)
+
+
+class _Inputs(NamedTuple):
+    """Of ``gossamer::spspmm``, or something for each of them: a gradient, or whether one is needed."""
+
+    values: Any = None
+    indptr: Any = None
+    indices: Any = None
+    t_indptr: Any = None
+    t_indices: Any = None
+    code: Any = None
+    units: Any = None
+    bias: Any = None
+    relu: Any = None
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    *saved, _, relu = inputs
-    ctx.save_for_backward(*saved, output if relu else None)
+    values, indptr, indices, t_indptr, t_indices, code, units, _, relu = inputs
+    ctx.save_for_backward(values, indptr, indices, t_indptr, t_indices, code, units, output if relu else None)
 
 
 def _gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     values, *index, code, units, y = ctx.saved_tensors
+    need = _Inputs(*ctx.needs_input_grad)
     if y is not None:
         grad = torch.ops.aten.threshold_backward(grad, y, 0)
-    if torch.is_grad_enabled():
+    if way_back(grad) is AUTOGRAD:
         grad_code, grad_values = _dense_backward(grad, values, Structure(*index), code, units)
     else:
         grad_code, grad_values = torch.ops.gossamer.spspmm_backward(grad, values, *index, code, units)
-    grad_bias = grad.sum(0) if ctx.needs_input_grad[7] else None
-    return grad_values, None, None, None, None, grad_code, None, grad_bias, None
+    return _Inputs(values=grad_values, code=grad_code, bias=grad.sum(0) if need.bias else None)
 
 
 _library.impl("spspmm", _spspmm, "CompositeExplicitAutograd")
@@ -204,10 +242,24 @@ torch.library.register_autograd("gossamer::spspmm", _gradient, setup_context=_sa
 def spspmm(values: Tensor, s: Structure, code: Code, bias: Tensor | None = None, relu: bool = False) -> Tensor:
     """C Wᵀ + bias, through a ReLU if asked for: a code of ``cols`` units -> (batch, rows)."""
     code.check(s.shape[1])
-    values = own_view(values)
-    if torch.is_grad_enabled() or not is_plain(code.values) or values.is_meta:
-        return torch.ops.gossamer.spspmm(values, *s, code.values, code.indices, bias, relu)  # type: ignore[no-any-return]
-    return _spspmm(values, *s, code.values, code.indices, bias, relu)
+    chosen = way(code.values, values)
+    if chosen is KERNEL:
+        return _spspmm(values, *s, code.values, code.indices, bias, relu)
+    if chosen is REFERENCE:
+        return linear(values, s, code.to_dense(), bias, relu)
+    return torch.ops.gossamer.spspmm(own_view(values), *s, code.values, code.indices, bias, relu)  # type: ignore[no-any-return]
+
+
+def reads_active_units(x: Tensor, values: Tensor) -> bool:
+    """Whether `spspmm_or_linear` may compute the product: of a few samples, without derivatives and autocast."""
+    return (
+        way(x, values) is KERNEL
+        and x.dim() == 2
+        and x.shape[0] <= _MOST_SAMPLES
+        and x.is_cpu
+        and in_cpp(values)
+        and not torch.is_autocast_enabled("cpu")
+    )
 
 
 def spspmm_or_linear(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None, relu: bool) -> Tensor:
@@ -216,15 +268,15 @@ def spspmm_or_linear(values: Tensor, s: Structure, x: Tensor, bias: Tensor | Non
     For a CPU and a dtype with C++ kernels.
     """
     rows, cols = s.shape
-    ops.check_values(values, s)
-    ops.check_matrix("x", x, cols, 1, values)
-    ops.check_bias(bias, s, values)
+    check_values(values, s)
+    check_matrix("x", x, cols, 1, values)
+    check_bias(bias, s, values)
     bias = None if bias is None else bias.contiguous()
     values, x, batch = values.contiguous(), x.resolve_neg(), x.shape[0]
-    if 0 < batch <= SPSPMM_BATCH and s.nnz >= 8 * cols:
+    if 0 < batch <= _MOST_SAMPLES and s.nnz >= 8 * cols:
         y: Tensor = x.new_empty(batch, rows)
         if _cpu.spspmm_if_sparse(
-            native.DTYPES[x.dtype],
+            PRODUCTS[x.dtype],
             torch.get_num_threads(),
             s.t_indptr.data_ptr(),
             s.t_indices.data_ptr(),

@@ -6,19 +6,17 @@ import torch
 from torch import Tensor
 
 from gossamer.kernels import _cpu
-from gossamer.kernels.layout import is_plain, laid_out_as, rows_in_memory
+from gossamer.kernels.layout import laid_out_as, rows_in_memory
+from gossamer.kernels.route import ELEMENTWISE, in_cpp, is_plain
 
 __all__ = ["srelu", "srelu_backward"]
-
-_DTYPES = {torch.float32: 0, torch.float64: 1}
 
 Pieces = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
-def _in_cpp(x: Tensor, pieces: Pieces) -> bool:
+def _runs_in_cpp(x: Tensor, pieces: Pieces) -> bool:
     return (
-        x.device.type == "cpu"
-        and x.dtype in _DTYPES
+        in_cpp(x, ELEMENTWISE)
         and x.numel() > 0
         and is_plain(x)
         and all(piece.dtype == x.dtype and piece.device == x.device and is_plain(piece) for piece in pieces)
@@ -28,26 +26,28 @@ def _in_cpp(x: Tensor, pieces: Pieces) -> bool:
 def srelu(x: Tensor, t_l: Tensor, a_l: Tensor, t_r: Tensor, a_r: Tensor) -> Tensor:
     """f(x), ``x`` (…, units), in its layout."""
     pieces = (t_l, a_l, t_r, a_r)
-    if not _in_cpp(x, pieces):
+    if not _runs_in_cpp(x, pieces):
         knee = t_l + t_r.abs()
         right = torch.where(x >= knee, knee + a_r * (x - knee), x)
         return torch.where(x <= t_l, t_l + a_l * (x - t_l), right)
     y = torch.empty_like(x)
     x, pieces = laid_out_as(y, x), _contiguous(pieces)
     numbers = (*(tensor.data_ptr() for tensor in (x, *pieces, y)), *rows_in_memory(y, y.dim() - 1))
-    _cpu.srelu_forward(_DTYPES[x.dtype], torch.get_num_threads(), *numbers)
+    _cpu.srelu_forward(ELEMENTWISE[x.dtype], torch.get_num_threads(), *numbers)
     return y
 
 
 def srelu_backward(d: Tensor, x: Tensor, t_l: Tensor, a_l: Tensor, t_r: Tensor, a_r: Tensor) -> tuple[Tensor, ...]:
     """The gradients of x, t_l, a_l, t_r and a_r, given that of f(x)."""
     pieces = (t_l, a_l, t_r, a_r)
-    if torch.is_grad_enabled() or not (is_plain(d) and _in_cpp(x, pieces)):  # with a graph: to be differentiated again
+    if torch.is_grad_enabled() or not (
+        is_plain(d) and _runs_in_cpp(x, pieces)
+    ):  # with a graph: to be differentiated again
         return _backward(d, x, t_l, a_l, t_r, a_r)
     dx, sums = torch.empty_like(x), x.new_empty(4, x.shape[-1])
     d, x, pieces = laid_out_as(dx, d), laid_out_as(dx, x), _contiguous(pieces)
     numbers = (*(tensor.data_ptr() for tensor in (d, x, *pieces, dx, sums)), *rows_in_memory(dx, dx.dim() - 1))
-    _cpu.srelu_backward(_DTYPES[x.dtype], torch.get_num_threads(), *numbers)
+    _cpu.srelu_backward(ELEMENTWISE[x.dtype], torch.get_num_threads(), *numbers)
     return dx, *sums
 
 

@@ -21,10 +21,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from gossamer.errors import InputError
 from gossamer.kernels import _cpu
+from gossamer.kernels.route import transformed
 
 __all__ = [
     "Structure",
@@ -34,8 +34,8 @@ __all__ = [
     "ordinary",
     "own_view",
     "rows_of",
-    "transformed",
     "transpose",
+    "unwrapped",
     "validate",
 ]
 
@@ -56,13 +56,6 @@ class Structure(NamedTuple):
     @property
     def nnz(self) -> int:
         return self.indices.numel()
-
-
-def transformed() -> bool:
-    """Whether torch.func (vmap, grad, jvp) or forward-mode differentiation is at work: they see plain torch only."""
-    if torch.compiler.is_compiling():
-        return False
-    return torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
 
 
 def rows_of(indptr: Tensor) -> Tensor:
@@ -91,6 +84,20 @@ def own_view(values: Tensor) -> Tensor:
     if torch.is_grad_enabled() and values.is_leaf and not (torch.compiler.is_compiling() or transformed()):
         return values.clone() if values.is_inference() else values.view_as(values)  # the former can't be saved
     return values
+
+
+def unwrapped(s: Structure) -> Structure:
+    """The index tensors themselves, where torch.func.grad has wrapped them as arguments of its function."""
+    functorch = torch._C._functorch
+
+    def bare(t: Tensor) -> Tensor:
+        while functorch.is_gradtrackingtensor(t):
+            t = functorch.get_unwrapped(t)
+        if functorch.is_batchedtensor(t):
+            raise InputError("the pattern must be the same for all samples of a vmap: give its buffers the in_dim None")
+        return t
+
+    return Structure(*map(bare, s))
 
 
 _REASONS = {

@@ -101,23 +101,29 @@ class MLP(nn.Module):
         for units in hidden:
             check_count("hidden", units, low=1)
         check_fraction("dropout", dropout, open_high=True)
-        for name, share in (("density", density), ("output_density", output_density)):
-            if share is not None:
-                check_fraction(name, share, open_low=True)
+        if output_density is not None:
+            check_fraction("output_density", output_density, open_low=True)
         if density is None and output_density is not None:
             raise InputError(f"output_density must be None in a network without density, got {output_density!r}")
         sizes = [in_features, *hidden]
         shapes = list(zip(sizes[1:], sizes[:-1], strict=True))  # (out, in), as weights have it
         densities: Sequence[float | None] = [None] * len(shapes)
         if density is not None:
-            densities = allocate_densities(shapes, density, allocate) if shapes else []
+            densities = allocate_densities(shapes, density, allocate)  # checks them
+        kind = nn.Linear if density is None else FeatureMajorLinear
+
+        def layer(inputs: int, outputs: int, share: float | None) -> nn.Module:
+            if share is not None and share < 1:
+                return SparseLinear(inputs, outputs, share, generator=generator)
+            return _dense(kind, inputs, outputs, generator)
+
         super().__init__()
         for i, ((outputs, inputs), share) in enumerate(zip(shapes, densities, strict=True), start=1):
-            self.add_module(f"linear{i}", _linear(inputs, outputs, share, generator, twin=density is None))
+            self.add_module(f"linear{i}", layer(inputs, outputs, share))
             self.add_module(f"activation{i}", activation_from(activation, outputs, position=i, generator=generator))
             if dropout:
                 self.add_module(f"dropout{i}", Dropout(dropout))
-        self.add_module("output", _linear(sizes[-1], out_features, output_density, generator, twin=density is None))
+        self.add_module("output", layer(sizes[-1], out_features, output_density))
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.children():
@@ -125,12 +131,7 @@ class MLP(nn.Module):
         return x
 
 
-def _linear(
-    inputs: int, outputs: int, density: float | None, generator: torch.Generator | None, *, twin: bool
-) -> nn.Module:
-    if density is not None and density < 1:
-        return SparseLinear(inputs, outputs, density, generator=generator)
-    kind = nn.Linear if twin else FeatureMajorLinear
+def _dense(kind: type[nn.Linear], inputs: int, outputs: int, generator: torch.Generator | None) -> nn.Linear:
     layer: nn.Linear = nn.utils.skip_init(kind, inputs, outputs)
     bound = 1 / math.sqrt(inputs)
     with torch.no_grad():

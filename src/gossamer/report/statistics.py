@@ -23,8 +23,6 @@ import numpy as np
 
 __all__ = ["Interval", "mean_interval", "newcombe", "wilson"]
 
-Z = 1.959963984540054  # the 0.975 quantile of the standard normal distribution
-
 
 @dataclass(frozen=True, slots=True)
 class Interval:
@@ -53,15 +51,15 @@ def mean_interval(values: Sequence[float]) -> Interval:
 
 def wilson(correct: int, n: int) -> Interval:
     """The share ``correct / n`` with Wilson's interval."""
-    p, z = correct / n, Z
-    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    # p lies inside by algebra; rounding may put it outside by one bit at 0 and 1
-    return Interval(max(0.0, min(middle - half, p)), p, min(1.0, max(middle + half, p)), "Wilson interval")
+    from scipy.stats import binomtest
+
+    p = correct / n
+    low, high = binomtest(correct, n).proportion_ci(0.95, method="wilson")
+    return Interval(min(float(low), p), p, max(float(high), p), "Wilson interval")  # p lies inside but for rounding
 
 
 def newcombe(correct: int, other: int, n: int) -> Interval:
-    """The difference ``correct / n - other / n`` with Newcombe's interval."""
+    """The difference ``correct / n - other / n`` with Newcombe's interval, which SciPy does not have."""
     one, two = wilson(correct, n), wilson(other, n)
     d = one.center - two.center
     low = d - math.hypot(one.center - one.low, two.high - two.center)

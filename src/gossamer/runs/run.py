@@ -22,7 +22,7 @@ from gossamer.runs.model_file import ModelFile, save_model
 from gossamer.runs.options import Options
 from gossamer.runs.results import describe_machine, measure, results
 from gossamer.runs.schema import Machine, Network
-from gossamer.training.loop import Epoch, Fit, architecture, build
+from gossamer.training.loop import Epoch, Fit, architecture
 from gossamer.training.samples import Samples, SparseRows
 
 __all__ = ["Watch", "jobs_of", "load_data", "resume", "train"]
@@ -78,11 +78,12 @@ def train(
     ``data`` is what `load_data` gives for these options. With ``overwrite``, a run that is in ``out`` is removed.
     """
     device = find_device(options.device)
-    build(options, len(data.features), len(data.classes), sparse=True, seed=0)  # mistakes show before there is a folder
+    arguments = architecture(options, len(data.features), len(data.classes))
+    first = _seeded(arguments, options.seed)  # mistakes show before there is a folder
     folder = RunFolder.create(out, data.name, overwrite=overwrite)
     with folder.locked():
         folder.begin(options, _fingerprint(data))
-        _complete(folder, options, data, device, watch or Watch())
+        _complete(folder, options, data, device, watch or Watch(), arguments, first)
     return folder
 
 
@@ -98,12 +99,29 @@ def resume(path: Path, watch: Watch | None = None) -> RunFolder:
                 f"the data {options.data!r} is not what the run in {path} began with: its rows, or the way they are "
                 "read, have changed. Bring the old file back, or train anew"
             )
-        _complete(folder, options, data, device, watch or Watch())
+        arguments = architecture(options, len(data.features), len(data.classes))
+        _complete(folder, options, data, device, watch or Watch(), arguments)
     return folder
 
 
-def _complete(folder: RunFolder, options: Options, data: Dataset, device: torch.device, watch: Watch) -> None:
-    """Do all that is still to be done in the folder; what follows from the checkpoints is written anew."""
+def _seeded(arguments: Mapping[str, Any], seed: int) -> MLP:
+    """The untrained sparse network of a seed."""
+    return MLP(**arguments, generator=torch.Generator().manual_seed(seed))
+
+
+def _complete(
+    folder: RunFolder,
+    options: Options,
+    data: Dataset,
+    device: torch.device,
+    watch: Watch,
+    arguments: dict[str, Any],
+    first: MLP | None = None,
+) -> None:
+    """Do all that is still to be done in the folder; what follows from the checkpoints is written anew.
+
+    ``arguments`` are those of the sparse networks, of which ``first`` is the untrained first one, if it has been made.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(options.threads)
     try:
@@ -112,14 +130,24 @@ def _complete(folder: RunFolder, options: Options, data: Dataset, device: torch.
         watch.begin(folder, options, data, jobs)
         machine = describe_machine(options.threads, device)
         watch.machine(machine)
-        measured = [_network(folder, options, data, device, watch, job) for job in jobs]
+        measured = []
+        for job in jobs:
+            measured.append(_network(folder, options, data, device, watch, job, arguments, first))
+            first = None  # nor is it kept in memory
         folder.write_results(results(data, measured, machine))
     finally:
         torch.set_num_threads(threads)
 
 
 def _network(
-    folder: RunFolder, options: Options, data: Dataset, device: torch.device, watch: Watch, job: Job
+    folder: RunFolder,
+    options: Options,
+    data: Dataset,
+    device: torch.device,
+    watch: Watch,
+    job: Job,
+    arguments: dict[str, Any],
+    untrained: MLP | None,
 ) -> Network:
     """Train and measure one network, from wherever its checkpoint stands; what was measured."""
     state = folder.load(job)
@@ -128,10 +156,11 @@ def _network(
         with folder.reading(job):
             result = result_of(state, options.epochs)
     if state is None or result is None:
-        state, result = _trained(folder, options, data, device, watch, job, state)
+        if untrained is None and job.network == "sparse":
+            untrained = _seeded(arguments, job.seed)
+        state, result = _trained(folder, options, data, device, watch, job, state, untrained)
     if job == Job("sparse", options.seed):
-        arguments = architecture(options, len(data.features), len(data.classes))
-        model = MLP(**arguments, generator=torch.Generator().manual_seed(0))
+        model = _seeded(arguments, 0)
         with folder.reading(job):
             load_weights(model, {name: tensor.cpu() for name, tensor in state["model"].items()})
             folder.write_connectivity({epoch: (pair[0], pair[1]) for epoch, pair in state["connectivity"].items()})
@@ -149,15 +178,18 @@ def _trained(
     watch: Watch,
     job: Job,
     state: Mapping[str, Any] | None,
+    untrained: MLP | None,
 ) -> tuple[dict[str, Any], Network]:
     """The final state of a network, and what was measured."""
+    train = _tensors(data.train, device)
     fit = Fit(
         options,
         sparse=job.network == "sparse",
         seed=job.seed,
         outputs=len(data.classes),
-        train=_tensors(data.train, device),
+        train=train,
         validation=_tensors(data.validation, device),
+        model=None if untrained is None else untrained.to(device, train.x.dtype),
     )
     if state is not None:
         with folder.reading(job):

@@ -49,7 +49,7 @@ def paired(a: ArrayLike, b: ArrayLike) -> Paired:
     Where all differences are equal the t-test has no spread to judge by: its p is 1 for no difference, else 0, and
     Wilcoxon's is the one to look at.
     """
-    from scipy.special import stdtr
+    from scipy.stats import ttest_rel
 
     first, second = _scores("a", a, 1), _scores("b", b, 1)
     if first.shape != second.shape or len(first) < 2:
@@ -59,12 +59,12 @@ def paired(a: ArrayLike, b: ArrayLike) -> Paired:
     if spread <= 1e-12 * float(np.abs(d).max()):  # equal but for rounding
         t_p = 1.0 if interval.center == 0 else 0.0
     else:
-        t_p = 2 * float(stdtr(len(d) - 1, -abs(interval.center) / spread))
+        t_p = float(ttest_rel(first, second).pvalue)
     return Paired(len(d), interval, t_p, _signed_rank_p(d))
 
 
 def _signed_rank_p(d: NDArray[np.float64]) -> float:
-    """Exact two-sided p, from the number of sign assignments that give each rank sum."""
+    """Exact two-sided p, by counting sign assignments; SciPy's exact method does not account for ties."""
     from scipy.stats import rankdata
 
     d = d[d != 0]
@@ -84,7 +84,10 @@ def _signed_rank_p(d: NDArray[np.float64]) -> float:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Adjusted p, in the order given: comparison i is significant at α, all errors together, if it is at most α."""
+    """Adjusted p, in the order given: comparison i is significant at α, all errors together, if it is at most α.
+
+    Six lines of our own, since SciPy adjusts by the false discovery rate alone and statsmodels is a large dependency.
+    """
     for value in p:
         check_fraction("p", value)
     adjusted, worst = [0.0] * len(p), 0.0

@@ -32,15 +32,12 @@ if TYPE_CHECKING:
 
     from gossamer.training import Fit, Samples
 
-__all__ = ["CONTROLS", "COSINE", "INFORMATIVE", "PLANS", "RULES", "VARIANTS", "Plan", "carry_out", "plans", "trials_of"]
+__all__ = ["CONTROLS", "COSINE", "PLANS", "RULES", "VARIANTS", "Plan", "carry_out", "plans", "trials_of"]
 
 COSINE = ("CoDASET", "CoPASET", "CoRSET", "CoDACoRSET", "CoPACoRSET")
 RULES = ("SET", *COSINE, "CTRE", "RigL")
 VARIANTS = (*RULES, "fixed", "dense")
 CONTROLS = ("random removed", "largest removed")
-
-INFORMATIVE = (28, 48, 64, 105, 128, 153, 241, 281, 318, 336, 338, 378, 433, 442, 451, 453, 455, 472, 475, 493)
-"""Madelon's informative columns; the other 480 are noise."""
 
 _MOST_DEGREES = 1100  # inputs whose degrees are kept one by one: images and Madelon, not thousands of genes or words
 _ABLATIONS = 40  # steps of an ablation curve, at most

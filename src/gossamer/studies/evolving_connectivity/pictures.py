@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gossamer.data.catalogue import MADELON_INFORMATIVE
 from gossamer.studies import figures
 from gossamer.studies.evolving_connectivity import tables
-from gossamer.studies.evolving_connectivity.experiment import INFORMATIVE, VARIANTS, Plan
+from gossamer.studies.evolving_connectivity.experiment import VARIANTS, Plan
 from gossamer.studies.findings import Figure
 from gossamer.studies.trials import Record, where
 
@@ -116,9 +117,9 @@ def _madelon(records: Sequence[Record]) -> Figure:
             degrees = _degrees(records, "madelon", variant)
             if degrees is None:
                 continue
-            noise = np.setdiff1d(np.arange(len(degrees)), INFORMATIVE)
+            noise = np.setdiff1d(np.arange(len(degrees)), MADELON_INFORMATIVE)
             panel.scatter(noise, degrees[noise], s=5, color=figures.SOFT, alpha=0.5, linewidth=0, label="noise")
-            chosen = list(INFORMATIVE)
+            chosen = list(MADELON_INFORMATIVE)
             panel.scatter(chosen, degrees[chosen], s=22, marker="D", color=figures.COLOURS[1], label="informative")
             panel.set_xlabel("input")
             panel.set_ylim(bottom=0)

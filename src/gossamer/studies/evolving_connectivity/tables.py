@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from gossamer.data.catalogue import MADELON_INFORMATIVE
 from gossamer.report import text
-from gossamer.studies.evolving_connectivity.experiment import CONTROLS, INFORMATIVE, RULES, VARIANTS, Plan
+from gossamer.studies.evolving_connectivity.experiment import CONTROLS, RULES, VARIANTS, Plan
 from gossamer.studies.findings import Table
 from gossamer.studies.statistics import Friedman, Gain, friedman, gains
 from gossamer.studies.trials import Record, where
@@ -61,8 +62,8 @@ def contrast(record: Record) -> float:
 
 def hits(record: Record) -> int:
     """How many of Madelon's 20 informative inputs are among the 20 of largest degree."""
-    best = np.argsort(-np.array(record["degrees"]), kind="stable")[: len(INFORMATIVE)]
-    return len(set(best.tolist()) & set(INFORMATIVE))
+    best = np.argsort(-np.array(record["degrees"]), kind="stable")[: len(MADELON_INFORMATIVE)]
+    return len(set(best.tolist()) & set(MADELON_INFORMATIVE))
 
 
 def madelon_correlations() -> NDArray[np.float64]:

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from gossamer.data.catalogue import MADELON_INFORMATIVE
 from gossamer.report import text
 from gossamer.studies.evolving_connectivity import tables
-from gossamer.studies.evolving_connectivity.experiment import CONTROLS, COSINE, INFORMATIVE, RULES, VARIANTS, Plan
+from gossamer.studies.evolving_connectivity.experiment import CONTROLS, COSINE, RULES, VARIANTS, Plan
 from gossamer.studies.findings import Claim, Verdict, judged
 from gossamer.studies.statistics import paired
 from gossamer.studies.trials import Record, where
@@ -140,12 +141,12 @@ def _madelon(plans: Mapping[str, Plan], records: Sequence[Record]) -> list[Claim
         rule: [tables.hits(r) for r in where(records, dataset="madelon", variant=rule) if "degrees" in r]
         for rule in RULES
     }
-    all_found = sum(count == len(INFORMATIVE) for count in found)
+    all_found = sum(count == len(MADELON_INFORMATIVE) for count in found)
     last_ten = float(np.mean([record["accuracy"] for record in ours]))
     noisy = [record["curve_with_dropout"] for record in ours]
     largest = tables.madelon_correlations()
-    informative = np.sort(largest[list(INFORMATIVE)])
-    noise = np.delete(largest, list(INFORMATIVE))
+    informative = np.sort(largest[list(MADELON_INFORMATIVE)])
+    noise = np.delete(largest, list(MADELON_INFORMATIVE))
     return [
         Claim(
             "On Madelon the 20 most connected inputs of CoDACoRSET are the 20 informative ones (the run that comes "

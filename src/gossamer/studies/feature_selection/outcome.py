@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from gossamer.data.catalogue import MADELON_INFORMATIVE
 from gossamer.report import text
 from gossamer.studies import figures as drawing
-from gossamer.studies.evolving_connectivity.experiment import INFORMATIVE
 from gossamer.studies.feature_selection.experiment import JUDGES, OURS, SELECTORS, USUAL, Plan
 from gossamer.studies.findings import Claim, Figure, Table, Verdict, judged
 from gossamer.studies.statistics import Friedman, friedman, gains, paired
@@ -22,7 +22,7 @@ from gossamer.studies.trials import Record, where
 
 __all__ = ["claims", "figures", "scores", "stability", "summary", "tables"]
 
-_KNOWN: Mapping[str, tuple[int, ...]] = {"madelon": INFORMATIVE, "madelon_like": tuple(range(20))}
+_KNOWN: Mapping[str, tuple[int, ...]] = {"madelon": MADELON_INFORMATIVE, "madelon_like": tuple(range(20))}
 """The columns that are known to be informative."""
 
 
