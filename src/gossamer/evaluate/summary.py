@@ -1,4 +1,4 @@
-"""A model at a glance: connections, activity and costs, one line for each layer."""
+"""Summary of a model: connections, activations and costs, one line for each layer."""
 
 from __future__ import annotations
 
@@ -15,10 +15,16 @@ __all__ = ["Summary", "summary"]
 
 @dataclass(frozen=True, eq=False)
 class Summary:
-    """``cost`` and ``activation`` of a model; ``str`` makes a table of them.
+    """Costs, activations and isolated units of a model; ``str`` makes a table of them.
 
-    ``isolated``: by layer name, how many inputs no connection leaves and how many outputs none reaches.
-    ``activation`` is empty if no data was given.
+    Attributes:
+        cost: bytes and multiply-adds of each layer.
+        activation: by layer name, how often units are active; empty if no samples were given.
+        isolated: by layer name, the number of inputs that no connection leaves and of outputs that none reaches.
+
+    Example:
+        >>> gs.summary(nn.Linear(100, 20)).isolated
+        {'': (0, 0)}
     """
 
     cost: Cost
@@ -80,12 +86,29 @@ def _aligned(row: list[str], widths: list[int]) -> str:
 
 
 def summary(model: nn.Module, x: Tensor | None = None) -> Summary:
-    """Summarize storage, computation and, on samples ``x``, activity of each linear layer and 2-D convolution.
+    """Summarize storage, computation and, on samples ``x``, activations of each linear layer and 2-D convolution.
 
     ``print(summary(model, x))`` shows a table. Bytes are decimal (1 kB = 1000 B); a MAC is one multiply-add, counted
     for one sample (see `cost`: those of a convolution depend on ``x``); "active" and "dead" are as in
-    `measure_activations`. What an output of a convolution can read is written channels × height × width of its kernel,
-    and "positions" is how often the layer reads for one sample.
+    `measure_activations`. The inputs of a convolution are written channels × height × width of its kernel, and
+    "positions" is how often the layer reads for one sample.
+
+    Args:
+        model: any module.
+        x: samples (batch, …) on which activations are measured.
+
+    Returns:
+        The summary.
+
+    Example:
+        >>> net = nn.Sequential(gs.SparseLinear(784, 100, density=0.05), nn.ReLU(), nn.Linear(100, 10))
+        >>> print(gs.summary(net))
+        layer  kind           in  out  density  connections  weights  indices   MACs  isolated in  isolated out
+        ...
+        0      SparseLinear  784  100     0.05        3,920  16.1 kB  34.9 kB  3,920 ...
+        2      Linear        100   10        1        1,000   4.0 kB      0 B  1,000            0             0
+        ...
+        total                                         4,920  20.1 kB  34.9 kB  4,920
     """
     activation = {} if x is None else measure_activations(model, x)
     idle = {name: isolated(layer) for name, layer in linear_layers(model).items()}
