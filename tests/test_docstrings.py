@@ -71,7 +71,7 @@ def public(room: str) -> Iterator[tuple[str, Any]]:
     module = imported(f"gossamer.{room}")
     for name in module.__all__:
         value = getattr(module, name)
-        if not callable(value) or not value.__module__.startswith("gossamer"):
+        if not (inspect.isclass(value) or inspect.isroutine(value)) or not value.__module__.startswith("gossamer"):
             continue
         yield name, value
         for attribute, member in vars(value).items() if inspect.isclass(value) else ():

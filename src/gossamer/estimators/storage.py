@@ -27,12 +27,12 @@ Estimator = TypeVar("Estimator")
 
 @dataclass(frozen=True)
 class Stored:
-    """An estimator as a file holds it.
+    """The contents of an estimator's file.
 
     Args:
         kind: name of its class.
         parameters: arguments of the class.
-        fitted: what was learned besides the network, by name.
+        fitted: fitted attributes besides the network, by name.
         network: the network's ``state_dict``.
     """
 
@@ -43,7 +43,7 @@ class Stored:
 
 
 def write_stored(path: Path, stored: Stored) -> None:
-    """Write ``stored`` to ``path``, whole or not at all; `InputError` for a value that a file can't hold."""
+    """Write ``stored`` to ``path``, whole or not at all; `InputError` for a value that a file cannot hold."""
     tensors = {f"network.{name}": tensor for name, tensor in stored.network.items()}
     header = {
         "estimator": stored.kind,
@@ -54,7 +54,7 @@ def write_stored(path: Path, stored: Stored) -> None:
 
 
 def read_stored(path: Path, kind: str, make: Callable[[Stored], Estimator]) -> Estimator:
-    """``make`` of the estimator of this ``kind`` in ``path``.
+    """Read the estimator of this ``kind`` in ``path``, as ``make`` of its contents.
 
     Raises:
         InputError: the file is missing, damaged, of a newer format or of another kind, or ``make`` can't use it.

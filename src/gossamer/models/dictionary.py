@@ -83,7 +83,7 @@ def _live_product(code: Tensor, matrix: Tensor) -> Tensor:
 
 
 def low_rank(atoms: Tensor, shape: tuple[int, int], rank: int) -> Tensor:
-    """Return the nearest atoms (n, d) that are matrices of ``shape`` with at most that rank, by their singular values."""
+    """Return the nearest atoms (n, d) that are matrices of ``shape`` with at most that rank."""
     u, s, v = torch.linalg.svd(atoms.reshape(-1, *shape), full_matrices=False)
     near: Tensor = (u[:, :, :rank] * s[:, None, :rank]) @ v[:, :rank]
     return near.reshape(atoms.shape)
@@ -359,7 +359,7 @@ class Dictionary(nn.Module):
 
 
 def standardized(x: Tensor, center: bool) -> Tensor:
-    """Scale samples to unit length, with ``center`` to zero mean; those that are constant but for rounding become zero."""
+    """Scale samples to unit length, with ``center`` to zero mean; samples that are constant up to rounding become 0."""
     if x.dim() != 2 or not x.is_floating_point():
         raise InputError(f"x must be floating point of shape (batch, features), got {x.dtype} of {tuple(x.shape)}")
     x = x if x.dtype == torch.float64 else x.float()
