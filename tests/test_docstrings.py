@@ -81,9 +81,9 @@ def public(room: str) -> Iterator[tuple[str, Any]]:
 
 
 def section(doc: str, *names: str) -> str:
-    """The text of the first section with one of these names, without its indentation; empty if there is none."""
-    found = re.search(rf"^(?:{'|'.join(names)}):\n((?:[ ]+.*\n|\n)+)", doc + "\n", re.MULTILINE)
-    return inspect.cleandoc("\n" + found[1]) if found else ""
+    """The text of the sections with one of these names, without its indentation; empty if there is none."""
+    found = re.findall(rf"^(?:{'|'.join(names)}):\n((?:[ ]+.*\n|\n)+)", doc + "\n", re.MULTILINE)
+    return "\n".join(inspect.cleandoc("\n" + text) for text in found)
 
 
 def documented(text: str) -> set[str]:
@@ -106,7 +106,8 @@ def faults(name: str, value: Any) -> Iterator[str]:
     if inspect.isclass(value):
         if issubclass(value, Exception) or getattr(value, "_is_protocol", False):
             return
-        missing = set(fields(value)) - documented(section(doc, "Args")) - documented(section(doc, "Attributes"))
+        docs = [inspect.cleandoc(vars(each).get("__doc__") or "") for each in value.__mro__]
+        missing = set(fields(value)) - {name for each in docs for name in documented(section(each, "Args", "Attributes"))}
     else:
         parameters = [each for each in inspect.signature(value).parameters if each not in ("self", "cls")]
         missing = {each for each in parameters if not each.startswith("_")} - documented(section(doc, "Args"))

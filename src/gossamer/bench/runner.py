@@ -1,4 +1,4 @@
-"""Carry out a plan: each comparison in turn, and no rival's failure ends the run."""
+"""Benchmark runner: each comparison in turn, and no rival's failure ends the run."""
 
 from __future__ import annotations
 
@@ -44,12 +44,26 @@ def run(
     threads: int | None = None,
     watch: Callable[[int, int, Trial], None] = lambda done, trials, trial: None,
 ) -> Bench:
-    """Measure what ``plan`` says with ``threads`` threads (default: as many as torch takes).
+    """Measure the cells of a plan.
 
-    ``watch`` is told before each comparison how many are done, how many there are, and which comes next; those that are
-    made again are added to both. After Ctrl-C the result has the cells that were finished and ``stopped`` is true,
-    unless only repetitions are missing; before the first cell, KeyboardInterrupt is raised. The convolution is left out
-    where gossamer has no SparseConv2d, unless it is all that is asked for.
+    After Ctrl-C the result has the cells that were finished and ``stopped`` is true, unless only repetitions are
+    missing; before the first cell, KeyboardInterrupt is raised.
+
+    Args:
+        plan: the measurements.
+        threads: number of threads (default: as many as torch takes).
+        watch: called before each comparison with the number of those that are done, the number of all, and the next
+            one; those that are repeated are added to both numbers.
+
+    Returns:
+        The results.
+
+    Raises:
+        InputError: the plan is empty.
+
+    Example:
+        >>> plan = gs.bench.Plan(tasks=("projection",), projections=((8, 100),), rounds=3, seconds=0.01)
+        >>> bench = gs.bench.run(plan)  # doctest: +SKIP
     """
     if threads is not None:
         check_count("threads", threads, low=1)

@@ -1,4 +1,4 @@
-"""How a file is read: what the user said about it, and what was found."""
+"""How a file is read: the user's options, and the results of detection."""
 
 from __future__ import annotations
 
@@ -91,7 +91,11 @@ class Reading:
         return ", ".join(words)
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data; what says nothing is left out."""
+        """Return the options as plain data, without those that are unset.
+
+        Returns:
+            Strings and lists by name.
+        """
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {
             name: list(value) if isinstance(value, tuple) else value
@@ -101,7 +105,17 @@ class Reading:
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Reading:
-        """The inverse of `to_dict`; `InputError` for anything else."""
+        """Make the options that `to_dict` returned.
+
+        Args:
+            d: the result of `to_dict`.
+
+        Returns:
+            The options.
+
+        Raises:
+            InputError: ``d`` is anything else.
+        """
         if not isinstance(d, Mapping):
             raise InputError(f"reading must be a dict, got {d!r:.200}")
         for name, value in d.items():

@@ -86,9 +86,10 @@ class SparseClassifier(ClassifierMixin, SparseEstimator):  # type: ignore[misc]
     Example:
         >>> from sklearn.datasets import load_digits
         >>> X, y = load_digits(return_X_y=True)
-        >>> clf = gs.SparseClassifier((100,), density=0.2, max_epochs=5, random_state=0).fit(X[:1000], y[:1000])
+        >>> clf = gs.SparseClassifier((100,), density=0.2, batch_size=20, max_epochs=10, random_state=0)
+        >>> clf = clf.fit(X[:1000], y[:1000])
         >>> clf.score(X[1000:], y[1000:]) > 0.8
-        False
+        True
 
     References:
         Mocanu et al., "Scalable training of artificial neural networks with adaptive sparse connectivity inspired by
@@ -163,7 +164,7 @@ class SparseClassifier(ClassifierMixin, SparseEstimator):  # type: ignore[misc]
     def partial_fit(
         self, X: Matrix, y: Targets, sample_weight: ArrayLike | None = None, classes: ArrayLike | None = None
     ) -> Self:
-        """Train once through these samples, and continue from there in the next call; see `SparseEstimator.partial_fit`.
+        """Train once through these samples, and continue in the next call; see `SparseEstimator.partial_fit`.
 
         Args:
             X: (n_samples, n_features), an array, a data frame or a sparse matrix.

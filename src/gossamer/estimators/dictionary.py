@@ -301,7 +301,7 @@ class DictionaryLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         return codes @ self.components_
 
     def score(self, X: ArrayLike, y: object = None) -> float:
-        """Measure the share of the squared length of ``X`` (with ``center``, less each sample's mean) that its codes reproduce.
+        """Measure the share of the squared length of ``X`` (with ``center``, less means) that its codes reproduce.
 
         Args:
             X: samples (n_samples, n_features).

@@ -46,7 +46,7 @@ def all_or_nothing(
 
 
 def draw_seed(random_state: int | np.random.RandomState | None) -> int:
-    """Return a seed in [0, 2³¹ − 1) drawn by ``random_state``; None differs each time, without NumPy's own generator."""
+    """Return a seed in [0, 2³¹ − 1) drawn by ``random_state``; None differs each time."""
     given = int(np.random.SeedSequence().generate_state(1)[0]) if random_state is None else random_state
     return int(check_random_state(given).randint(2**31 - 1))
 

@@ -84,10 +84,10 @@ class SparseFeatureSelector(SelectorMixin, BaseEstimator):  # type: ignore[misc]
         InputError: from `fit`, for an argument outside its range.
 
     Example:
-        >>> X = np.random.default_rng(0).normal(size=(400, 10))
-        >>> selector = gs.SparseFeatureSelector("SET", k=2, hidden=50, max_epochs=40, random_state=0)
-        >>> selector.fit(X, X[:, 3] + X[:, 7] > 0).get_support(indices=True)
-        array([6, 7])
+        >>> X = np.random.default_rng(0).normal(size=(500, 10))
+        >>> selector = gs.SparseFeatureSelector(k=2, hidden=50, max_epochs=40, learning_rate=0.01, random_state=0)
+        >>> selector.fit(X, X[:, 3] + X[:, 7]).get_support(indices=True)
+        array([3, 7])
     """
 
     scores_: NDArray[np.float64]

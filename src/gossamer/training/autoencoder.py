@@ -2,12 +2,11 @@
 
 Each batch is a step of Adam on (1 − α) E_R + α E_C, after which the weights return to their set. α follows its schedule
 in fractions of an epoch. The learning rate has a linear warm-up during the first tenth of all steps, and falls
-to zero along half a cosine in the others.
+to zero along half a cosine in the others. All random choices of an epoch depend on (seed, epoch) alone.
 
-Whatever chance decides in an epoch depends on (seed, epoch) alone.
-
-Source: Thom, Palm, "Sparse Activity and Sparse Connectivity in Supervised Learning", JMLR 14 (2013), for the projected
-gradient. Adam and the course of its learning rate are ours.
+References:
+    Thom, Palm, "Sparse Activity and Sparse Connectivity in Supervised Learning", JMLR 14 (2013), for the projected
+    gradient. Adam and the schedule of its learning rate are ours.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ class Descent:
         self.steps = 0
 
     def step(self, x: Tensor, y: Tensor, alpha: float, scale: float = 1.0, weight: Tensor | None = None) -> Tensor:
-        """One step on a batch, with ``scale`` times the learning rate; the cost before it.
+        """Take one step on a batch, with ``scale`` times the learning rate; return the cost before it.
 
         Args:
             x: (batch, in_features).
@@ -75,11 +74,11 @@ class Descent:
         return cost.detach()
 
     def state_dict(self) -> dict[str, Any]:
-        """Model, optimizer and number of steps; the tensors are not copies."""
+        """Return model, optimizer and number of steps; the tensors are not copies."""
         return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "steps": self.steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` gave."""
+        """Continue from the result of `state_dict`."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.steps = state["steps"]
