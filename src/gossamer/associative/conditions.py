@@ -56,6 +56,8 @@ def stop_conditions(
         signs: g of ±1, broadcast to (units, N); None for weights of either sign.
 
     Example:
+        >>> from gossamer.associative import Associations
+        >>> from gossamer.associative.conditions import stop_conditions
         >>> problem = Associations([[1, 0], [0, 1]], [1, 0])
         >>> conditions = stop_conditions(problem, np.array([[1.0, -0.5]]), robustness=0.7, gap=0.6)
         >>> conditions.violated, conditions.gap_violations, conditions.norm_error

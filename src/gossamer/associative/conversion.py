@@ -23,6 +23,7 @@ class Conversion:
         mean_weight: w > 0, in the unit of J.
 
     Example:
+        >>> from gossamer.associative.conversion import Conversion
         >>> unit = Conversion(100, mean_weight=1.0)
         >>> unit.scaled_robustness(10.0).item(), unit.robustness(0.5).item()
         (1.0, 5.0)

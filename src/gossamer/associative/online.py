@@ -145,7 +145,7 @@ def learn_online(
         InputError: an argument out of range or of a wrong shape.
 
     Example:
-        >>> from gossamer.associative import random_associations
+        >>> from gossamer.associative import learn_online, random_associations
         >>> problem = random_associations(100, 20, np.random.default_rng(0))
         >>> result = learn_online(problem, robustness=3.0, gap=1.5, generator=0)
         >>> result.status, bool(result.sparsity[0] > 1 - 1 / 1.5 - 0.01)

@@ -63,6 +63,7 @@ def answers(
         (patterns, units).
 
     Example:
+        >>> from gossamer.associative.recall import answers
         >>> answers(np.array([[True, False], [True, True]]), np.array([[1.0, -2.0]]))
         array([[ True],
                [False]])
@@ -140,6 +141,7 @@ def sequence_recall(
         generator: draws the noise.
 
     Example:
+        >>> from gossamer.associative.recall import sequence_recall
         >>> sequence = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]], bool)
         >>> shift = np.array([[-1.0, -1, -1], [1, -1, -1], [-1, 1, -1]])
         >>> sequence_recall(sequence, shift, trials=1).complete

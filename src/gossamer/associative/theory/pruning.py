@@ -35,7 +35,11 @@ def l2_pruning_error(robustness: float, density: ArrayLike) -> Floats:
         robustness: κ ≥ 0.
         density: p in (0, 1], any shape.
 
+    Returns:
+        The probabilities, in the shape of ``density``.
+
     Example:
+        >>> from gossamer.associative.theory import l2_pruning_error
         >>> l2_pruning_error(0.5, [0.5, 0.3]).round(4).tolist()
         [0.0259, 0.1327]
     """
@@ -56,10 +60,14 @@ def l1_pruning_error(solution: Solution, density: ArrayLike) -> Floats:
         solution: one point of `capacity` with l1 alone, free signs, equal f_in, f_out = ½, h̃ = 0.
         density: p in (0, ``solution.density``], any shape.
 
+    Returns:
+        The probabilities, in the shape of ``density``.
+
     Raises:
         InputError: a solution of another case, or a density above that of the solution.
 
     Example:
+        >>> from gossamer.associative.theory import capacity, l1_pruning_error
         >>> l1_pruning_error(capacity(0.3), 0.3).round(4).item()
         0.0964
     """

@@ -66,6 +66,7 @@ def capacity(
         ConvergenceError: no solution found at some point. No number is ever returned with a residual above 1e-8.
 
     Example:
+        >>> from gossamer.associative.theory import capacity
         >>> curve = capacity([0.1, 0.3, 0.5])
         >>> curve.load.round(4).tolist(), (1 - curve.density).round(4).tolist()
         ([1.5742, 1.0523, 0.7582], [0.12, 0.315, 0.4574])
@@ -109,6 +110,7 @@ def max_robustness(
         ConvergenceError: no solution found at some point.
 
     Example:
+        >>> from gossamer.associative.theory import max_robustness
         >>> max_robustness(1.2784515).robustness.round(5).item()
         0.1978
     """
