@@ -25,7 +25,7 @@ import gossamer as gs
 
 ROOT = Path(gs.__file__).parent
 ROOMS = (
-    *("activation", "associative", "associative.solve", "associative.theory", "bench", "connectivity"),
+    *("", "activation", "associative", "associative.solve", "associative.theory", "bench", "connectivity"),
     *("connectivity.constraints", "data", "estimators", "evaluate", "functional", "measures", "models"),
     *("plasticity", "plasticity.drop", "plasticity.grow", "plasticity.schedule", "projections", "runs", "training"),
 )
@@ -68,7 +68,7 @@ def test_examples(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def public(room: str) -> Iterator[tuple[str, Any]]:
     """What a room exports, and the public methods of its classes."""
-    module = imported(f"gossamer.{room}")
+    module = imported(f"gossamer.{room}".removesuffix("."))
     for name in module.__all__:
         value = getattr(module, name)
         if not (inspect.isclass(value) or inspect.isroutine(value)) or not value.__module__.startswith("gossamer"):
@@ -107,7 +107,7 @@ def faults(name: str, value: Any) -> Iterator[str]:
         if issubclass(value, Exception) or getattr(value, "_is_protocol", False):
             return
         docs = [inspect.cleandoc(vars(each).get("__doc__") or "") for each in value.__mro__]
-        missing = set(fields(value)) - {name for each in docs for name in documented(section(each, "Args", "Attributes"))}
+        missing = set(fields(value)).difference(*(documented(section(each, "Args", "Attributes")) for each in docs))
     else:
         parameters = [each for each in inspect.signature(value).parameters if each not in ("self", "cls")]
         missing = {each for each in parameters if not each.startswith("_")} - documented(section(doc, "Args"))
@@ -122,7 +122,7 @@ def faults(name: str, value: Any) -> Iterator[str]:
         yield f"{name}: no shapes"
 
 
-@pytest.mark.parametrize("room", ROOMS)
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room or "gossamer")
 def test_sections(room: str) -> None:
     found = [fault for name, value in public(room) for fault in faults(name, value)]
     assert not found, "\n".join(found)

@@ -232,5 +232,5 @@ def _root(x: Tensor) -> Tensor:
 
 
 def _ratio(a: Tensor, b: Tensor, otherwise: float = 0.0) -> Tensor:
-    """a / b, and ``otherwise`` where b is 0."""
+    """Return a / b, and ``otherwise`` where b is 0."""
     return torch.where(b == 0, otherwise, a / torch.where(b == 0, 1.0, b))

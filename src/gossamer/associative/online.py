@@ -87,7 +87,7 @@ class OnlineResult:
 
     @property
     def status(self) -> list[str]:
-        """ "success", "out of steps", "diverged" or, where the time was over, "running"."""
+        """The outcome of each unit: "success", "out of steps", "diverged" or, where the time was over, "running"."""
         return [_STATUS[code] for code in self.codes]
 
     @property

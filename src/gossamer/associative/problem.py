@@ -68,7 +68,7 @@ class Associations:
 
     @property
     def labels(self) -> NDArray[np.float64]:
-        """s = 2y − 1, −1.0 or 1.0, in the shape of ``targets``."""
+        """The labels s = 2y − 1, −1.0 or 1.0, in the shape of ``targets``."""
         return np.where(self.targets, 1.0, -1.0)
 
     def unit(self, index: int) -> Associations:
@@ -145,7 +145,7 @@ def random_associations(
 
 
 def random_signs(n_inputs: int, inhibitory: float, generator: np.random.Generator) -> NDArray[np.int8]:
-    """g (N,) of ±1: round(φ N) inhibitory inputs (−1) in random places, excitatory ones (+1) elsewhere.
+    """Draw signs g (N,): round(φ N) inhibitory inputs (−1) in random places, excitatory ones (+1) elsewhere.
 
     Args:
         n_inputs: N ≥ 1.

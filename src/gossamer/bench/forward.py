@@ -54,7 +54,7 @@ class _Layers:
 
 
 def layer_trials(plan: Plan) -> Iterator[Trial]:
-    """x (batch, n) dense and normally distributed, for each width, density and batch."""
+    """Compare layers on x (batch, n), dense and normally distributed, for each width, density and batch."""
     dtype = DTYPES[plan.dtype]
     layers = lru_cache(maxsize=1)(partial(_Layers, dtype=dtype, seed=plan.seed))
     for width in plan.widths:
@@ -70,7 +70,7 @@ def layer_trials(plan: Plan) -> Iterator[Trial]:
 
 
 def spspmm_trials(plan: Plan) -> Iterator[Trial]:
-    """x (batch, n) with round(c · n) active units a sample at code density c.
+    """Compare layers on x (batch, n) with round(c · n) active units a sample at code density c.
 
     ``gossamer`` is given the code (the active units and their values), ``zeros`` the dense x, in which it finds them.
     """

@@ -53,6 +53,7 @@ class MaskedLinear(nn.Module):
         self.register_buffer("mask", sparse.pattern.to_mask().to(dense.weight.dtype))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute y = x (W ∘ mask)ᵀ + b: (…, in_features) -> (…, out_features)."""
         return F.linear(x, self.weight * self.mask, self.bias)
 
 

@@ -194,8 +194,11 @@ def _per_connection(cell: Cell) -> str:
 
 
 def sections(bench: Bench, spread: bool = False) -> list[Section]:
-    """One table for each task and width. With ``spread``, the interquartile range stands behind each median, as a share
-    of it; noisy ones are marked by a tilde in any case."""
+    """Make one table for each task and width.
+
+    With ``spread``, the interquartile range stands behind each median, as a share of it; noisy ones are marked by a
+    tilde in any case.
+    """
     found = []
     titles: dict[str, list[Cell]] = {}
     for cell in bench.cells:

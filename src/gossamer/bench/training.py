@@ -117,12 +117,12 @@ def memory_trials(plan: Plan) -> Iterator[Trial]:
 
 
 def peak_bytes(prepare: Callable[[], Step | str]) -> Sample | str:
-    """The most memory in use during a training step, above the process without the network and its data: weights,
-    gradients, the optimizer's state, indices, activations and temporary arrays.
+    """Measure the most memory in use during a training step, above the process without the network and its data.
 
-    The smaller of two tries, in each of which the network is built anew: the growth of resident memory from before it
-    is built to just before the second step, and from there to the peak of that step (`gossamer.evaluate.peak_memory`).
-    Memory that the process had used and freed before, in pieces too small to be handed back, makes it look smaller.
+    Weights, gradients, the optimizer's state, indices, activations and temporary arrays count. The result is the
+    smaller of two tries, in each of which the network is built anew: the growth of resident memory from before it is
+    built to just before the second step, and from there to the peak of that step (`gossamer.evaluate.peak_memory`).
+    Memory that the process had used and freed before, in pieces too small to be returned, makes it look smaller.
     """
     if not sys.platform.startswith("linux"):
         return "Linux only"

@@ -52,6 +52,7 @@ class Progress(Watch):
     # ---- what happens ----------------------------------------------------------------------------------------------
 
     def begin(self, folder: RunFolder, options: Options, data: Dataset, jobs: list[Job]) -> None:
+        """Show the plan of the run."""
         self.folder, self._jobs, self._count, self._epochs = folder, jobs, len(jobs), options.epochs
         for line in _plan(folder, options, data):
             self._say(line)
@@ -59,16 +60,19 @@ class Progress(Watch):
             self._live.start()
 
     def machine(self, machine: Machine) -> None:
+        """Show why times may not be reliable."""
         if machine.busy is not None:
             self._say(machine.busy)
 
     def network(self, job: Job, done: int, steps: int) -> None:
+        """Start the line of a network."""
         self._job, self._steps, self._epoch, self._step = job, steps, done, 0
         self._loss, self._last, self._doing, self._warm = None, None, "training", False
         if done:
             self._say(f"{_name(job)} goes on after epoch {done}")
 
     def step(self, job: Job, epoch: int, step: int, loss: torch.Tensor) -> None:
+        """Update the line after a batch."""
         now = time.perf_counter()
         spent = self._spent[job.network]
         if self._warm:
@@ -78,6 +82,7 @@ class Progress(Watch):
         self._clock, self._step, self._loss = now, step, loss
 
     def epoch(self, job: Job, epoch: Epoch) -> None:
+        """Show the results of an epoch."""
         self._epoch, self._step, self._last = epoch.epoch, 0, epoch
         if not self._console.is_terminal:
             self._say(
@@ -87,9 +92,11 @@ class Progress(Watch):
             )
 
     def measuring(self, job: Job) -> None:
+        """Show that measurements have started."""
         self._doing = "measuring"
 
     def result(self, job: Job, result: Network) -> None:
+        """Show the result of a network."""
         self._job = None
         self._jobs = [other for other in self._jobs if other != job]
         accuracy, seconds = words.percent(result.test_accuracy), words.duration(result.training_seconds)

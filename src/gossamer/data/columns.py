@@ -172,8 +172,10 @@ def category_codes(column: Column, rows: NDArray[np.int64], texts: Sequence[str 
 
 @dataclass(eq=False)
 class Kinds:
-    """The result of `sort_columns`: names of ``numeric`` columns, the ``categories`` of others (None: missing),
-    ``dates`` with their form and parts, the columns to drop with the reason, and what a user should know.
+    """The result of `sort_columns`.
+
+    Names of ``numeric`` columns, the ``categories`` of others (None: missing), ``dates`` with their form and parts, the
+    columns to drop with the reason, and notices for the user.
     """
 
     numeric: list[str] = field(default_factory=list)

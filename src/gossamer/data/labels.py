@@ -170,8 +170,9 @@ def _refuse_fractions(y: NDArray[np.int64], found: Sequence[str], name: str) -> 
 
 
 def match_classes(labels: Any, classes: tuple[str, ...]) -> NDArray[np.int64] | None:
-    """Index (n,) of every label in the known ``classes``, `MISSING` without one, `UNKNOWN` for another; None if no row
-    has one of them.
+    """Return the index (n,) of every label in the known ``classes``; None if no row has one of them.
+
+    The index is `MISSING` where there is no label, `UNKNOWN` for another one.
     """
     codes, found = factorise(labels)
     whole = [match[1] if (match := _WHOLE.fullmatch(text)) else text for text in found]

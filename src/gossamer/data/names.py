@@ -11,7 +11,7 @@ __all__ = ["Numbered"]
 
 @dataclass(frozen=True)
 class Numbered(Sequence[str]):
-    """``prefix`` and each whole number from ``first`` on, ``size`` of them: x1, x2, …
+    """Names ``prefix`` with each whole number from ``first`` on, ``size`` of them, such as x1, x2, x3.
 
     Example:
         >>> from gossamer.data.names import Numbered

@@ -19,7 +19,7 @@ _NAMED = {"\t": "tabs", " ": "spaces"}
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How to read a file, and which of its columns to use; None and () leave it to what the file shows.
+    r"""How to read a file, and which of its columns to use; None and () leave it to detection.
 
     Args:
         encoding: of a text file, a codec of Python such as ``"utf-8"``, ``"cp1252"`` or ``"utf-16"``.
@@ -28,15 +28,14 @@ class Reading:
         drop: names of columns that are not used.
         index: name of the column that identifies a row. It is no feature, and predictions are listed by it.
         categorical: names of columns whose values are categories, also where they look like numbers or dates.
-        numeric: names of columns that hold numbers; what is no number in them is missing.
+        numeric: names of columns that hold numbers; other values in them are missing.
 
     Raises:
         InputError: for an unknown encoding, a separator or decimal mark that can't be one, or a column named twice.
 
     Example:
-        >>> from gossamer.data import Reading
-        >>> Reading(separator="tab", decimal=",", drop=("name", "ticket")).separator
-        '\\t'
+        >>> gs.data.Reading(separator="tab", decimal=",", drop=("name", "ticket")).separator
+        '\t'
     """
 
     encoding: str | None = None

@@ -273,7 +273,18 @@ class _Conv2d(torch.autograd.Function):
 
 
 def conv2d(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None, g: Geometry) -> Tensor:
-    """The convolution of ``x``: (N, in, H, W) -> (N, out, H', W')."""
+    """Compute the convolution of images with a sparse weight.
+
+    Args:
+        values: weights (nnz), in row order.
+        s: their connections, (out, in / groups · kh · kw).
+        x: images (N, in, H, W).
+        bias: (out), or None.
+        g: how the kernel moves over the image.
+
+    Returns:
+        Images (N, out, H', W').
+    """
     if torch.compiler.is_compiling() or type(x) is not Tensor or values.is_meta or observed():
         return torch.ops.gossamer.conv2d(own_view(values), *s, x, bias, *g)  # type: ignore[no-any-return]
     if transformed():

@@ -105,6 +105,7 @@ def laid_out_as(x: Tensor, like: Tensor) -> Tensor:
 
 
 def forward(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None, g: Geometry) -> Tensor:
+    """Compute the convolution: (N, in, H, W) -> (N, out, H', W')."""
     x, values = _laid_out(x), values.contiguous()
     bias = None if bias is None else bias.contiguous()
     y = empty_images(x, s.shape[0], g.output_size(x.shape[2:]))
@@ -186,11 +187,13 @@ def _padded(x: Tensor, g: Geometry) -> Tensor:
 
 
 def dense_forward(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None, g: Geometry) -> Tensor:
+    """Compute the convolution with a dense weight: (N, in, H, W) -> (N, out, H', W')."""
     weight = _dense_weight(values, s, g)
     return functional.conv2d(_padded(x, g), weight, bias, g.stride, 0, g.dilation, g.groups)
 
 
 def dense_input(values: Tensor, s: Structure, grad: Tensor, size: Sequence[int], g: Geometry) -> Tensor:
+    """Compute the gradient of images of (height, width) = ``size`` with a dense weight."""
     top, bottom, left, right = g.padding
     padded = (grad.shape[0], g.channels(s)[0], size[0] + top + bottom, size[1] + left + right)
     whole: Tensor = gradients.conv2d_input(padded, _dense_weight(values, s, g), grad, g.stride, 0, g.dilation, g.groups)
@@ -198,5 +201,6 @@ def dense_input(values: Tensor, s: Structure, grad: Tensor, size: Sequence[int],
 
 
 def dense_values(grad: Tensor, s: Structure, x: Tensor, g: Geometry) -> Tensor:
+    """Compute the gradient of the values, (nnz), from that of a dense weight."""
     whole: Tensor = gradients.conv2d_weight(_padded(x, g), _weight_shape(s, g), grad, g.stride, 0, g.dilation, g.groups)
     return whole.flatten()[_positions(s)]

@@ -1,4 +1,4 @@
-"""How a dense tensor of any order of dimensions lies in memory, for kernels that work along one of them."""
+"""The memory layout of dense tensors, for kernels that work along one dimension."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PLAIN = (Tensor, torch.nn.Parameter)
 
 
 def observed() -> bool:
-    """Whether torch.jit.trace or a dispatch mode (make_fx, a FLOP counter) records operators: all must pass by it."""
+    """Return whether torch.jit.trace or a dispatch mode (make_fx, a FLOP counter) has to see all operators."""
     tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     return tracing or torch._C._len_torch_dispatch_stack() > 0
 
@@ -27,7 +27,7 @@ def is_plain(x: Tensor) -> bool:
 
 
 def laid_out_as(model: Tensor, x: Tensor) -> Tensor:
-    """``x`` with the type, shape and strides of ``model``: itself, or a copy."""
+    """Return ``x`` with the type, shape and strides of ``model``: itself, or a copy."""
     same = x.dtype == model.dtype and x.shape == model.shape and x.stride() == model.stride() and not x.is_neg()
     return x if same else torch.empty_like(model).copy_(x)
 

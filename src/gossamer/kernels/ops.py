@@ -229,7 +229,16 @@ def _bare(s: Structure) -> Structure:
 
 
 def spmm(values: Tensor, s: Structure, x: Tensor) -> Tensor:
-    """W X: (cols, batch) -> (rows, batch)."""
+    """Compute the product W X of a sparse matrix and a dense one.
+
+    Args:
+        values: weights (nnz), in row order.
+        s: their connections, (rows, cols).
+        x: (cols, batch).
+
+    Returns:
+        (rows, batch).
+    """
     if transformed():
         s = _bare(s)
         check_values(values, s)
@@ -239,7 +248,16 @@ def spmm(values: Tensor, s: Structure, x: Tensor) -> Tensor:
 
 
 def spmm_t(values: Tensor, s: Structure, y: Tensor) -> Tensor:
-    """Wᵀ Y: (rows, batch) -> (cols, batch)."""
+    """Compute the product Wᵀ Y of a transposed sparse matrix and a dense one.
+
+    Args:
+        values: weights (nnz), in row order.
+        s: their connections, (rows, cols).
+        y: (rows, batch).
+
+    Returns:
+        (cols, batch).
+    """
     if transformed():
         s = _bare(s)
         check_values(values, s)
@@ -249,7 +267,16 @@ def spmm_t(values: Tensor, s: Structure, y: Tensor) -> Tensor:
 
 
 def sddmm(a: Tensor, b: Tensor, s: Structure) -> Tensor:
-    """⟨a[r], b[c]⟩ at each connection (r, c): (rows, batch), (cols, batch) -> (nnz)."""
+    """Compute ⟨a[r], b[c]⟩ at each connection (r, c), a dense product sampled at the connections.
+
+    Args:
+        a: (rows, batch).
+        b: (cols, batch).
+        s: the connections, (rows, cols).
+
+    Returns:
+        (nnz), in row order.
+    """
     if transformed():
         s = _bare(s)
         _check_inner(a, b, s)
@@ -370,7 +397,18 @@ class _Linear(torch.autograd.Function):
 
 
 def linear(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None = None, relu: bool = False) -> Tensor:
-    """X Wᵀ + bias, through a ReLU if asked for: (batch, cols) -> (batch, rows), feature-major in memory."""
+    """Compute X Wᵀ + bias, through a ReLU if ``relu``.
+
+    Args:
+        values: weights (nnz), in row order.
+        s: their connections, (rows, cols).
+        x: (batch, cols).
+        bias: (rows), or None.
+        relu: return the positive part.
+
+    Returns:
+        (batch, rows), feature-major in memory.
+    """
     if torch.compiler.is_compiling() or type(x) is not Tensor or values.is_meta or observed():
         return torch.ops.gossamer.linear(own_view(values), *s, x, bias, relu)  # type: ignore[no-any-return]
     if transformed():

@@ -55,6 +55,7 @@ class Structure(NamedTuple):
 
     @property
     def nnz(self) -> int:
+        """Number of connections."""
         return self.indices.numel()
 
 

@@ -37,6 +37,7 @@ class Score:
     most: float = float("inf")
 
     def __call__(self, x: Tensor) -> Tensor:
+        """Apply f in place."""
         x = x.abs_() if self.absolute else x.clamp_(min=0)
         return x if self.most == float("inf") else x.clamp_(max=self.most)
 

@@ -1,6 +1,6 @@
-"""Schedules of the fraction of connections that a rewiring step moves, over the step t = 0, 1, 2, …
+"""Schedules of the fraction of connections that a rewiring step moves.
 
-A schedule is any function from the step to a number in [0, 1]; these three are the usual ones.
+A schedule is any function from the step t = 0, 1, 2, … to a number in [0, 1]; these three are the usual ones.
 
 ==========  =======================================================================  ================================
 constant    f(t) = start

@@ -55,9 +55,11 @@ class Run:
 
     @property
     def name(self) -> str:
+        """Name of the folder."""
         return self.folder.resolve().name
 
     def networks(self, name: NetworkName) -> tuple[Network, ...]:
+        """Return the networks of one kind."""
         return self.sparse if name == "sparse" else self.dense
 
 

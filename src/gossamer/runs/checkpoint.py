@@ -21,7 +21,7 @@ __all__ = ["final_state", "history_of", "restore", "result_of"]
 
 
 def history_of(state: Mapping[str, Any], epochs: int) -> list[Epoch]:
-    """Return the epochs of a state, at most ``epochs``; `ValueError` if they aren't 1, 2, …"""
+    """Return the epochs of a state, at most ``epochs``; `ValueError` if they are not numbered from 1 on."""
     history = [convert(record, Epoch, f"epoch {i}") for i, record in enumerate(state["history"], start=1)]
     if [epoch.epoch for epoch in history] != list(range(1, len(history) + 1)):
         raise ValueError("its epochs are not numbered from 1")

@@ -88,7 +88,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path | None, name: str, *, overwrite: bool = False) -> RunFolder:
-        """Make an empty folder at ``path``, or at the next free ``runs/name-1``, ``runs/name-2``, …
+        """Make an empty folder at ``path``, or at the next free of ``runs/name-1``, ``runs/name-2`` and so on.
 
         What a process left that was killed before its run began is removed in any case.
 

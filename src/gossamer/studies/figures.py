@@ -106,8 +106,10 @@ def log_ticks(*axes: Axis) -> None:
 
 
 def ranks(names: Sequence[str], average: Sequence[float], critical_difference: float, title: str) -> str:
-    """Demšar's diagram: average ranks on a line, best to the left; bars join methods that differ by less than the
-    critical difference."""
+    """Draw Demšar's diagram: average ranks on a line, best to the left.
+
+    Bars join methods that differ by less than the critical difference.
+    """
     order = sorted(range(len(names)), key=lambda i: average[i])
     values, half = [average[i] for i in order], (len(order) + 1) // 2
     groups = _groups(values, critical_difference)

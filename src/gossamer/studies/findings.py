@@ -41,8 +41,11 @@ def judged(gain: float, p: float, alpha: float = 0.05) -> Verdict:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under ``columns``, the first of which names the row. A number is shown with four significant digits, None as
-    a dash; ``best`` holds the (row, column) numbers of cells to set in bold."""
+    """Rows under ``columns``, the first of which names the row.
+
+    A number is shown with four significant digits, None as a dash; ``best`` holds the (row, column) numbers of cells to
+    set in bold.
+    """
 
     title: str
     columns: Sequence[str]
@@ -71,6 +74,7 @@ class Figure:
 
     @property
     def file(self) -> str:
+        """Name of the figure's file."""
         return f"{self.name}.{'svg' if isinstance(self.content, str) else 'png'}"
 
     @property

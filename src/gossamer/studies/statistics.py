@@ -105,8 +105,10 @@ class Gain:
 
 
 def gains(pairs: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> dict[str, Gain]:
-    """For each pair of scores (n,), one for each data set: the gain of the first over the second, with the p of
-    Wilcoxon's test over the data sets, adjusted by `holm` for all pairs together; p is 1 where n = 1."""
+    """Compute the gain of the first over the second of each pair of scores (n,), one score for each data set.
+
+    The p of Wilcoxon's test over the data sets is adjusted by `holm` for all pairs together; it is 1 where n = 1.
+    """
     differences = {name: _scores("a", a, 1) - _scores("b", b, 1) for name, (a, b) in pairs.items()}
     adjusted = holm([_signed_rank_p(d) for d in differences.values()])
     return {
@@ -117,8 +119,10 @@ def gains(pairs: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> dict[str, Gain]:
 
 @dataclass(frozen=True)
 class Friedman:
-    """Average ranks (1 is best) in the order of the methods, the test that they are all the same, and how far two must
-    be apart. ``p`` belongs to ``f``, ``chi2_p`` to ``chi2``."""
+    """Average ranks (1 is best) in the order of the methods, the test of equality, and the critical difference.
+
+    ``p`` belongs to ``f``, ``chi2_p`` to ``chi2``.
+    """
 
     blocks: int
     ranks: tuple[float, ...]

@@ -31,8 +31,10 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Trial:
-    """One cell of a study: what is tried, on which data, with which seed; ``settings`` is whatever else decides the
-    outcome, in values that JSON has."""
+    """One cell of a study: a variant, a data set and a seed.
+
+    ``settings`` are all other settings that decide the outcome, in values that JSON has.
+    """
 
     variant: str
     dataset: str

@@ -51,7 +51,7 @@ class Program:
         return result
 
     def variables(self, weights: Floats, robustness: float) -> Floats:
-        """v of given weights."""
+        """Return v of given weights."""
         n = len(weights)
         part = np.maximum(self.signs * weights[self.inputs], 0) / n
         return np.concatenate([[robustness / math.sqrt(n)], part, part > 0])

@@ -90,7 +90,9 @@ def robust_weights(
     solver: str = "scipy",
     time_limit: float | None = None,
 ) -> RobustWeights:
-    """Maximise κ̃ over J̃ with s^μ ((1/N) J̃·X^μ − h̃) ≥ κ̃/√N for all μ, subject to
+    """Maximise the robustness κ̃ of the weights that store given associations.
+
+        maximise κ̃ over J̃ with s^μ ((1/N) J̃·X^μ − h̃) ≥ κ̃/√N for all μ, subject to
 
         Σ|J̃_i| = N                     always (l1)
         J̃_i g_i ≥ 0                    with ``signs``

@@ -67,7 +67,7 @@ def balanced_l1(a: ArrayLike, f_in: float = 0.5) -> Limit:
 
 
 def dilution(density: ArrayLike) -> Floats:
-    """p + 2T φ(T), p = 2H(T): E[g²; |g| > T], what the fraction p of largest entries of N(0, 1) holds of the variance.
+    """Return p + 2T φ(T) with p = 2H(T): the share of the variance of N(0, 1) in its fraction p of largest entries.
 
     Args:
         density: p in (0, 1], any shape.

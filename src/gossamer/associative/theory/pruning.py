@@ -49,8 +49,7 @@ def l2_pruning_error(robustness: float, density: ArrayLike) -> Floats:
 
 
 def l1_pruning_error(solution: Solution, density: ArrayLike) -> Floats:
-    """P(wrong) after a unit with l1 norm, trained at capacity, keeps the fraction p of its inputs, those with the
-    largest weights.
+    """Compute P(wrong) after a unit with l1 norm, trained at capacity, keeps its fraction p of largest weights.
 
     With b₀ = −√2 a: r_q = q_kept/q with q_kept ∝ 2∫_T^∞ (t − b₀)² φ(t) dt, r_c = [p + 2(T − b₀) φ(T)] / 2H(b₀). The
     pruned unit is to be evaluated on X − f, or with h refitted: on inputs of {0, 1} pruning also upsets the balance of

@@ -35,7 +35,9 @@ def capacity(
     density: ArrayLike | None = None,
     gap: ArrayLike | None = None,
 ) -> Solution:
-    """α_c = max m/N for which, N → ∞, some J̃ satisfies s ((1/N) J̃·X − h̃) ≥ κ̃/√N for all m associations, subject to
+    """Compute the capacity α_c at a given robustness.
+
+    α_c = max m/N for which, N → ∞, some J̃ satisfies s ((1/N) J̃·X − h̃) ≥ κ̃/√N for all m associations, subject to
 
         ⟨|J̃_i|⟩ = 1                    always (l1)
         J̃_i g_i ≥ 0                    with ``signs`` or ``inhibitory``

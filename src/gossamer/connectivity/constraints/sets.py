@@ -168,8 +168,10 @@ class Hoyer(Constraint):
         )
 
     def _settled(self, rows: Tensor) -> Tensor:
-        """A vector that has the sparseness already, up to rounding, is only brought to length: in the projection, a
-        threshold that is rounded to less than zero would make all of its zeros live."""
+        """Return the same, for `project_`; a vector that has the sparseness already is only brought to length.
+
+        In the projection, a threshold that is rounded to less than zero would make all of its zeros non-zero.
+        """
         has_it = (hoyer(rows) - self.sparseness).abs() <= 16 * torch.finfo(rows.dtype).eps
         if not self.signed:
             has_it &= (rows >= 0).all(1)

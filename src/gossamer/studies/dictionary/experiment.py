@@ -60,13 +60,17 @@ class Rival:
 
     @property
     def name(self) -> str:
+        """Name of the rival with its settings."""
         return f"scikit-learn, α {self.alpha:g}, batch {self.batch_size}, {self.algorithm}"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Settings of a preset: ``side`` × ``side`` pixels a patch, ``grid`` atoms, ``held_out`` patches to measure with,
-    ``images`` to take noise off with patches ``stride`` pixels apart, ``budget`` seconds for each rival."""
+    """Settings of a preset.
+
+    ``side`` × ``side`` pixels a patch, ``grid`` atoms, ``held_out`` patches to measure with, ``images`` to denoise with
+    patches ``stride`` pixels apart, ``budget`` seconds for each rival.
+    """
 
     dataset: str
     side: int

@@ -35,6 +35,7 @@ _SIDES = {"digits": (8, 8), "coil20": (32, 32), "fashion_mnist": (28, 28), "mnis
 
 
 def all_figures(plans: Mapping[str, Plan], records: Sequence[Record]) -> list[Figure]:
+    """Draw all figures of the study."""
     found = [_curves(plans, records)]
     ranks = tables.ranked(plans, records)
     if ranks is not None:

@@ -112,8 +112,11 @@ def _connections_show(plans: Mapping[str, Plan], records: Sequence[Record]) -> C
 
 
 def _controls(plans: Mapping[str, Plan], records: Sequence[Record]) -> Claim:
-    """Random: worse than SET by at least a tenth of what SET has above chance. By the largest: at most a tenth of
-    that is left."""
+    """Judge the controls.
+
+    Random: worse than SET by at least a tenth of SET's gain over chance. By the largest: at most a tenth of that is
+    left.
+    """
     verdicts, details = [], []
     for dataset in (name for name, plan in plans.items() if plan.controls):
         chance = tables.mean(records, dataset, "SET", "largest_class")

@@ -34,8 +34,10 @@ def scores(records: Sequence[Record], dataset: str, selector: str, judge: str | 
 
 
 def stability(records: Sequence[Record], dataset: str, selector: str) -> float:
-    """Mean share of the best 20 features (or a quarter of all, if they are fewer than 80) that two divisions have in
-    common, |A ∩ B| / |A ∪ B|."""
+    """Compute the mean overlap |A ∩ B| / |A ∪ B| of the best features of two divisions.
+
+    The best 20, or a quarter of all features if there are fewer than 80.
+    """
     found = where(records, dataset=dataset, variant=selector)
     count = min(20, max(1, found[0]["features"] // 4))
     sets = [set(record["ranking"][:count]) for record in found]
@@ -61,6 +63,7 @@ def _hits(record: Record) -> int:
 
 
 def tables(plans: Mapping[str, Plan], records: Sequence[Record]) -> list[Table]:
+    """Make all tables of the study."""
     return [
         _accuracy(plans, records),
         _against_trees(plans, records),
@@ -166,6 +169,7 @@ def _other(plans: Mapping[str, Plan], records: Sequence[Record]) -> Table:
 
 
 def figures(plans: Mapping[str, Plan], records: Sequence[Record]) -> list[Figure]:
+    """Draw all figures of the study."""
     found = [_curves(plans, records)]
     ranks = _ranked(plans, records)
     if ranks is not None:
