@@ -125,7 +125,7 @@ def _command(arguments: argparse.Namespace) -> str:
 
 
 def _watched(plan: Plan, threads: int | None, shown: bool) -> Bench:
-    """`run`, with a line on standard error that says where it is, if that is a terminal."""
+    """Run the plan, with a progress line on standard error if that is a terminal."""
     from gossamer.bench.runner import run
 
     if not (shown and sys.stderr.isatty()):

@@ -26,7 +26,7 @@ _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10, torch.bfloat16: 5e-2}  
 
 
 class _Layers:
-    """One layer in each of its forms, made when asked for."""
+    """One layer in each of its forms, made at their first use."""
 
     def __init__(self, width: int, density: float, dtype: torch.dtype, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
@@ -120,7 +120,7 @@ def _factories(own: _Layers, x: Tensor, ours: dict[str, Step], others: tuple[str
 
 
 def _ready(name: str, step: Step, expected: Tensor | None) -> Step:
-    """``step``, after a look at its result."""
+    """Return ``step`` after its result has been checked."""
     if expected is not None:
         y = step()
         assert isinstance(y, Tensor)

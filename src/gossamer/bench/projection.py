@@ -24,7 +24,7 @@ _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10, torch.bfloat16: 5e-2}  
 
 
 def projection_trials(plan: Plan) -> Iterator[Trial]:
-    """For each shape (rows, units) and sparseness of the plan, without and with the gradient."""
+    """Compare projections for each shape (rows, units) and sparseness of the plan, without and with the gradient."""
     for shape in plan.projections:
         for sparseness in plan.sparsenesses:
             for backward in (False, True):

@@ -97,7 +97,7 @@ def run(
 
 @contextmanager
 def _frozen() -> Iterator[None]:
-    """Spare what exists already the garbage collections before each comparison, which would take most of the time."""
+    """Exclude existing objects from garbage collection before each comparison, which would take most of the time."""
     gc.collect()
     gc.freeze()
     try:
@@ -107,7 +107,7 @@ def _frozen() -> Iterator[None]:
 
 
 def _order(cell: Cell) -> tuple[float, ...]:
-    """Of the rows in a table: by width and batch, then from the densest to the sparsest."""
+    """Return the sort key of rows in a table: width, batch, then from the densest to the sparsest."""
     setting = cell.setting
     if cell.task == "projection":
         return ()
@@ -155,7 +155,7 @@ def _bytes(trial: Trial) -> dict[str, Sample | str]:
 
 
 def _attempt(function: Callable[[], Result]) -> Result | str:
-    """Its result, or `OUT_OF_MEMORY`."""
+    """Return the result of a contender, or `OUT_OF_MEMORY`."""
     try:
         return function()
     except (MemoryError, RuntimeError) as error:

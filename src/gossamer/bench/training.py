@@ -103,7 +103,7 @@ def _factories(plan: Plan, width: int, density: float, batch: int) -> Factories:
 
 
 def memory_trials(plan: Plan) -> Iterator[Trial]:
-    """What `peak_bytes` finds, for each width and density."""
+    """Measure `peak_bytes` for each width and density."""
     for width in plan.widths:
         for density in plan.memory_densities:
             setting = {

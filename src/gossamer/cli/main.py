@@ -8,7 +8,7 @@
 143     SIGTERM
 ======  ============================================================
 
-PyTorch and whatever else a command needs are imported when it is carried out.
+PyTorch and other packages that a command needs are imported when it runs.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ column too, the accuracy is told.
 
 
 def parser() -> argparse.ArgumentParser:
-    """Of all commands; options that weren't given are None, so that a default can depend on the data."""
+    """Make the parser of all commands; options that weren't given are None, so that defaults can depend on data."""
     raw = argparse.RawDescriptionHelpFormatter
     top = argparse.ArgumentParser("gossamer", description=_TOP, formatter_class=raw, allow_abbrev=False)
     top.add_argument("--version", action="version", version=_versions())
@@ -241,7 +241,7 @@ def _sizes(text: str) -> tuple[int, ...]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command that ``argv`` (default: the process's arguments) says; the exit code."""
+    """Run the command in ``argv`` (default: the process's arguments) and return the exit code."""
     closed = [name for name in ("stdin", "stdout", "stderr") if getattr(sys, name) is None]
     for _ in closed:  # so that no file that we open is taken for one of these streams
         os.open(os.devnull, os.O_RDWR)
@@ -263,7 +263,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _terminate(*_: Any) -> None:
-    """Leave as Ctrl-C does, so that files are closed and the terminal is put in order."""
+    """Exit as Ctrl-C does, so that files are closed and the terminal is restored."""
     raise SystemExit(128 + signal.SIGTERM)
 
 
@@ -287,7 +287,7 @@ def _guarded(argv: Sequence[str] | None) -> int:
 
 
 def _discard_output() -> None:
-    """What is still buffered for standard output goes nowhere, or Python would try again at its end."""
+    """Discard the rest of standard output's buffer, which Python would otherwise write at its end."""
     with contextlib.suppress(OSError, ValueError):  # no file may lie under it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

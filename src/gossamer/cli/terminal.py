@@ -131,7 +131,7 @@ class Progress(Watch):
         return Group(head, line, Text("   ".join(facts) or " ", no_wrap=True, overflow="ellipsis"))
 
     def _time_left(self) -> str:
-        """Of all networks that are still to be trained, at the pace of their kind (or of the other, if unseen)."""
+        """Estimate the time for all remaining networks, at the pace of their kind (or of the other, if unseen)."""
         paces = {kind: seconds / steps for kind, (steps, seconds) in self._spent.items() if steps >= _FEW}
         if not paces:
             return ""
@@ -171,7 +171,7 @@ def _plan(folder: RunFolder, options: Options, data: Dataset) -> list[str]:
 
 
 def show_comparison(path: Path, page: Path | None) -> None:
-    """The table of a finished run, and where its page is."""
+    """Show the table of a finished run, and the path of its page."""
     console = Console(highlight=False)
     _print_comparison(console, read(path))
     if page is not None:
@@ -179,7 +179,7 @@ def show_comparison(path: Path, page: Path | None) -> None:
 
 
 def show_summary(run: Run) -> None:
-    """The table, and the layers of the first sparse network."""
+    """Show the table, and the layers of the first sparse network."""
     console = Console(highlight=False)
     _print_comparison(console, run)
     table = Table(

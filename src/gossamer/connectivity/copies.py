@@ -1,8 +1,8 @@
 """Detection of two mistakes with patterns, each where it would first give wrong numbers.
 
-A copy of a network that is averaged with it by position (an exponential moving average, say) gets weights of different
-connections mixed once the network has been rewired. Such averages write into the buffers of the copy, which nothing
-else does, so a copied layer keeps a `PatternSeal` of its pattern and refuses to work after that.
+A copy of a network that is averaged with it by position (such as an exponential moving average) gets weights of
+different connections mixed once the network has been rewired. Such averages write into the buffers of the copy, which
+nothing else does, so a copied layer keeps a `PatternSeal` of its pattern and refuses to work after that.
 
 An optimizer whose state was made for another number of connections than the layer now has is refused by a hook that
 runs before its step (`note_length`).

@@ -186,7 +186,7 @@ class Kinds:
 
 
 def sort_columns(table: NDArray[Any] | Cells, names: Sequence[str], rows: NDArray[np.int64], said: Reading) -> Kinds:
-    """The kind of each column, by all its values and by what was ``said``; the categories are those of ``rows``.
+    """Find the kind of each column, by all its values and the options ``said``; the categories are those of ``rows``.
 
     A column of texts holds numbers if it has some, and nothing else but spellings of "missing". If it has other texts
     as well, it holds categories where they are few, or more of its fields are texts than numbers; else `InputError`.
@@ -249,7 +249,7 @@ def sort_columns(table: NDArray[Any] | Cells, names: Sequence[str], rows: NDArra
 
 
 def _tallies(cells: Cells, names: Sequence[str]) -> Iterator[list[int]]:
-    """How many fields of each column are a `NUMBER`, a `MARK`, `SWAPPED`, `OTHER` or empty; nothing of an array."""
+    """Count the fields of each column that are a `NUMBER`, `MARK`, `SWAPPED`, `OTHER` or empty; nothing of an array."""
     for name in names:
         column = cells[name]
         if isinstance(column, Texts):

@@ -103,7 +103,7 @@ def _western(evidence: bytes) -> float | None:
 
 
 def head(content: bytes, encoding: str) -> tuple[str, bool]:
-    """The first part of the text, and whether that is all of it."""
+    """Return the first part of the text, and whether it is the whole text."""
     decoder = codecs.getincrementaldecoder(encoding)()
     text = decoder.decode(content[:_HEAD], final=len(content) <= _HEAD)
     return text, len(content) <= _HEAD
@@ -118,7 +118,7 @@ def records(text: io.TextIOBase, separator: str) -> Iterator[list[str]]:
 
 
 def first_records(text: str, whole: bool, separator: str) -> list[list[str]]:
-    """Those of the first lines that hold anything; the last one only if it is not cut."""
+    """Return the first lines that are not empty; the last one only if it is not cut."""
     found: list[list[str]] = []
     try:
         for fields in records(io.StringIO(text, newline=""), separator):

@@ -100,7 +100,7 @@ def load(
 
 
 def _notices(table: Table, preprocessing: Preprocessing, rare: str) -> tuple[str, ...]:
-    """How the file was read, which columns are left out and what became of the others."""
+    """Notices on the reading of the file, on columns that are left out and on others that were changed."""
     notices = [f"read as {table.reading}"] if str(table.reading) else []
     notices += table.notices
     if preprocessing.dropped:

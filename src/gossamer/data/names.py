@@ -1,4 +1,4 @@
-"""Names of many columns that differ by a number alone, made when they are asked for."""
+"""Names of many columns that differ by a number alone, made at each access."""
 
 from __future__ import annotations
 

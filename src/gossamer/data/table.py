@@ -205,7 +205,7 @@ def _read_parquet(source: Source) -> pd.DataFrame:
 
 
 def _read_sheet(source: Source) -> pd.DataFrame:
-    """The first sheet of a workbook that holds anything: names of columns, and rows as numbers, dates and texts."""
+    """Read the first sheet of a workbook that is not empty: names of columns; rows as numbers, dates and strings."""
     import pandas as pd
 
     with reading(source.path, ".xlsx"):

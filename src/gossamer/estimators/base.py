@@ -57,7 +57,7 @@ class SparseEstimator(Arguments):
     )
     _stream: Stream | None = None
 
-    # ---- what a subclass says ----------------------------------------------------------------------------------------
+    # ---- defined by a subclass ---------------------------------------------------------------------------------------
 
     @property
     def _task(self) -> Task:
@@ -240,7 +240,7 @@ class SparseEstimator(Arguments):
         return strength / total if total > 0 else strength
 
     def _raw(self, X: Matrix) -> NDArray[np.float64]:
-        """(n_samples, outputs): what the network says."""
+        """Compute the outputs of the network (n_samples, outputs)."""
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, accept_sparse="csr", dtype=(np.float64, np.float32))
         device = find_device(self.device)

@@ -7,7 +7,7 @@ everywhere would gain nothing: copies into and out of frames cost as much, and t
 
 In C++ (float32, in which float16 is computed, float64, and bfloat16 with sums in float32) a thread copies a strip of
 some samples into a padded frame whose innermost dimension is the sample, multiplies there, and copies the result out:
-each live entry costs one broadcast and a few fused multiply-adds on whole vectors, whatever the width of the image, and
+each connection costs one broadcast and a few fused multiply-adds on whole vectors, for any width of the image, and
 the memory needed beside input and output is a few megabytes. In plain torch the weight is made dense for the time of
 the call.
 """

@@ -1,4 +1,4 @@
-"""Where the connections of a layer are: CSR and transposed CSR, checked before a kernel reads them.
+"""Structure of a layer's connections: CSR and transposed CSR, checked before a kernel reads them.
 
 A pattern of ``rows × cols`` positions with ``nnz`` live ones is four int32 tensors:
 
@@ -60,7 +60,7 @@ class Structure(NamedTuple):
 
 
 def transformed() -> bool:
-    """Whether torch.func (vmap, grad, jvp) or forward-mode differentiation is at work: they see plain torch only."""
+    """Whether torch.func (vmap, grad, jvp) or forward-mode differentiation is active: they see plain torch only."""
     if torch.compiler.is_compiling():
         return False
     return torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0

@@ -6,7 +6,7 @@ its weights following by connection. `AveragedModel` is torch's, for weight aver
 exponential moving averages (EMA), with `align_` before each update.
 
 An average is that of the dense matrices, in which a connection that does not exist has weight 0, at the connections
-that the network has now. So a connection that was grown starts at 0 in the average, whatever the network starts it
+that the network has now. So a connection that was grown starts at 0 in the average, wherever the network starts it
 with, and one that was dropped leaves the average, which stays as sparse as the network.
 """
 

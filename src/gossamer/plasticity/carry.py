@@ -97,13 +97,13 @@ def prepare(
         grown: the positions of new connections, ascending.
         weights: (connections grown) the weights they start with.
         optimizer: every tensor of its state for ``layer.weight_values`` that has the shape of ``weight_values`` (a
-            momentum, Adam's moments, whatever its name) follows the connections, also in the optimizers that it wraps.
+            momentum, Adam's moments, under any name) follows the connections, also in the optimizers that it wraps.
 
     If the number of connections stays the same, `Prepared.put` writes weights and state in place, so references to them
     stay good; otherwise the data of ``weight_values`` and the state tensors are replaced by tensors of the new length.
 
     Raises:
-        InputError: if the state has tensors of other shapes, of which nobody knows how they follow.
+        InputError: the state has tensors of other shapes, which cannot follow.
     """
     flat_indices, old = merge(kept, grown)
     pattern = Pattern.from_flat_indices(flat_indices, layer.out_features, layer.in_features)

@@ -1,11 +1,11 @@
 """A score for each pair (output, input) of a layer, of which there are far more than connections.
 
 The score of position (j, i) is f(Σ_s a[j, s] b[i, s]): |cos| of two activations, or the magnitude of a loss gradient.
-The sum is over the samples of all ranks. There are two forms, for memory that is small whatever the layer and the
-samples:
+The sum is over the samples of all ranks. There are two forms, for memory that is small for any layer and any
+number of samples:
 
-`Factored`   holds a (outputs, samples) and b (inputs, samples), and makes products where they are asked for, in blocks
-             of rows: less than the matrix when samples are few beside the width of the layer.
+`Factored`   holds a (outputs, samples) and b (inputs, samples), and computes products on demand, in blocks of rows:
+             less than the matrix when samples are few beside the width of the layer.
 `Summed`     holds the sums (outputs × inputs): less than the factors when samples are many.
 
 For a convolution the sum is over its positions in the images, too, and there is a third, `patches.Convolved`.

@@ -184,7 +184,7 @@ class GradualMagnitudePruning:
 
     @torch.no_grad()
     def step(self) -> list[LayerChange]:
-        """Prune once; call it between updates of the weights, as often as ``steps`` says, or more.
+        """Prune once; call it between updates of the weights, ``steps`` times or more.
 
         Returns:
             The changes, one for each layer.

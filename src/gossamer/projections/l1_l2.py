@@ -1,7 +1,7 @@
 """Two norms at once: intersections of an l1 ball or sphere with an l2 ball or sphere.
 
 With the sparseness σ of a vector of length λ₂ given by its sum of magnitudes λ₁, the intersection of both spheres is
-the set of `hoyer_projection`, said in radii. All four intersections have s = β sign(x) max(|x| − α, 0) as nearest
+the set of `hoyer_projection`, given by radii. All four intersections have s = β sign(x) max(|x| − α, 0) as nearest
 point; they differ in which of the two norms hold it back:
 
 =================  ===========================================================================================

@@ -195,7 +195,7 @@ def resume(path: Path, watch: Watch | None = None) -> RunFolder:
 
 
 def _complete(folder: RunFolder, options: Options, data: Dataset, device: torch.device, watch: Watch) -> None:
-    """Do all that is still to be done in the folder; what follows from the checkpoints is written anew."""
+    """Do all that remains to be done in the folder; files that follow from the checkpoints are written anew."""
     threads = torch.get_num_threads()
     torch.set_num_threads(options.threads)
     try:
@@ -242,7 +242,7 @@ def _trained(
     job: Job,
     state: Mapping[str, Any] | None,
 ) -> tuple[dict[str, Any], Network]:
-    """The final state of a network, and what was measured."""
+    """Train and measure a network; return its final state and the measurements."""
     fit = Fit(
         options,
         sparse=job.network == "sparse",
@@ -278,7 +278,7 @@ def _tensors(split: Split, device: torch.device) -> Samples:
 
 
 def _fingerprint(data: Dataset) -> str:
-    """Of all samples, their division and their classes."""
+    """Return a fingerprint of all samples, their division and their classes."""
     digest = hashlib.sha256(repr((data.classes, data.features)).encode())
     for split in (data.train, data.validation, data.test):
         arrays = (split.x,) if isinstance(split.x, np.ndarray) else (split.x.data, split.x.indices, split.x.indptr)

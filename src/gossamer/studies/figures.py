@@ -89,7 +89,7 @@ def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str], column
 
 
 def plain(axes: Axes) -> None:
-    """Take away ticks and frame: what is left is a picture."""
+    """Remove ticks and frame."""
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
         spine.set_visible(False)

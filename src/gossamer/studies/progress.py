@@ -1,4 +1,4 @@
-"""A study under way, on a terminal: what is tried, how much is done, and how long the rest will take."""
+"""Progress of a study on a terminal: the current trial, the share that is done, and the time that is left."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Terminal(Watch):
             self._console.print(line + (f"  {left}" if (left := self._left()) else ""), markup=False)
 
     def _left(self) -> str:
-        """From what trials of the same kind took, or else of the same data set, or else any."""
+        """Estimate the time left from trials of the same kind, or else of the same data set, or else any."""
         if not self._done:
             return ""
         seconds = sum(self._pace(trial) for trial in self._waiting) / self._jobs

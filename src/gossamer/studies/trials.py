@@ -57,10 +57,10 @@ class Watch:
         """``done`` of ``trials`` were finished before; the rest starts in ``jobs`` processes."""
 
     def start(self, trial: Trial) -> None:
-        """It is the turn of ``trial``; only told with one process."""
+        """Handle the start of ``trial``; called with one process only."""
 
     def end(self, trial: Trial, record: Record) -> None:
-        """``trial`` is over and safe on disk."""
+        """Handle the end of ``trial``, which is stored."""
 
 
 def run(
@@ -71,7 +71,7 @@ def run(
     jobs: int = 1,
     watch: Watch | None = None,
 ) -> list[Record]:
-    """Carry out what ``folder`` doesn't hold yet, and return the records of all ``trials`` in their order.
+    """Run the trials that ``folder`` doesn't hold yet, and return the records of all ``trials`` in their order.
 
     Args:
         trials: all different.
@@ -79,7 +79,7 @@ def run(
             and dicts. With several ``jobs`` it travels to other processes: a function of a module, or a `partial` of
             one.
         folder: where ``trials.jsonl`` grows; made if it isn't there.
-        jobs: processes, which share PyTorch's threads evenly. Times measured in several at once say little.
+        jobs: processes, which share PyTorch's threads evenly. Times measured in several at once are not reliable.
         watch: is told what happens.
 
     Raises `InputError` if the folder holds a record of the same variant, data set and seed with other settings: the
@@ -137,7 +137,7 @@ def _key(content: Mapping[str, Any]) -> str:
 
 
 def _drop_torn_line(path: Path) -> None:
-    """Cut off what a killed process had begun to write."""
+    """Cut off a line that a killed process had not finished."""
     with written(path), path.open("r+b") as file:
         content = file.read()
         file.truncate(content.rfind(b"\n") + 1)

@@ -94,7 +94,7 @@ class Descent:
         scale: Schedule | None = None,
         augment: Augment | None = None,
     ) -> float:
-        """A step on each batch of the samples, after ``number`` epochs; returns the mean cost.
+        """Take a step on each batch of the samples, after ``number`` epochs, and return the mean cost.
 
         ``alpha`` and ``scale`` are functions of the number of completed epochs, fractional during an epoch. See
         `train_autoencoder` for the others.

@@ -32,7 +32,7 @@ _MAIN = LIVE.index(10)
 
 
 def findings(plan: Plan, records: Sequence[Record]) -> Findings:
-    """All that the study says but for its title."""
+    """Return the findings, except for the title."""
     from gossamer.studies.dictionary import pictures
 
     races = [race(records, place) for place in range(len(LIVE))]

@@ -176,7 +176,7 @@ def carry_out(trial: Trial) -> dict[str, Any]:
 
 
 def _fit(trial: Trial, plan: Plan, train: Samples, test: Samples, classes: int) -> Fit:
-    """The network and its rewiring. The test rows are watched from epoch to epoch, and decide nothing."""
+    """Make the network and its rewiring. The test rows are measured after each epoch, and decide nothing."""
     import torch
 
     from gossamer.connectivity.allocate import epsilon_density
@@ -320,7 +320,7 @@ def _spread(fit: Fit) -> list[dict[str, Any]]:
 
 
 def _accuracy_with_dropout(model: torch.nn.Module, test: Samples, seed: int) -> float:
-    """As the authors' script evaluates, which leaves dropout on."""
+    """Measure the accuracy as the authors' script does, which leaves dropout on."""
     import torch
 
     model.train()

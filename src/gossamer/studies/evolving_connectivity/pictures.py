@@ -1,4 +1,4 @@
-"""The study's pictures: ranks, curves, which inputs are connected, and what happens when they are taken away."""
+"""The study's figures: ranks, curves, the inputs that are connected, and the accuracy when they are removed."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def all_figures(plans: Mapping[str, Plan], records: Sequence[Record]) -> list[Fi
 
 
 def _panels(figure: Canvas, names: Sequence[str], columns: int = 3) -> dict[str, Axes]:
-    """One for each name, in rows of ``columns``."""
+    """Make a panel for each name, in rows of ``columns``."""
     columns = min(columns, len(names))
     rows = math.ceil(len(names) / columns)
     grid = figure.subplots(rows, columns, squeeze=False)

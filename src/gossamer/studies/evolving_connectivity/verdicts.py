@@ -42,7 +42,7 @@ def claims(plans: Mapping[str, Plan], records: Sequence[Record]) -> list[Claim]:
 
 
 def summary(plans: Mapping[str, Plan], records: Sequence[Record]) -> str:
-    """The best variant over the data sets, and how far apart all are."""
+    """Summarize the best variant over the data sets, and the differences between all."""
     means = {v: float(np.mean([tables.mean(records, d, v) for d in plans])) for v in VARIANTS}
     best = max(means, key=means.__getitem__)
     sparse = {v: value for v, value in means.items() if v != "dense"}

@@ -101,7 +101,7 @@ def _accuracy(plans: Mapping[str, Plan], records: Sequence[Record]) -> Table:
 
 
 def _against_trees(plans: Mapping[str, Plan], records: Sequence[Record]) -> Table:
-    """Where the networks win, and where trees do."""
+    """Compare the networks with trees on each data set."""
     rows: list[list[str | None]] = []
     for dataset in plans:
         usual = max(USUAL, key=lambda selector: _mean(records, dataset, selector))
@@ -230,7 +230,7 @@ def _curves(plans: Mapping[str, Plan], records: Sequence[Record]) -> Figure:
 
 
 def summary(plans: Mapping[str, Plan], records: Sequence[Record]) -> str:
-    """Who is best where."""
+    """Summarize which selector is best on which data."""
     winners = {dataset: max(SELECTORS, key=lambda s: _mean(records, dataset, s)) for dataset in plans}
     wins = {s: [d for d, best in winners.items() if best == s] for s in SELECTORS}
     listed = "; ".join(f"{selector} on {', '.join(datasets)}" for selector, datasets in wins.items() if datasets)

@@ -16,7 +16,7 @@ variant                          activations            weights of a unit       
 ``MLP from noise``               tanh, with biases      free, start at random       classification
 ===============================  =====================  ==========================  ====================================
 
-Where nothing else is said units start as training samples.
+By default units start as training samples.
 """
 
 from __future__ import annotations
@@ -261,7 +261,7 @@ def _packed(weight: NDArray[np.float32]) -> str:
 
 
 def filters_of(record: Mapping[str, Any]) -> NDArray[np.float32]:
-    """(units, height, width): what the first units of a record look for, each with largest magnitude 1."""
+    """Return the filters of the first units of a record (units, height, width), each with largest magnitude 1."""
     content = np.frombuffer(base64.b64decode(record["filters"]), np.int8)
     return content.reshape(-1, *record["image"]).astype(np.float32) / np.float32(127)
 
