@@ -25,7 +25,8 @@ import gossamer as gs
 
 ROOT = Path(gs.__file__).parent
 ROOMS = (
-    *("", "activation", "associative", "associative.solve", "associative.theory", "bench", "connectivity"),
+    *("", "activation", "associative", "associative.conditions", "associative.recall"),
+    *("associative.solve", "associative.theory", "bench", "connectivity", "report"),
     *("connectivity.constraints", "data", "estimators", "evaluate", "functional", "measures", "models"),
     *("plasticity", "plasticity.drop", "plasticity.grow", "plasticity.schedule", "projections", "runs", "training"),
 )

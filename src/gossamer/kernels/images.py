@@ -53,7 +53,7 @@ class Geometry(NamedTuple):
     def of(
         kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int], groups: int
     ) -> Geometry:
-        """From lists, checked."""
+        """Make the geometry from lists, after checks."""
         g = Geometry(tuple(kernel), tuple(stride), tuple(padding), tuple(dilation), groups)  # type: ignore[arg-type]
         if (len(g.kernel), len(g.stride), len(g.padding), len(g.dilation)) != (2, 2, 4, 2):
             raise InputError(f"kernel, stride and dilation must be pairs and padding four numbers, got {g}")

@@ -97,7 +97,7 @@ def learn_units(
 
 
 def _address(name: str, array: NDArray[Any], dtype: type, shape: tuple[int, ...]) -> int:
-    """Of an array that C++ may read and write as it is."""
+    """Return the address of an array that C++ may read and write in place."""
     if array.dtype != dtype or array.shape != shape or not array.flags.c_contiguous:
         raise ValueError(
             f"{name} must be a contiguous array of {np.dtype(dtype)} and shape {shape}, "
