@@ -25,10 +25,10 @@ import gossamer as gs
 
 ROOT = Path(gs.__file__).parent
 ROOMS = (
-    *("", "activation", "associative", "associative.conditions", "associative.recall"),
-    *("associative.solve", "associative.theory", "bench", "connectivity", "report"),
-    *("connectivity.constraints", "data", "estimators", "evaluate", "functional", "measures", "models"),
-    *("plasticity", "plasticity.drop", "plasticity.grow", "plasticity.schedule", "projections", "runs", "training"),
+    *("", "activation", "associative", "associative.conditions", "associative.recall", "associative.solve"),
+    *("associative.theory", "bench", "connectivity", "connectivity.constraints", "data", "estimators", "evaluate"),
+    *("functional", "measures", "models", "plasticity", "plasticity.drop", "plasticity.grow", "plasticity.schedule"),
+    *("projections", "report", "runs", "training"),
 )
 NAMESPACE = {"torch": torch, "nn": nn, "np": np, "gs": gs}
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
@@ -127,3 +127,29 @@ def faults(name: str, value: Any) -> Iterator[str]:
 def test_sections(room: str) -> None:
     found = [fault for name, value in public(room) for fault in faults(name, value)]
     assert not found, "\n".join(found)
+
+
+class Undocumented(nn.Module):
+    """A layer.
+
+    Args:
+        size: a number.
+    """
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """Add.
+
+        Args:
+            x: a tensor.
+        """
+        return x + y
+
+
+def test_faults_are_found() -> None:
+    assert list(faults("Undocumented", Undocumented)) == ["Undocumented: no Example"]
+    name = "Undocumented.forward"
+    assert list(faults(name, Undocumented.forward)) == [
+        f"{name}: no Returns",
+        f"{name}: Args without y",
+        f"{name}: no shapes",
+    ]
