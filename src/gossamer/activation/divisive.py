@@ -91,7 +91,7 @@ def _local_mean(y: Tensor, window: int, pooling: Pooling) -> Tensor:
         return y.abs().mean(1, keepdim=True)
     if pooling == "l1":  # sums over windows and over channels change places
         return _box_sum(y.abs().mean(1, keepdim=True), window)
-    # on the CPU torch pools several times as fast where the channels of a pixel lie side by side
+    # on the CPU torch pools several times as fast where the channels of a pixel are adjacent in memory
     y = y.contiguous(memory_format=torch.channels_last)
     if pooling == "max":
         return F.max_pool2d(y.abs(), window, 1, window // 2).mean(1, keepdim=True)

@@ -26,7 +26,7 @@ NOISY = 0.2
 
 _TURN = 2e-3
 _LONG = 0.05  # seconds after which cold caches no longer matter: such a call needs no untimed one before it
-_PAUSE = 0.02  # longer than idle OpenMP threads go on spinning, which would slow threads of another OpenMP runtime
+_PAUSE = 0.02  # longer than idle OpenMP threads keep spinning, which would slow threads of another OpenMP runtime
 _LEAST_ROUNDS, _MOST_ROUNDS = 3, 200
 _PATIENCE = 8
 
@@ -116,7 +116,7 @@ def _interleave(steps: dict[str, Step], rounds: int, seconds: float, apart: Coll
     paces = {}
     for name, step in steps.items():
         paces[name] = _clock(step, 1)
-        if paces[name] < _LONG:  # the first call may have paid for what is made only once
+        if paces[name] < _LONG:  # the first call may include work that is done only once
             paces[name] = min(_clock(step, 1) for _ in range(2))
     calls = {name: max(1, min(1000, round(_TURN / max(pace, 1e-9)))) for name, pace in paces.items()}
     found: dict[str, list[float]] = {name: [] for name in steps}

@@ -121,7 +121,7 @@ def _measured(trial: Trial, plan: Plan) -> Cell:
     try:
         with torch.set_grad_enabled(trial.gradient):
             results = _bytes(trial) if trial.task == "memory" else _seconds(trial, plan)
-    except (MemoryError, RuntimeError) as error:  # what the contenders share is too large, or all of them together are
+    except (MemoryError, RuntimeError) as error:  # the contenders or their shared data are too large
         if not _is_out_of_memory(error):
             raise
         results = dict.fromkeys((OURS, trial.baseline), OUT_OF_MEMORY)

@@ -108,7 +108,7 @@ def losses(cells: Sequence[Cell]) -> list[Cell]:
     return [cell for cell in cells if verdict_of(cell)[1] == "lost"]
 
 
-# ---- what stands where -----------------------------------------------------------------------------------------------
+# ---- layout of tables ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ def peak_bytes(prepare: Callable[[], Step | str]) -> Sample | str:
         return "Linux only"
     tries: list[float] = []
     for _ in range(2):
-        peak_memory(lambda: None)  # hands free memory back, so that what is built next shows
+        peak_memory(lambda: None)  # returns free memory, so that the next allocations show
         empty = _resident()
         step = prepare()
         if isinstance(step, str):

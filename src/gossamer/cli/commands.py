@@ -58,7 +58,7 @@ def train(arguments: argparse.Namespace) -> None:
     except InputError as error:
         if watch.folder is None:
             raise
-        raise InputError(f"{error}. When that is mended, go on with: {_resume_command(watch.folder)}") from error
+        raise InputError(f"{error}. When that is fixed, continue with: {_resume_command(watch.folder)}") from error
     page = None if arguments.no_report else _write_page([folder.path], None)
     if arguments.json:
         results = json.loads(folder.results.read_bytes())

@@ -97,7 +97,7 @@ def parser() -> argparse.ArgumentParser:
     table.add_argument("--drop", type=_names, metavar="COLUMN,...", help="columns that are not used")
     table.add_argument("--categorical", type=_names, metavar="COLUMN,...", help="columns whose values are categories")
     table.add_argument(
-        "--numeric", type=_names, metavar="COLUMN,...", help="columns of numbers; what is none in them is missing"
+        "--numeric", type=_names, metavar="COLUMN,...", help="columns of numbers; other values in them are missing"
     )
     network = train.add_argument_group("network")
     network.add_argument("--hidden", type=_sizes, metavar="N,N", help="units of the hidden layers, such as 1000,1000")
@@ -143,7 +143,7 @@ def parser() -> argparse.ArgumentParser:
     output = train.add_argument_group("output")
     output.add_argument("--out", type=_path, metavar="DIR", help="the run's folder (runs/DATA-1, -2, ...)")
     output.add_argument("--overwrite", action="store_true", default=None, help="remove the run that is in DIR")
-    output.add_argument("--resume", type=_path, metavar="RUN", help="go on with a run that was stopped")
+    output.add_argument("--resume", type=_path, metavar="RUN", help="continue a run that was stopped")
     output.add_argument("--no-report", action="store_true", help="write no report.html")
     _add_output(output, "print nothing but the run's folder")
 
@@ -280,7 +280,7 @@ def _guarded(argv: Sequence[str] | None) -> int:
         if error.filename is not None:
             return _fail(f"{error.filename}: {error.strerror}")
         _discard_output()
-        if isinstance(error, BrokenPipeError):  # the reader of our output has gone, as head does
+        if isinstance(error, BrokenPipeError):  # the reader of our output has closed it, as head does
             return 1
         return _fail(f"standard output can't be written: {error.strerror or error}")
     return code
@@ -288,7 +288,7 @@ def _guarded(argv: Sequence[str] | None) -> int:
 
 def _discard_output() -> None:
     """Discard the rest of standard output's buffer, which Python would otherwise write at its end."""
-    with contextlib.suppress(OSError, ValueError):  # no file may lie under it
+    with contextlib.suppress(OSError, ValueError):  # it may have no file descriptor
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -314,6 +314,6 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _fail(message: str, code: int = 2) -> int:
-    with contextlib.suppress(OSError):  # nobody may read it
+    with contextlib.suppress(OSError):  # its reader may have closed it
         print(f"gossamer: {message}", file=sys.stderr)
     return code

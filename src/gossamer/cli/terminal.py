@@ -49,7 +49,7 @@ class Progress(Watch):
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
-    # ---- what happens ----------------------------------------------------------------------------------------------
+    # ---- callbacks ---------------------------------------------------------------------------------------------------
 
     def begin(self, folder: RunFolder, options: Options, data: Dataset, jobs: list[Job]) -> None:
         """Show the plan of the run."""
@@ -69,7 +69,7 @@ class Progress(Watch):
         self._job, self._steps, self._epoch, self._step = job, steps, done, 0
         self._loss, self._last, self._doing, self._warm = None, None, "training", False
         if done:
-            self._say(f"{_name(job)} goes on after epoch {done}")
+            self._say(f"{_name(job)} continues after epoch {done}")
 
     def step(self, job: Job, epoch: int, step: int, loss: torch.Tensor) -> None:
         """Update the line after a batch."""

@@ -80,7 +80,7 @@ def _words(path: Path) -> list[str]:
             raise ValueError(f"it holds {len(members)} files, not one")
         lines = archive.read(members[0]).decode("utf-8").split("\n")
     if not lines[-1]:
-        lines.pop()  # what follows the last line's end
+        lines.pop()  # the rest after the last line's end
     return [word for line in lines for word in (*line.split(), END)]
 
 

@@ -161,5 +161,5 @@ def rare_classes(y: NDArray[np.int64], classes: Sequence[str], train: Rows, vali
     shown = ", ".join(repr(classes[int(i)]) for i in absent[:5]) + (", …" if len(absent) > 5 else "")
     return (
         f"{len(absent):,} of {len(classes):,} classes ({shown}), of {most} row{'s' * (most > 1)} at most, are not "
-        "among both the rows to validate and those to test: accuracy says little of them"
+        "among both the rows to validate and those to test: their accuracy is not reliable"
     )

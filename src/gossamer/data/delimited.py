@@ -24,7 +24,7 @@ from gossamer.errors import InputError
 
 __all__ = ["check_named", "column_names", "read_delimited"]
 
-_WIDE = 500  # columns from which on a table is read whole: what pandas does for each of them takes longest
+_WIDE = 500  # columns from which on a table is read whole: the work of pandas for each column takes longest
 _EXCEL = re.compile(r"sep=(.)\r?\n?", re.IGNORECASE)
 _WIDTH = re.compile(r"Expected (\d+) fields in line (\d+), saw (\d+)")
 
@@ -105,7 +105,7 @@ def column_names(fields: Sequence[object], path: str, dropped: Sequence[str] = (
 
 
 def check_named(names: Sequence[str], said: Reading) -> None:
-    """`InputError` where the user names a column that isn't there."""
+    """`InputError` where the user names a column that doesn't exist."""
     known = set(names)
     for role in ("drop", "index", "categorical", "numeric"):
         value = getattr(said, role)

@@ -79,9 +79,7 @@ def _guess(content: bytes, where: str) -> str:
     try:
         content.decode(best_name)
     except (UnicodeDecodeError, LookupError):
-        raise InputError(
-            f"{where} must be text, got bytes in no encoding that could be found: say which with --encoding"
-        ) from None
+        raise InputError(f"{where} must be text, got bytes of unknown encoding: give it with --encoding") from None
     return best_name
 
 
@@ -186,5 +184,5 @@ def find_decimal(rows: list[list[str]], separator: str, where: str) -> str | Non
         return "." if commas or doubtful is not None else None
     raise InputError(
         f"column {doubtful[0].strip()!r} of {where} has numbers like {doubtful[1]!r}, which may be read in two ways: "
-        f"say --decimal , or --decimal ."
+        f"give --decimal , or --decimal ."
     )

@@ -65,7 +65,7 @@ def find_identifiers(cells: Cells, names: Sequence[str]) -> tuple[list[str], lis
     if suspects:
         notices.append(
             f"{listed(suspects)} {'follows' if len(suspects) == 1 else 'follow'} the order of the rows: "
-            f"{option('drop', suspects)} if new rows go on where these end"
+            f"{option('drop', suspects)} if new rows continue where these end"
         )
     return out, notices
 

@@ -174,7 +174,7 @@ def _column_table(
     if not used:
         raise InputError(
             f"{source.path} must have a column beside the target {target!r} to learn from, got none"
-            + (f" but {', '.join(map(repr, left_out))}, which tells the rows apart" if left_out else "")
+            + (f" but {', '.join(map(repr, left_out))}, which identifies the rows" if left_out else "")
         )
     return Table(source.name, cells, used, labels, target or "", reading=said, notices=tuple(notices), index=index)
 
@@ -188,7 +188,7 @@ def _no_target(source: Source, target: str | None, names: Sequence[str], said: R
     elif len(names) > 1 and all(re.fullmatch(r"[-+\d.,eE]+", name) for name in names):
         hint += "; the first line must hold names of columns"
     elif len(names) == 1 and source.suffix in TEXT and not close:
-        hint += "; if the file has more columns, say --separator"
+        hint += "; if the file has more columns, give --separator"
     return InputError(
         f"target (--target COLUMN) must be a column of {source.path}, got {target!r}{hint} (columns: {shown})"
     )
@@ -295,7 +295,7 @@ def _svmlight_table(source: Source, like: Preprocessing | None) -> Table:
             f"got {x.indices.min()} to {x.indices.max()}"
         )
     x.resize(x.shape[0], width)
-    # Prediction files in this form have to write some label: all zeros, where 0 is no class, says that there is none.
+    # Prediction files in this form have to write some label: all zeros, where 0 is no class, mean that there is none.
     if like is not None and "0" not in like.classes and not labels.any():
         labels = None
     return Table(source.name, x[:, first:], Numbered("x", first, width - first), labels, "label", kind="sparse")

@@ -107,7 +107,7 @@ class SupervisedAutoencoderClassifier(
     n_iter_: int
     loss_curve_: list[float]
 
-    _descent: Descent | None = None  # what `partial_fit` keeps between calls, and pickles do without
+    _descent: Descent | None = None  # state of `partial_fit` between calls, not in pickles
 
     def __init__(
         self,

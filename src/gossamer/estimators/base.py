@@ -46,7 +46,7 @@ class SparseEstimator(Arguments):
     n_features_in_: int
     n_iter_: int
 
-    _stored: tuple[str, ...] = (  # what a file keeps besides the network
+    _stored: tuple[str, ...] = (  # contents of a file besides the network
         "n_features_in_",
         "n_iter_",
         "loss_curve_",
@@ -121,7 +121,7 @@ class SparseEstimator(Arguments):
                 watch(epoch)
             if fit.rewire is not None:
                 fit.rewire.remove_hooks()
-            if warm:  # what was trained is a copy, so that the network stays whole until now
+            if warm:  # a copy was trained, so that the network stays whole until now
                 self.network_.to(find_device(self.device)).load_state_dict(network.state_dict())
                 network = self.network_
         self._end_stream()

@@ -102,7 +102,7 @@ class SparseRegressor(RegressorMixin, SparseEstimator):  # type: ignore[misc]
         numbers = self._numbers(y)
         if numbers.shape[1] != len(self._mean):
             raise InputError(f"y must have {len(self._mean)} columns as before, got shape {y.shape}")
-        self._constant = self._constant & (numbers == self._mean).all(axis=0)  # so far, where training goes on
+        self._constant = self._constant & (numbers == self._mean).all(axis=0)  # so far, where training continues
         return (numbers - self._mean) / self._std
 
     def predict(self, X: Matrix) -> NDArray[np.float64]:
@@ -114,7 +114,7 @@ class SparseRegressor(RegressorMixin, SparseEstimator):  # type: ignore[misc]
         Returns:
             The predictions (n_samples) or (n_samples, n_targets), as the targets were.
         """
-        outputs = self._raw(X)  # which says so if nothing is fitted
+        outputs = self._raw(X)  # which raises an error if nothing is fitted
         y = np.where(self._constant, self._mean, outputs * self._std + self._mean)
         return y[:, 0] if self._flat else y
 

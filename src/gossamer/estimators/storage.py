@@ -60,7 +60,7 @@ def read_stored(path: Path, kind: str, make: Callable[[Stored], Estimator]) -> E
         InputError: the file is missing, damaged, of a newer format or of another kind, or ``make`` can't use it.
     """
     if not path.exists():
-        raise InputError(f"{path} isn't there")
+        raise InputError(f"{path} doesn't exist")
     header, tensors = read_tensors(path, key=_KEY, version=FORMAT, what="estimator")
     if header.get("estimator") != kind:
         raise InputError(f"{path} holds a {header.get('estimator')}: load it with {header.get('estimator')}.load")
@@ -94,7 +94,7 @@ def _pack(value: Any, name: str = "", tensors: dict[str, Tensor] | None = None) 
         return {"dict": [[_pack(key), _pack(item)] for key, item in value.items()]}
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise InputError(f"a file can hold numbers, texts and what is made of them, got {value!r} of type {type(value)}")
+    raise InputError(f"a file can hold numbers, strings, lists and dicts of them, got {value!r} of type {type(value)}")
 
 
 def _unpack(packed: Any, tensors: dict[str, Tensor]) -> Any:

@@ -126,7 +126,7 @@ class _Counter:
         if isinstance(layer, Convolution):
             x = x[None] if x.dim() == 3 else x
             if x.dim() != 4 or x.shape[1] != units:
-                return  # the layer itself says what is wrong
+                return  # the layer itself raises the error
             read = windows(x, layer)
             active, positions = x.count_nonzero((0, 2, 3)), _nonzero_positions(read)
             seen, times = x[:, 0].numel(), read[:, 0, 0, 0].numel()

@@ -42,7 +42,7 @@ def read_tensors(path: Path, *, key: str, version: int, what: str) -> tuple[dict
         length = int.from_bytes(content[:8], "little")
         metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
         if key not in metadata:
-            raise InputError(f"{path} holds no {what} of gossamer: its header doesn't say so")
+            raise InputError(f"{path} holds no {what} of gossamer, according to its header")
         tensors = load(unseal(content))
         header: dict[str, Any] = json.loads(metadata[key])
         written = int(header["format"])

@@ -64,7 +64,7 @@ def orthogonal_matching_pursuit(
         raise InputError(f"tolerance must be at least 0, got {tolerance.min().item():g}")
     gram, inner, energy = atoms @ atoms.T, x @ atoms.T, x.square().sum(1)
     known = energy.isfinite()
-    exact = torch.finfo(x.dtype).eps * energy  # what rounding leaves of a sample that is reproduced
+    exact = torch.finfo(x.dtype).eps * energy  # residual of a reproduced sample by rounding
     bound = torch.maximum(tolerance, 4 * exact)
 
     code = torch.where(known[:, None], torch.zeros_like(inner), torch.nan)

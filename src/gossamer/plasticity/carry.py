@@ -65,7 +65,7 @@ class Prepared:
     layer: SparseLayer
     pattern: Pattern
     values: Tensor
-    state: Sequence[tuple[dict[str, Any], str, Tensor]]  # where it belongs, its name there, what it becomes
+    state: Sequence[tuple[dict[str, Any], str, Tensor]]  # where it belongs, its name there, its new value
 
     def put(self) -> None:
         """Change the layer and the state that its optimizer holds."""

@@ -342,7 +342,7 @@ def _in_proportion(e: Evidence, empty: EmptyIndices, count: int, statistic: Stat
         chosen = _distinct(torch.cat([chosen, in_turn]))[:count]
         made += now
     chosen = chosen.sort().values
-    if chosen.numel() < count:  # go on from here by keys
+    if chosen.numel() < count:  # continue from here by keys
         rest = empty.without(chosen)
         blocks = _keyed(_empty_blocks(pairs, rest), e.generator)
         chosen = merge(chosen, _largest(blocks, rest, count - chosen.numel()))[0]

@@ -201,7 +201,7 @@ class Rewire:
         commit([*(prepared.put for _, prepared in planned), self._finish(changes, scores)])
         return changes
 
-    # ---- what the rules look at --------------------------------------------------------------------------------------
+    # ---- evidence of the rules ---------------------------------------------------------------------------------------
 
     def _evidence(self, needs: Iterable[Statistic]) -> list[Evidence]:
         movable = self.redistribute is not None
@@ -252,7 +252,7 @@ class Rewire:
         prepared = prepare(e.name, e.layer, kept, survives, grown, weights, optimizer)
         return LayerChange(e.name, self.steps, prepared.pattern.nnz, dropped, grown, degrees), prepared
 
-    # ---- what it remembers -------------------------------------------------------------------------------------------
+    # ---- record and state --------------------------------------------------------------------------------------------
 
     def _finish(self, changes: Iterable[LayerChange], scores: list[float]) -> Callable[[], None]:
         """Return what is left to do once the layers have changed, as a function that may be called again."""

@@ -277,7 +277,7 @@ def _passes(net: nn.Module, batches: Iterable[Call]) -> Generator[tuple[list[_Ca
         x = layer_input(args, kwargs)
         passed_on = y.detach().requires_grad_(torch.is_grad_enabled()).clone()  # whose graph starts here
         calls.append(_Call(module, _samples(module, x).clone(), _samples(module, y), x.grad_fn, passed_on.grad_fn))
-        return passed_on  # what follows may change it in place
+        return passed_on  # the next operation may change it in place
 
     linear = [module for module in net.modules() if isinstance(module, SparseLayer | nn.Linear | nn.Conv2d)]
     with ExitStack() as last, ExitStack() as undo:  # two, since an interruption may come just before one is left
@@ -289,7 +289,7 @@ def _passes(net: nn.Module, batches: Iterable[Call]) -> Generator[tuple[list[_Ca
         net.eval()
         first = True
         for args, kwargs in batches:
-            with torch.set_grad_enabled(first):  # a graph, to see what feeds what
+            with torch.set_grad_enabled(first):  # a graph, to find the flow between layers
                 y = net(*args, **kwargs)
             single = isinstance(y, Tensor)
             yield list(calls), y.detach() if single else None, y.grad_fn if single else None

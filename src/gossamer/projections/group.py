@@ -15,7 +15,7 @@ lies in the jump, u_i is any vector of the right ‖·‖₁ on these entries, h
 that the average is σ* all the same.
 
 Source: Ohib, Gillis, Dalmasso, Shah, Potluru, Plis, "Explicit group sparse projection with applications to deep
-learning and NMF", TMLR 2022, arXiv 1912.03896, with weights of one; what is done in a jump is ours.
+learning and NMF", TMLR 2022, arXiv 1912.03896, with weights of one; the treatment of a jump is ours.
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ def _connectivity(path: Path, features: int, remedy: str) -> Connectivity:
             strength = np.asarray(arrays["strength"], dtype=np.float32)
             degree = np.asarray(arrays["degree"], dtype=np.int32)
             epochs = np.asarray(arrays["epochs"], dtype=np.int64)
-    except Exception as error:  # whatever the bytes make zlib, zipfile and NumPy do
+    except Exception as error:  # damaged bytes may raise anything in zlib, zipfile and NumPy
         raise InputError(f"{path} is damaged: {error}{remedy}") from None
     expected = (epochs.size, features)
     if epochs.ndim != 1 or strength.shape != expected or degree.shape != expected:

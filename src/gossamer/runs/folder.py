@@ -122,12 +122,12 @@ class RunFolder:
         folder = cls(path)
         if not any(path.iterdir()):
             return folder
-        folder._contents()  # refuse what is foreign before there is a lock beside it
+        folder._contents()  # refuse foreign files before there is a lock beside them
         with folder.locked(), written(path):
             contents = folder._contents()
             if any(entry.is_file() and not is_partial(entry) for entry in contents) and not overwrite:
                 raise InputError(f"{path} already holds a run: resume it, overwrite it, or choose another folder")
-            # First what makes it a run, should we be killed.
+            # First the file that makes it a run, in case of a kill.
             for entry in sorted(contents, key=lambda entry: (entry != folder._start, entry == folder._checkpoints)):
                 entry.rmdir() if entry.is_dir() else entry.unlink()
         return folder
@@ -180,7 +180,7 @@ class RunFolder:
         """
         return lock(self.path / _LOCK)
 
-    # ---- what was asked --------------------------------------------------------------------------------------------
+    # ---- options -----------------------------------------------------------------------------------------------------
 
     def begin(self, options: Options, fingerprint: str) -> None:
         """Write the options of the run and the fingerprint of its samples.
@@ -204,7 +204,7 @@ class RunFolder:
         if start.format > _FORMAT:
             raise InputError(
                 f"{self._start} has format {start.format}, this gossamer reads up to {_FORMAT}: it was written by a "
-                f"newer gossamer ({start.gossamer}). Upgrade to go on with it"
+                f"newer gossamer ({start.gossamer}). Upgrade to continue with it"
             )
         return start
 
@@ -252,7 +252,7 @@ class RunFolder:
         """
         return self._started().fingerprint
 
-    # ---- what was reached ------------------------------------------------------------------------------------------
+    # ---- states and results ------------------------------------------------------------------------------------------
 
     def save(self, job: Job, state: dict[str, Any]) -> None:
         """Replace the checkpoint of a network.
@@ -285,12 +285,12 @@ class RunFolder:
         try:
             saved = torch.load(io.BytesIO(unseal(content)), map_location="cpu", weights_only=True)
             version, state = int(saved["format"]), dict(saved["state"])
-        except Exception as error:  # whatever the bytes make torch do
+        except Exception as error:  # damaged bytes may raise anything in torch
             raise self._damaged(job, error) from None
         if version > _FORMAT:
             raise InputError(
                 f"{path} has format {version}, this gossamer reads up to {_FORMAT}: it was written by a newer gossamer "
-                f"({saved.get('gossamer')}). Upgrade to go on with it"
+                f"({saved.get('gossamer')}). Upgrade to continue with it"
             )
         return state
 

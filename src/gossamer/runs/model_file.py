@@ -92,7 +92,7 @@ def load_model(path: Path) -> ModelFile:
         >>> file = gs.runs.load_model(Path("runs/digits-1/model.safetensors"))  # doctest: +SKIP
     """
     if not path.exists():
-        raise InputError(f"{path} isn't there: a run writes it when its first sparse network is trained")
+        raise InputError(f"{path} doesn't exist: a run writes it when its first sparse network is trained")
     header, tensors = read_tensors(path, key="gossamer", version=FORMAT, what="network")
     try:
         # The generator leaves torch's own alone; the weights it draws are overwritten.

@@ -78,7 +78,7 @@ def run(
         function: computes one trial from its content alone; what it returns is numbers (finite, or None), texts, lists
             and dicts. With several ``jobs`` it travels to other processes: a function of a module, or a `partial` of
             one.
-        folder: where ``trials.jsonl`` grows; made if it isn't there.
+        folder: where ``trials.jsonl`` grows; made if it doesn't exist.
         jobs: processes, which share PyTorch's threads evenly. Times measured in several at once are not reliable.
         watch: is told what happens.
 

@@ -302,7 +302,7 @@ class Fit:
         if self.sparse and wanted and isinstance(first, nn.Linear | SparseLinear):
             self.connectivity[epoch] = strength_out(first).cpu(), fan_out(first).cpu()
 
-    # ---- what a checkpoint holds -----------------------------------------------------------------------------------
+    # ---- state of a checkpoint ---------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state at the end of an epoch.

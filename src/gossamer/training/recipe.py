@@ -94,7 +94,7 @@ class Recipe:
             _check_positive("epsilon", self.epsilon)
             if self.density is not None:
                 raise InputError(
-                    "density and epsilon both say how many connections there are: give one of them, "
+                    "density and epsilon both set the number of connections: give one of them, "
                     f"got density = {self.density!r} and epsilon = {self.epsilon!r}"
                 )
             if self.allocate == "uniform":

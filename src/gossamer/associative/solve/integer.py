@@ -1,6 +1,6 @@
 """l0, gap and both: a mixed-integer linear program.
 
-As in the linear program, u = u⁺ − u⁻ with Σ(u⁺ + u⁻) = 1, and binaries c± that say which parts may be used:
+As in the linear program, u = u⁺ − u⁻ with Σ(u⁺ + u⁻) = 1, and binaries c± for the parts that may be used:
 
     (δ̃/N) c± ≤ u± ≤ c±,   c⁺ + c⁻ ≤ 1,   Σ(c⁺ + c⁻) ≤ N p for l0
 
