@@ -125,7 +125,7 @@ def gini(x: Tensor, dim: int = -1) -> Tensor:
 
     References:
         Hurley, Rickard, "Comparing measures of sparsity", IEEE Trans. Inf. Theory 55 (2009): one of two measures that
-        have all six properties asked for there.
+        have all six properties that the article asks for.
     """
     n = _entries(x, dim)
     ordered = _unit(x, dim).abs().sort(dim).values.movedim(dim, -1)

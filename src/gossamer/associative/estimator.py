@@ -32,7 +32,7 @@ Method = str | Callable[..., ArrayLike]
 
 
 class _Associative(BaseEstimator):  # type: ignore[misc]
-    """What a unit and a network share: arguments, learning, and answers with noise."""
+    """The base of a unit and a network: arguments, learning, and answers with noise."""
 
     n_features_in_: int
     coef_: Floats

@@ -86,7 +86,7 @@ def _list(kind: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
 
 
 def bench(arguments: argparse.Namespace) -> None:
-    """Measure, show and write what the command line asks for."""
+    """Measure, show and write the benchmarks that the command line selects."""
     from gossamer.bench.cells import Plan
 
     given = {name: getattr(arguments, name) for name in ("widths", "densities", "batches", "dtype")}

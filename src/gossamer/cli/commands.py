@@ -37,7 +37,7 @@ _WITH_RESUME = {"command", "resume", "no_report", "quiet", "json"}
 
 
 def train(arguments: argparse.Namespace) -> None:
-    """Train, or go on with a run; then show the comparison and write the page."""
+    """Train, or continue a run; then show the comparison and write the page."""
     if (processes := os.environ.get("WORLD_SIZE", "1")) != "1":
         raise InputError(
             f"train must run in one process, got WORLD_SIZE={processes}: torchrun would train the same network "

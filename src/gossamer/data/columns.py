@@ -308,7 +308,7 @@ def _doubtful_dates(name: str, column: Texts, form: str) -> str:
 
 
 def _almost_numbers(name: str, column: Texts, tally: Sequence[int]) -> str:
-    """A notice about a column that is numbers but for some fields; "" for one that holds categories."""
+    """A notice about a column that is numbers except for some fields; "" for one that holds categories."""
     count, swapped, other = tally[NUMBER], tally[SWAPPED], tally[OTHER]
     if swapped and count + swapped >= other:
         mark = "." if column.vocabulary.decimal == "," else ","

@@ -38,7 +38,7 @@ _CODECS = (
 def find_encoding(content: bytes, where: str, known: str | None = None) -> str:
     """A codec that decodes ``content``: by its byte-order mark, UTF-8, UTF-16 without a mark, ``known``, or a guess.
 
-    What is valid UTF-8 and not ASCII is UTF-8. Else the encoding ``known`` from an earlier file of the kind comes
+    Valid UTF-8 that is not ASCII is UTF-8. Else the encoding ``known`` from an earlier file of the kind comes
     first, and then the guess of charset-normalizer, which knows languages by the frequency of their letters.
     """
     for mark, name in _BOMS:

@@ -1,6 +1,6 @@
 """Columns that identify the row: an index that a tool wrote, ids, and columns that grow with the row number.
 
-A file is often sorted by what one wants to predict. A network that reads the row number then seems to be right, and
+A file is often sorted by the target. A network that reads the row number then seems to be right, and
 fails on new rows.
 """
 

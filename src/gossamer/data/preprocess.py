@@ -1,6 +1,6 @@
 """Raw columns to the float32 columns that a network reads: fitted on training rows, stored as plain data.
 
-Four kinds, by what the columns hold:
+Four kinds, by the content of the columns:
 
 - ``scale``: pixels. x / divisor, the same divisor everywhere, so that zero stays zero and an image stays an image.
 - ``table``: a number becomes (x - mean) / std, with the mean and the population standard deviation of the training rows
@@ -13,8 +13,8 @@ Four kinds, by what the columns hold:
   aren't zero have mean square scale²: zero stays zero, and the rows stay a sparse matrix.
 
 A number that is constant in training carries nothing and becomes 0. A column without any value in training is left out
-and recorded in ``dropped``. What can't be used raises `InputError`: infinities, nested values, texts that are
-nearly all different, and text where training had numbers. `sort_columns` has the rules of what a column holds.
+and recorded in ``dropped``. Invalid values raise `InputError`: infinities, nested values, texts that are
+nearly all different, and text where training had numbers. `sort_columns` has the rules for the content of a column.
 """
 
 from __future__ import annotations

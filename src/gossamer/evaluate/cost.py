@@ -175,7 +175,7 @@ def _layer(
     share: float | None,
     seen: set[int],
 ) -> LayerCost:
-    """``share``: of the layer's inputs, how many are active, if that is not what was ``found``."""
+    """``share``: the active share of the layer's inputs, if it is given instead of ``found``."""
     if isinstance(layer, SparseLayer):
         shape, connections = (layer.out_features, layer.in_features), layer.nnz
         index_bytes = sum(_bytes(tensor) for tensor in layer.pattern.structure)

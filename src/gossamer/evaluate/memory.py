@@ -92,7 +92,7 @@ def _status(field: str) -> int:
 
 
 class _Malloc:
-    """glibc's malloc without slack: a large block is mapped when it is asked for and unmapped when it is freed.
+    """glibc's malloc without slack: a large block is mapped when it is allocated and unmapped when it is freed.
 
     By default blocks below a threshold, which adapts up to 32 MiB, are cut from a heap in which freed ones leave holes:
     the process would neither shrink when memory is freed nor grow when the holes are filled. With other C libraries

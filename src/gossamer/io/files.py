@@ -121,7 +121,7 @@ def is_partial(path: Path) -> bool:
 
 
 def remove_partial(folder: Path) -> None:
-    """Remove what a killed process had begun to write; only for the holder of the lock."""
+    """Remove a file that a killed process had begun to write; only for the holder of the lock."""
     with written(folder):
         for partial in filter(is_partial, folder.iterdir()):
             partial.unlink(missing_ok=True)

@@ -22,7 +22,7 @@ __all__ = ["load_weights", "read_tensors", "write_tensors"]
 def write_tensors(
     path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any], *, key: str, version: int
 ) -> None:
-    """Write ``tensors`` and ``header``; what is of kind ``key`` and format ``version`` `read_tensors` reads back."""
+    """Write ``tensors`` and ``header`` as kind ``key`` and format ``version``, for `read_tensors`."""
     from safetensors.torch import save
 
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

@@ -1,4 +1,4 @@
-"""2-D convolutions of which only the live entries of the weight exist, as PyTorch operators with derivatives.
+"""2-D convolutions whose weight has only its connections, as PyTorch operators with derivatives.
 
 The weight w (out, in / groups, kh, kw) has ``values`` (nnz) at the connections of a `Structure` of shape
 (out, in / groups · kh · kw). With stride s, dilation d, padding p, and c running over the input channels of o's group,
@@ -214,7 +214,7 @@ def conv2d_input(values: Tensor, s: Structure, grad: Tensor, size: Sequence[int]
 
 
 def conv2d_values(grad: Tensor, s: Structure, x: Tensor, g: Geometry) -> Tensor:
-    """The gradient of the live weights, (nnz)."""
+    """The gradient of the weights, (nnz)."""
     if transformed():
         return images.dense_values(grad, _bare(s), x, g)
     return torch.ops.gossamer.conv2d_values(grad, *s, x, *g)  # type: ignore[no-any-return]

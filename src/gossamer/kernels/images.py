@@ -1,7 +1,7 @@
 """The convolution of images with a sparse weight, in C++ on the CPU and in plain torch elsewhere.
 
 Images are (batch, channels, height, width). In memory they are batch-innermost, as the transposed view that a sparse
-linear layer returns, or contiguous: results have the layout of what they are computed from. (Batch-innermost results
+linear layer returns, or contiguous: results have the layout of their operands. (Batch-innermost results
 everywhere would gain nothing: copies into and out of frames cost as much, and the backward pass of
 `torch.nn.BatchNorm2d` takes several times as long on such images.)
 
@@ -129,8 +129,8 @@ def backward(
 ) -> tuple[Tensor | None, Tensor | None]:
     """Gradients of the images, of (height, width) ``size``, and of the values.
 
-    The first needs ``values``, the second ``x``: what is None is not computed. With both, every number of ``grad`` is
-    read once for both.
+    The first needs ``values``, the second ``x``; it is not computed where that is None. With both, every number of
+    ``grad`` is read once for both.
     """
     grad, x = _laid_out(grad), None if x is None else _laid_out(x)
     values = None if values is None else values.contiguous()

@@ -1,4 +1,4 @@
-"""The online rule of associative units in C++, many units at once; the rule stands in `gossamer.associative.rule`."""
+"""The online rule of associative units in C++, many units at once; `gossamer.associative.rule` defines the rule."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def learn_units(
     older: bool,
     seconds: float,
 ) -> None:
-    """Go on with each unit whose ``status`` is 0 until it stops or so many ``seconds`` have passed.
+    """Continue each unit whose ``status`` is 0 until it stops or so many ``seconds`` have passed.
 
     Units are shared among PyTorch's threads. What is written are ``weights``, ``steps``, ``report``, ``status`` and
     ``history``, all of them of the caller, and no unit depends on another.

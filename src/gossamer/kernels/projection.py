@@ -47,7 +47,7 @@ _library.define("hoyer_product(Tensor v, Tensor s, Tensor beta, Tensor radius, i
 
 
 def reference(x: Tensor, radius: Tensor, dim: int, magnitude: bool) -> tuple[Tensor, Tensor]:
-    """(s, β) by sorting, O(n log n): the k-th largest unit is live iff Σ(x − x_k)₊ / ‖(x − x_k)₊‖ < r."""
+    """(s, β) by sorting, O(n log n): the k-th largest unit is active iff Σ(x − x_k)₊ / ‖(x − x_k)₊‖ < r."""
     radius = radius.to(x.device)
     wide = radius.dtype
     size = x.abs() if magnitude else x

@@ -1,6 +1,6 @@
 """Structure of a layer's connections: CSR and transposed CSR, checked before a kernel reads them.
 
-A pattern of ``rows × cols`` positions with ``nnz`` live ones is four int32 tensors:
+A pattern of ``nnz`` connections in ``rows × cols`` positions is four int32 tensors:
 
 ==============  ==========  ================================================================================
 ``indptr``      (rows + 1)  entries of row r are ``indptr[r] … indptr[r + 1] - 1``

@@ -283,7 +283,7 @@ class SupervisedAutoencoder(nn.Module):
         return cost
 
     def _pass(self, x: Tensor, *, decode: bool) -> tuple[Tensor, Tensor | None]:
-        """The codes and, if asked for, their reconstructions."""
+        """Compute the codes and, with ``decode``, their reconstructions."""
         if x.dim() != 2 or x.shape[1] != self.in_features:
             raise InputError(f"x must have shape (batch, {self.in_features}), got {tuple(x.shape)}")
         f = self.activation

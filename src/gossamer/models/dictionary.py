@@ -74,7 +74,7 @@ def hebbian_update_(atoms: Tensor, x: Tensor, code: Tensor, rate: float, *, cent
 
 
 def _live_product(code: Tensor, matrix: Tensor) -> Tensor:
-    """``code @ matrix``, which reads only the rows of ``matrix`` that the code's live entries point to."""
+    """``code @ matrix``, which reads only the rows of ``matrix`` that the code's non-zero entries point to."""
     rows, columns = code.nonzero(as_tuple=True)
     starts = torch.searchsorted(rows, torch.arange(len(code)))
     live = code[rows, columns]

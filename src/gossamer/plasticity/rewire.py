@@ -255,7 +255,7 @@ class Rewire:
     # ---- record and state --------------------------------------------------------------------------------------------
 
     def _finish(self, changes: Iterable[LayerChange], scores: list[float]) -> Callable[[], None]:
-        """Return what is left to do once the layers have changed, as a function that may be called again."""
+        """Return the bookkeeping after the layers have changed, as a function that may be called again."""
         step, length, entries, degrees = self.steps, len(self.log), [], dict(self._degrees)
         for change in changes:
             entry: dict[str, Any] = {"step": change.step, "layer": change.layer, "nnz": change.nnz}

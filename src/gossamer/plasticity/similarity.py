@@ -270,7 +270,7 @@ def _pair(
 
 
 def _passes(net: nn.Module, batches: Iterable[Call]) -> Generator[tuple[list[_Call], Tensor | None, Any], None, None]:
-    """For each batch the calls of layers in order, what the network returned, and its node in the graph."""
+    """Yield for each batch the calls of layers in order, the output of the network, and its node in the graph."""
     calls: list[_Call] = []
 
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], y: Tensor) -> Tensor:

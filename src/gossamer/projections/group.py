@@ -9,10 +9,10 @@ the nearest directions of that average sparseness, each in the length that bring
 
     u_i(μ) = y_i / ‖y_i‖₂,    y_i = max(|x_i| − μ β_i, 0),         or the first largest entry alone, if none is left.
 
-g(μ) = Σ β_i ‖u_i(μ)‖₁ falls, with g'(μ) = Σ β_i² (‖y_i‖₁² / ‖y_i‖₂² − d_i) / ‖y_i‖₂ for d_i live entries; its root is
-found by Newton's method between bounds. g jumps at μ = max|x_i| / β_i if several entries of x_i share the maximum. If T
-lies in the jump, u_i is any vector of the right ‖·‖₁ on these entries, here equal parts and an excess on the first, so
-that the average is σ* all the same.
+g(μ) = Σ β_i ‖u_i(μ)‖₁ falls, with g'(μ) = Σ β_i² (‖y_i‖₁² / ‖y_i‖₂² − d_i) / ‖y_i‖₂ for d_i non-zero entries; its root
+is found by Newton's method between bounds. g jumps at μ = max|x_i| / β_i if several entries of x_i share the maximum.
+If T lies in the jump, u_i is any vector of the right ‖·‖₁ on these entries, here equal parts and an excess on the
+first, so that the average is σ* all the same.
 
 Source: Ohib, Gillis, Dalmasso, Shah, Potluru, Plis, "Explicit group sparse projection with applications to deep
 learning and NMF", TMLR 2022, arXiv 1912.03896, with weights of one; the treatment of a jump is ours.

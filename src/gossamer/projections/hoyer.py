@@ -15,7 +15,7 @@ constant is added to all its entries.
 
 References:
     Thom, Palm, "Sparse Activity and Sparse Connectivity in Supervised Learning", JMLR 14 (2013), section 2 (the
-    projection as transfer function).
+    projection as a neuron's transfer function).
     Thom, Palm, "Efficient Sparseness-Enforcing Projections", arXiv 1303.5259 (linear time).
     Thom, Rapp, Palm, "Efficient Dictionary Learning with Sparseness-Enforcing Projections", IJCV 114 (2015) (soft
     shrinkage).

@@ -131,7 +131,7 @@ def _cost_row(
     run: Run, label: str, of: Measure, show: Callable[[float], str], less: str, more: str,
     *, measured: bool = False, part: bool = False,
 ) -> Row:  # fmt: skip
-    """A row for a cost: the less the better. What is measured also shows its range over the seeds."""
+    """A row for a cost: the less the better. A measured cost also shows its range over the seeds."""
     shown, notes, means = [], [], []
     for networks in (run.sparse, run.dense):
         values = [of(network) for network in networks]

@@ -90,7 +90,7 @@ class RunFolder:
     def create(cls, path: Path | None, name: str, *, overwrite: bool = False) -> RunFolder:
         """Make an empty folder at ``path``, or at the next free of ``runs/name-1``, ``runs/name-2`` and so on.
 
-        What a process left that was killed before its run began is removed in any case.
+        Files of a process that was killed before its run began are removed in any case.
 
         Args:
             path: of the folder; None for the next free one.

@@ -125,7 +125,7 @@ def _batch(x: Tensor, size: int) -> Tensor:
 
 
 def _fans(layer: Module) -> tuple[Tensor, Tensor]:
-    """Live connections into each output, and out of each input, of a convolution each cell of its kernel."""
+    """Count connections into each output, and out of each input, of a convolution each position of its kernel."""
     if isinstance(layer, SparseLayer):
         return layer.pattern.fan_in.cpu(), layer.pattern.fan_out.cpu()
     outputs, inputs = layer.weight.flatten(1).shape

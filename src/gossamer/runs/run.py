@@ -213,7 +213,7 @@ def _complete(folder: RunFolder, options: Options, data: Dataset, device: torch.
 def _network(
     folder: RunFolder, options: Options, data: Dataset, device: torch.device, watch: Watch, job: Job
 ) -> Network:
-    """Train and measure one network, from wherever its checkpoint stands; what was measured."""
+    """Train and measure one network, from its checkpoint on, and return the measurements."""
     state = folder.load(job)
     result = None
     if state is not None:

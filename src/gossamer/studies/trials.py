@@ -4,8 +4,8 @@
 
     {"variant": "SET", "dataset": "digits", "seed": 0, "settings": {...}, "seconds": 3.1, "machine": "...", ...}
 
-where the dots stand for what the trial's function returned. A second call of `run` with the same trials returns these
-records back, and only what is missing is computed: the process may are dropped at any moment.
+where the dots stand for the result of the trial's function. A second call of `run` with the same trials returns these
+records back, and only missing ones are computed: the process may be killed at any moment.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def run(
 
     Args:
         trials: all different.
-        function: computes one trial from its content alone; what it returns is numbers (finite, or None), texts, lists
+        function: computes one trial from its content alone and returns numbers (finite, or None), strings, lists
             and dicts. With several ``jobs`` it travels to other processes: a function of a module, or a `partial` of
             one.
         folder: where ``trials.jsonl`` grows; made if it doesn't exist.

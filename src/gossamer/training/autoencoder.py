@@ -37,7 +37,7 @@ class Descent:
     """Projected gradient descent, with Adam.
 
     Args:
-        model: what is trained.
+        model: the network to train.
         learning_rate: of all its parameters, > 0.
         project_every: steps from one projection of the weights to the next.
     """
@@ -141,7 +141,7 @@ def train_autoencoder(
     """Train ``model`` in place, yielding after each epoch.
 
     Args:
-        model: what is trained.
+        model: the network to train.
         samples: dense rows and their classes.
         epochs: passes through the samples.
         alpha: function of the completed epochs (fractional) to α in [0, 1].

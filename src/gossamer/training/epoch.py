@@ -62,7 +62,7 @@ def one_epoch(samples: Samples, step: Step[Result], *, batch_size: int, generato
 
     Args:
         samples: n samples.
-        step: called once a batch, when its result is asked for.
+        step: called once a batch, at the next iteration.
         batch_size: samples in a batch, ≥ 1; the last one may have fewer.
         generator: of the order, on the CPU. The order depends on nothing else.
 

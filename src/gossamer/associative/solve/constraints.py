@@ -1,4 +1,4 @@
-"""What is asked of the weights of one unit, and an independent check of weights against it."""
+"""The constraints on the weights of one unit, and an independent check of weights against them."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class Program:
 
 @dataclass(frozen=True, eq=False)
 class Incumbent:
-    """What a solver came back with: weights, if any, an upper bound on κ̃, and how it ended."""
+    """The result of a solver: weights, if any, an upper bound on κ̃, and how it ended."""
 
     weights: Floats | None
     bound: float

@@ -1,7 +1,7 @@
 """Capacity and robustness of a threshold unit under constraints, as curves in any parameter.
 
 The solution without l0 and gap at κ̃ = 0 is the root of one falling function of one unknown. From there the equations
-are continued to the robustness or load asked for, and from there to the density or gap.
+are continued to the given robustness or load, and from there to the density or gap.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the replica theory returns: numbers of a curve, and its order parameters."""
+"""Results of the replica theory: the numbers of a curve, and its order parameters."""
 
 from __future__ import annotations
 

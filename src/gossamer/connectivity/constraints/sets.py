@@ -198,7 +198,7 @@ class AverageHoyer(Constraint):
 
     Attributes:
         sparseness: σ in (0, 1).
-        per: the vectors: ``"output"`` or ``"input"``.
+        per: the vectors: ``"output"``, ``"input"`` or ``"layer"``.
         signed: whether weights may be negative.
 
     Raises:

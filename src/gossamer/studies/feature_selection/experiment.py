@@ -12,7 +12,7 @@
 ``random``           a control: random features
 ===================  =================================================================================================
 
-Selectors have their usual settings. What is selected is judged by three models that see nothing else: 50 extremely
+Selectors have their usual settings. The selection is judged by three models that see nothing else: 50 extremely
 randomised trees, 5 nearest neighbours, and a linear support vector machine.
 """
 
