@@ -171,7 +171,7 @@ def test_ctrl_c_tells_how_to_go_on_and_going_on_works(
     assert f"gossamer: stopped. Go on with: gossamer train --resume '{path}'\n" in capsys.readouterr().err
     assert main(["train", "--resume", str(path)]) == 0
     out, error = capsys.readouterr()
-    assert "sparse, seed 0 goes on after epoch 1" in error
+    assert "sparse, seed 0 continues after epoch 1" in error
     assert "Test accuracy" in out
     assert (path / "report.html").exists()
 
@@ -196,7 +196,7 @@ def test_resume_writes_a_report_that_is_missing(run: Path) -> None:
         (["train", "digits", "--density", "much"], "invalid float value"),
         (
             ["train", "digits", "--density", "0.1", "--epsilon", "20"],
-            "density and epsilon both say how many connections there are: give one of them",
+            "density and epsilon both set the number of connections: give one of them",
         ),
         (["train", "digits", "--epsilon", "0"], "epsilon must be a finite number above 0, got 0.0"),
         (["train", "digits", "--epsilon", "20", "--allocate", "uniform"], "allocate must be 'er' or 'erk'"),
@@ -268,7 +268,7 @@ def test_a_failure_of_the_disk_tells_how_to_go_on(
 
     monkeypatch.setattr("gossamer.runs.folder.RunFolder.save", full)
     error = mistake(capsys, "train", table, "--target=kind", f"--out={tmp_path / 'run'}", "--quiet", *SMALL)
-    assert f"the disk is full. When that is mended, go on with: gossamer train --resume {tmp_path / 'run'}" in error
+    assert f"the disk is full. When that is fixed, continue with: gossamer train --resume {tmp_path / 'run'}" in error
 
 
 def test_too_little_memory_is_told(
@@ -383,7 +383,7 @@ def test_predict_refuses_what_does_not_fit(run: Path, tmp_path: Path, capsys: py
     (tmp_path / "text.csv").write_text("a,b,c,d\n1,2,3,four\n")
     assert "four" in mistake(capsys, "predict", run, tmp_path / "text.csv")
     (tmp_path / "empty").mkdir()
-    assert "model.safetensors isn't there" in mistake(capsys, "predict", tmp_path / "empty", tmp_path / "text.csv")
+    assert "model.safetensors doesn't exist" in mistake(capsys, "predict", tmp_path / "empty", tmp_path / "text.csv")
     (tmp_path / "bad.safetensors").write_bytes(b"nonsense")
     assert "is damaged" in mistake(capsys, "predict", tmp_path / "bad.safetensors", tmp_path / "text.csv")
     new = write_table(tmp_path / "new.csv", 3)

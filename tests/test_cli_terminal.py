@@ -90,7 +90,7 @@ def test_a_finished_network_leaves_a_line(screen: io.StringIO, monkeypatch: pyte
         progress.network(JOBS[1], 0, 20)
         assert shown(progress)[0] == "dense, seed 0  (2 of 2)  epoch 1/4"
     text = screen.getvalue().replace("\N{NO-BREAK SPACE}", " ")
-    assert "sparse, seed 0 goes on after epoch 2" in text
+    assert "sparse, seed 0 continues after epoch 2" in text
     assert "sparse, seed 0  91.5 % of the test rows  12 s" in text
 
 

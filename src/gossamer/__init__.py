@@ -2,6 +2,14 @@
 
 Sparse activations and sparse connectivity for PyTorch, stored and computed sparsely. Names are imported when they are
 first used: ``import gossamer`` is cheap, and the command line can answer ``--help`` without PyTorch.
+
+Examples in docstrings assume::
+
+    import numpy as np
+    import torch
+    from torch import nn
+
+    import gossamer as gs
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ __all__ = ["find_device"]
 
 
 def find_device(name: str) -> torch.device:
-    """The device of that name; `InputError` if there is none here."""
+    """Return the device of that name; `InputError` if this machine has none."""
     try:
         device = torch.device(name)
         torch.empty(1, device=device)

@@ -6,7 +6,13 @@ __all__ = ["InputError", "check_choice", "check_count", "check_fraction"]
 
 
 class InputError(ValueError):
-    """Invalid input from the user; the message names the argument, its value and the allowed range."""
+    """Invalid input from the user; the message names the argument, its value and the allowed range.
+
+    Example:
+        >>> gs.SparseLinear(4, 2, density=1.5)
+        Traceback (most recent call last):
+        gossamer.errors.InputError: density must be in (0, 1], got 1.5
+    """
 
 
 def check_fraction(

@@ -1,4 +1,4 @@
-"""Packages that are imported where they are needed, and what to say where one is missing."""
+"""Optional packages: they are imported where they are needed, with an error that names the extra if one is missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every pure function of gossamer under one import, as in torch.nn.functional."""
+"""All pure functions of gossamer under one import, as in `torch.nn.functional`."""
 
 from gossamer.activation.divisive import divisive_norm
 from gossamer.activation.hebbian import hebbian_cost

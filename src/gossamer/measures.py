@@ -1,5 +1,4 @@
-"""How sparse a vector is: measures along one dimension of a tensor, each scale-invariant but the two that take a
-threshold.
+"""Measures of sparseness: how sparse a vector is, along one dimension of a tensor.
 
 With n entries x_i, a_i = |x_i|:
 
@@ -15,9 +14,10 @@ measure               definition                                  range         
 `participation_ratio` (Σx²)² / Σx⁴                                [1, n]           smaller             0
 ====================  ==========================================  ===============  ==================  =============
 
-All take ``x`` (floating point, any shape) and ``dim``, and drop that dimension. A vector for which the ratio is 0/0 (no
-entry differs from zero, or from the mean for `kurtosis`) gets 0, and its gradient is zero; NaN gives NaN. Elsewhere the
-ratios are differentiable wherever no entry is zero.
+All take ``x`` (floating point, any shape) and ``dim``, and drop that dimension; all but the two that take a threshold
+are invariant to scale. A vector for which the ratio is 0/0 (no entry differs from zero, or from the mean for
+`kurtosis`) gets 0, and its gradient is zero; NaN gives NaN. Elsewhere the ratios are differentiable wherever no entry
+is zero.
 """
 
 from __future__ import annotations
@@ -33,9 +33,26 @@ __all__ = ["active_fraction", "gini", "hoyer", "kurtosis", "l0", "participation_
 
 
 def hoyer(x: Tensor, dim: int = -1) -> Tensor:
-    """σ(x) = (√n − ‖x‖₁ / ‖x‖₂) / (√n − 1) for n ≥ 2 entries: 0 if all |x_i| are equal, 1 if one is not zero.
+    """Measure Hoyer's sparseness.
 
-    Source: Hoyer, "Non-negative matrix factorization with sparseness constraints", JMLR 5 (2004).
+        σ(x) = (√n − ‖x‖₁ / ‖x‖₂) / (√n − 1):   0 if all |x_i| are equal, 1 if one entry is not zero
+
+    Args:
+        x: floating point, any shape.
+        dim: the dimension to measure along, n ≥ 2 entries.
+
+    Returns:
+        σ in [0, 1], in the shape of ``x`` without ``dim``; 0 for a zero vector.
+
+    Raises:
+        InputError: ``x`` is not floating point or has fewer than two entries along ``dim``.
+
+    Example:
+        >>> gs.measures.hoyer(torch.tensor([[1.0, 1.0, 1.0, 1.0], [3.0, 0.0, 0.0, 0.0]]))
+        tensor([0., 1.])
+
+    References:
+        Hoyer, "Non-negative matrix factorization with sparseness constraints", JMLR 5 (2004).
     """
     n = _entries(x, dim, least=2)
     unit = _unit(x, dim)
@@ -44,22 +61,71 @@ def hoyer(x: Tensor, dim: int = -1) -> Tensor:
 
 
 def active_fraction(x: Tensor, dim: int = -1, threshold: float = 0.0) -> Tensor:
-    """The share of entries with |x_i| > threshold ≥ 0, in [0, 1], in the dtype of ``x``. A NaN counts as inactive."""
+    """Measure the share of active entries, #{|x_i| > threshold} / n. A NaN counts as inactive.
+
+    Args:
+        x: floating point, any shape.
+        dim: the dimension to measure along, n ≥ 1 entries.
+        threshold: ≥ 0.
+
+    Returns:
+        The share in [0, 1], in the shape of ``x`` without ``dim`` and its dtype.
+
+    Raises:
+        InputError: ``x`` is not floating point or has no entries along ``dim``; ``threshold`` is negative.
+
+    Example:
+        >>> gs.measures.active_fraction(torch.tensor([0.0, 2.0, -1.0, 0.0]))
+        tensor(0.5000)
+    """
     return l0(x, dim, threshold).to(x.dtype) / _entries(x, dim)
 
 
 def l0(x: Tensor, dim: int = -1, threshold: float = 0.0) -> Tensor:
-    """The number (int64) of entries with |x_i| > threshold ≥ 0. A NaN counts as inactive."""
+    """Count the active entries, #{|x_i| > threshold}. A NaN counts as inactive.
+
+    Args:
+        x: floating point, any shape.
+        dim: the dimension to count along, n ≥ 1 entries.
+        threshold: ≥ 0.
+
+    Returns:
+        The counts (int64), in the shape of ``x`` without ``dim``.
+
+    Raises:
+        InputError: ``x`` is not floating point or has no entries along ``dim``; ``threshold`` is negative.
+
+    Example:
+        >>> gs.measures.l0(torch.tensor([0.0, 2.0, -1.0, 0.0]))
+        tensor(2)
+    """
     _entries(x, dim)
     threshold = check_fraction("threshold", threshold, high=math.inf, open_high=True)
     return (x.abs() > threshold).sum(dim)
 
 
 def gini(x: Tensor, dim: int = -1) -> Tensor:
-    """Gini index of |x|: twice the area between the Lorenz curve and the diagonal, in [0, 1 − 1/n].
+    """Measure the Gini index of |x|: twice the area between the Lorenz curve and the diagonal.
 
-    Source: Hurley, Rickard, "Comparing measures of sparsity", IEEE Trans. Inf. Theory 55 (2009): one of two
-    measures that have all six properties asked for there.
+        Σ_i (2i − n − 1) a_(i) / (n Σ a),   a = |x| in ascending order
+
+    Args:
+        x: floating point, any shape.
+        dim: the dimension to measure along, n ≥ 1 entries.
+
+    Returns:
+        The index in [0, 1 − 1/n], in the shape of ``x`` without ``dim``; 0 for a zero vector.
+
+    Raises:
+        InputError: ``x`` is not floating point or has no entries along ``dim``.
+
+    Example:
+        >>> gs.measures.gini(torch.tensor([[1.0, 1.0, 1.0, 1.0], [3.0, 0.0, 0.0, 0.0]]))
+        tensor([0.0000, 0.7500])
+
+    References:
+        Hurley, Rickard, "Comparing measures of sparsity", IEEE Trans. Inf. Theory 55 (2009): one of two measures that
+        have all six properties that the article asks for.
     """
     n = _entries(x, dim)
     ordered = _unit(x, dim).abs().sort(dim).values.movedim(dim, -1)
@@ -68,9 +134,24 @@ def gini(x: Tensor, dim: int = -1) -> Tensor:
 
 
 def treves_rolls(x: Tensor, dim: int = -1) -> Tensor:
-    """Treves and Rolls' activation sparseness ⟨|x|⟩² / ⟨x²⟩ in [1/n, 1]: for binary x, the share of active units.
+    """Measure the activation sparseness ⟨|x|⟩² / ⟨x²⟩ of Treves and Rolls: for binary x, the share of active units.
 
-    Source: Treves, Rolls, "What determines the capacity of autoassociative memories in the brain?", Network 2 (1991).
+    Args:
+        x: floating point, any shape.
+        dim: the dimension to measure along, n ≥ 1 entries.
+
+    Returns:
+        The measure in [1/n, 1], in the shape of ``x`` without ``dim``; 0 for a zero vector.
+
+    Raises:
+        InputError: ``x`` is not floating point or has no entries along ``dim``.
+
+    Example:
+        >>> gs.measures.treves_rolls(torch.tensor([1.0, 0.0, 0.0, 1.0]))
+        tensor(0.5000)
+
+    References:
+        Treves, Rolls, "What determines the capacity of autoassociative memories in the brain?", Network 2 (1991).
     """
     n = _entries(x, dim)
     unit = _unit(x, dim)
@@ -78,9 +159,26 @@ def treves_rolls(x: Tensor, dim: int = -1) -> Tensor:
 
 
 def kurtosis(x: Tensor, dim: int = -1) -> Tensor:
-    """Excess kurtosis of the entries, without bias correction, ≥ −2: 0 for a normal distribution, 3 for a Laplace one.
+    """Measure the excess kurtosis of the entries: 0 for a normal distribution, 3 for a Laplace one; no bias correction.
 
-    Source: Field, "What is the goal of sensory coding?", Neural Computation 6 (1994), which uses it for sparseness.
+        Σ(x − x̄)⁴ / n / (Σ(x − x̄)² / n)² − 3
+
+    Args:
+        x: floating point, any shape.
+        dim: the dimension to measure along, n ≥ 1 entries.
+
+    Returns:
+        The kurtosis, at least −2, in the shape of ``x`` without ``dim``; 0 for a constant vector.
+
+    Raises:
+        InputError: ``x`` is not floating point or has no entries along ``dim``.
+
+    Example:
+        >>> gs.measures.kurtosis(torch.tensor([-1.0, 1.0, -1.0, 1.0]))
+        tensor(-2.)
+
+    References:
+        Field, "What is the goal of sensory coding?", Neural Computation 6 (1994), which uses it for sparseness.
     """
     n = _entries(x, dim)
     square = _unit(x - x.mean(dim, keepdim=True), dim).square()
@@ -88,9 +186,24 @@ def kurtosis(x: Tensor, dim: int = -1) -> Tensor:
 
 
 def participation_ratio(x: Tensor, dim: int = -1) -> Tensor:
-    """(Σx²)² / Σx⁴ in [1, n]: how many entries carry the energy; k for k entries of equal size and zeros.
+    """Measure (Σx²)² / Σx⁴, the number of entries that carry the energy: k for k entries of equal size and zeros.
 
-    Source: Bell, Dean, "Atomic vibrations in vitreous silica", Discuss. Faraday Soc. 50 (1970).
+    Args:
+        x: floating point, any shape.
+        dim: the dimension to measure along, n ≥ 1 entries.
+
+    Returns:
+        The ratio in [1, n], in the shape of ``x`` without ``dim``; 0 for a zero vector.
+
+    Raises:
+        InputError: ``x`` is not floating point or has no entries along ``dim``.
+
+    Example:
+        >>> gs.measures.participation_ratio(torch.tensor([2.0, -2.0, 0.0, 0.0]))
+        tensor(2.)
+
+    References:
+        Bell, Dean, "Atomic vibrations in vitreous silica", Discuss. Faraday Soc. 50 (1970).
     """
     _entries(x, dim)
     square = _unit(x, dim).square()
@@ -108,7 +221,7 @@ def _entries(x: Tensor, dim: int, least: int = 1) -> int:
 
 
 def _unit(x: Tensor, dim: int) -> Tensor:
-    """``x`` over its largest magnitude, so that no power of it overflows; zero vectors stay zero."""
+    """Divide ``x`` by its largest magnitude, so that no power of it overflows; zero vectors stay zero."""
     largest = x.detach().abs().amax(dim, keepdim=True)
     return x / torch.where(largest == 0, 1.0, largest)
 
@@ -119,5 +232,5 @@ def _root(x: Tensor) -> Tensor:
 
 
 def _ratio(a: Tensor, b: Tensor, otherwise: float = 0.0) -> Tensor:
-    """a / b, and ``otherwise`` where b is 0."""
+    """Return a / b, and ``otherwise`` where b is 0."""
     return torch.where(b == 0, otherwise, a / torch.where(b == 0, 1.0, b))

@@ -1,4 +1,4 @@
-"""Noise that acts, on average, like an L_q penalty: what Sparseout does to activations and Bridgeout to weights.
+"""Noise that acts, on average, like an L_q penalty: Sparseout applies it to activations, Bridgeout to weights.
 
 With the probability p of being dropped, r ~ Bernoulli(1 − p) for each element and ξ = r/(1−p) − 1, which has mean 0 and
 variance p/(1−p):
@@ -27,9 +27,10 @@ The gradient is one of two:
 
 Both agree at q = 2. For q < 2, M is large near zero: with q = 1, up to p/(1−p) 10⁶ at x = 0 and 10² at 10⁻⁴.
 
-Source: Khan, Stavness, "Sparseout: Controlling Sparsity in Deep Networks", arXiv 1904.08050, and its code; Khan, Shah,
-Stavness, "Bridgeout: stochastic bridge regularization for deep neural networks", arXiv 1804.08042. The expansion is the
-one that Wager, Wang and Liang (2013) made for dropout.
+References:
+    Khan, Stavness, "Sparseout: Controlling Sparsity in Deep Networks", arXiv 1904.08050, and its code.
+    Khan, Shah, Stavness, "Bridgeout: stochastic bridge regularization for deep neural networks", arXiv 1804.08042.
+    Wager, Wang, Liang, "Dropout training as adaptive regularization", NeurIPS 2013 (the expansion, for dropout).
 """
 
 from __future__ import annotations
@@ -87,17 +88,19 @@ def lq_noise(
     generator: torch.Generator | None = None,
     copies: int | None = None,
 ) -> Tensor:
-    """x̃ of this page with masks drawn from ``generator`` (default: torch's own); ``x`` if not ``training`` or p = 0.
+    """Add the noise of the module's docstring to ``x``, with masks drawn from ``generator`` (default: torch's own).
+
+    ``x`` itself is returned if not ``training`` or p = 0.
 
     Args:
-        name: what the caller calls ``x``, for messages.
+        name: name of ``x`` at the caller, for messages.
         x: floating point, any shape and strides. The result has its dtype and layout.
         p: probability of being dropped, in [0, 1]. All is zero at p = 1.
         q: exponent of the penalty, in [0, ∞).
         training: whether there is noise.
         gradient: ``"frozen"`` or ``"exact"``.
         generator: of the device of ``x``.
-        copies: so many results with masks of their own, (copies, \\*x.shape).
+        copies: return so many results with masks of their own, (copies, *x.shape).
 
     Raises:
         InputError: an argument outside its range. One that is a TypeError as well, if ``x`` is not floating point.

@@ -232,7 +232,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "groups or decimals": (
         table("a;b;y", [f"{i * 37 % 11 + 1},{500 + i};x;{i % 2}" for i in range(40)]),
         {},
-        r"'a' .*two ways: say --decimal",
+        r"'a' .*two ways: give --decimal",
     ),
     "day or month": (
         table("a,y", [f"{i % 12 + 1}/{i % 11 + 1}/2024" for i in range(40)], "01"),
@@ -270,7 +270,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
         {"decimal": ","}, r"'a' .*--decimal \.",
     ),
     "the wrong encoding": (table("a,y", ["é", "b"], "01"), {"encoding": "ascii"}, r"as --encoding says"),
-    "the wrong separator": (table("a,y", MANY, "01"), {"separator": ";"}, r"say --separator"),
+    "the wrong separator": (table("a,y", MANY, "01"), {"separator": ";"}, r"give --separator"),
     "control characters": ("a,y\n\0\0\1,1\n", {}, r"zero bytes"),
     "two rows": ("a,y\n1,0\n2,1\n", {}, r"too few rows"),
     "four rows": ("a,y\n1,0\n2,1\n3,0\n4,1\n", {}, r"each class needs three rows"),

@@ -91,7 +91,7 @@ def test_what_a_file_does_not_hold(tmp_path: Path) -> None:
     classes = np.array([(1, 2), 1, 2], dtype=object)
     named = small(class_weight={0: 1.0}).fit(X, Y)
     named.classes_ = np.array([None, classes, {1}], dtype=object)
-    with pytest.raises(InputError, match="a file can hold numbers, texts"):
+    with pytest.raises(InputError, match="a file can hold numbers, strings"):
         named.save(tmp_path / "d")
     assert not (tmp_path / "d").exists()
 
@@ -99,7 +99,7 @@ def test_what_a_file_does_not_hold(tmp_path: Path) -> None:
 def test_a_file_that_can_not_be_written_or_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="can't be written"):
         small().fit(X, Y).save(tmp_path / "no" / "c")
-    with pytest.raises(InputError, match="isn't there"):
+    with pytest.raises(InputError, match="doesn't exist"):
         SparseClassifier.load(tmp_path / "c")
 
 

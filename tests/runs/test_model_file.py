@@ -59,7 +59,7 @@ def test_a_model_comes_back_and_says_the_same(tmp_path: Path, file: ModelFile) -
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="isn't there"):
+    with pytest.raises(InputError, match="doesn't exist"):
         load_model(tmp_path / "m.safetensors")
 
 

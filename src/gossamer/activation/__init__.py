@@ -1,4 +1,4 @@
-"""Activation functions that leave most units at zero."""
+"""Activation functions that set most units to zero."""
 
 from gossamer.activation.divisive import DivisiveNorm, divisive_norm
 from gossamer.activation.hebbian import HebbianLoss, hebbian_cost

@@ -1,6 +1,6 @@
-"""Divisive normalisation: every activation is divided by how active the channels around it are.
+"""Divisive normalisation: every activation is divided by the activation of all channels around it.
 
-For maps y (N, C, H, W), of each image and with i a location,
+For maps y (N, C, H, W), for each image and each location i,
 
     f_c(i) = activation of channel c in the window around i
     M(i)   = (1/C) Σ_c f_c(i)                          all channels together
@@ -10,12 +10,13 @@ with the window's activation by ``pooling``,
 
     "max"   f_c(i) = max |y_c|        "l1"   Σ |y_c|        "l2"   √Σ y_c²
 
-Beyond the border of the image all is zero. σ = 1 divides an image by one number, σ = 0 each location by its own.
-Channels compete, as one that is loud makes the others small, and the scale of an image cancels out as long as M ≫ ε.
-Since f_c ≥ |y_c|, the mean of |z_c| over the channels is at most 1 everywhere, and |z_c| ≤ C.
+Images are padded with zeros. σ = 1 divides an image by one number, σ = 0 each location by its own. Channels compete,
+since a strongly active channel reduces the others, and the scale of an image cancels out as long as M ≫ ε. Since
+f_c ≥ |y_c|, the mean of |z_c| over the channels is at most 1 everywhere, and |z_c| ≤ C.
 
-Source: Cekic, Bakiskan, Madhow, "Neuro-inspired deep neural networks with sparse, strong activations", ICIP 2022, arXiv
-2202.13074, with σ, the window and ε as in the authors' released code. Nothing is learned or remembered between batches.
+References:
+    Cekic, Bakiskan, Madhow, "Neuro-inspired deep neural networks with sparse, strong activations", ICIP 2022, arXiv
+    2202.13074; σ, the window and ε as in the authors' released code.
 """
 
 from __future__ import annotations
@@ -36,16 +37,37 @@ _EPS = 1e-7
 
 
 def divisive_norm(y: Tensor, sigma: float = 0.1, window: int = 3, pooling: Pooling = "max") -> Tensor:
-    """z of this page, in the shape and dtype of ``y``; float16 and bfloat16 are computed in float32.
+    """Divide every activation by the mean activation of all channels around it.
+
+        z_c(i) = y_c(i) / (σ max_j M(j) + (1 − σ) M(i) + ε),   M(i) = (1/C) Σ_c f_c(i),   ε = 10⁻⁷
+
+    where f_c(i) is the activation of channel c in the window around location i. Gradients flow through the divisor, in
+    equal parts to maxima of M that tie. Zeros stay zero; in an image of zeros the derivative is 1/ε. A NaN affects its
+    own image only.
 
     Args:
-        y: (N, C, H, W) floating point, usually the result of a ReLU.
-        sigma: σ in [0, 1].
-        window: odd, side of the square in which activation is pooled; 1 takes |y| itself.
-        pooling: the activation of a window.
+        y: maps (N, C, H, W), floating point, usually the result of a ReLU. float16 and bfloat16 are computed in
+            float32.
+        sigma: σ in [0, 1], the share of the maximum over the image in the divisor.
+        window: odd side of the square in which activation is pooled; 1 takes |y| itself.
+        pooling: the activation of a window: ``"max"`` (of |y_c|), ``"l1"`` (sum of |y_c|) or ``"l2"`` (root of the sum
+            of y_c²).
 
-    Gradients flow through the divisor, in equal parts to maxima of M that tie. Zeros stay zero, an image of zeros too,
-    where the derivative is 1/ε. A NaN shows in its own image, and in no other.
+    Returns:
+        z (N, C, H, W), in the dtype of ``y``.
+
+    Raises:
+        InputError: ``y`` is not floating point of four dimensions or is empty, or an argument is outside its range.
+
+    Example:
+        >>> y = torch.tensor([[4.0, 0.0], [0.0, 2.0]]).expand(1, 3, 2, 2)
+        >>> gs.functional.divisive_norm(y, sigma=1.0)[0, 0]
+        tensor([[1.0000, 0.0000],
+                [0.0000, 0.5000]])
+
+    References:
+        Cekic, Bakiskan, Madhow, "Neuro-inspired deep neural networks with sparse, strong activations", ICIP 2022, arXiv
+        2202.13074.
     """
     if y.dim() != 4 or not y.is_floating_point() or 0 in y.shape[1:]:
         raise InputError(f"y must be floating point of shape (N, C, H, W), got {y.dtype} of {tuple(y.shape)}")
@@ -69,7 +91,7 @@ def _local_mean(y: Tensor, window: int, pooling: Pooling) -> Tensor:
         return y.abs().mean(1, keepdim=True)
     if pooling == "l1":  # sums over windows and over channels change places
         return _box_sum(y.abs().mean(1, keepdim=True), window)
-    # on the CPU torch pools several times as fast where the channels of a pixel lie side by side
+    # on the CPU torch pools several times as fast where the channels of a pixel are adjacent in memory
     y = y.contiguous(memory_format=torch.channels_last)
     if pooling == "max":
         return F.max_pool2d(y.abs(), window, 1, window // 2).mean(1, keepdim=True)
@@ -83,14 +105,35 @@ def _box_sum(y: Tensor, window: int) -> Tensor:
 
 
 class DivisiveNorm(nn.Module):
-    """`divisive_norm` as a layer without parameters, the same in training and evaluation."""
+    """Divisive normalisation as a layer without parameters; see `divisive_norm`.
+
+    The layer keeps no statistics and behaves the same in training and evaluation.
+
+    Args:
+        sigma: σ in [0, 1], the share of the maximum over the image in the divisor.
+        window: odd side of the square in which activation is pooled.
+        pooling: ``"max"``, ``"l1"`` or ``"l2"``.
+
+    Example:
+        >>> gs.DivisiveNorm(sigma=0.1)(torch.rand(2, 8, 5, 5)).shape
+        torch.Size([2, 8, 5, 5])
+    """
 
     def __init__(self, sigma: float = 0.1, window: int = 3, pooling: Pooling = "max") -> None:
         super().__init__()
         self.sigma, self.window, self.pooling = _checked(sigma, window, pooling)
 
     def forward(self, y: Tensor) -> Tensor:
+        """Normalise the maps of each image.
+
+        Args:
+            y: maps (N, C, H, W).
+
+        Returns:
+            The normalised maps (N, C, H, W).
+        """
         return divisive_norm(y, self.sigma, self.window, self.pooling)
 
     def extra_repr(self) -> str:
+        """Show the arguments."""
         return f"sigma={self.sigma:g}, window={self.window}, pooling={self.pooling!r}"

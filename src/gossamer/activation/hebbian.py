@@ -1,4 +1,4 @@
-"""The Hebbian and anti-Hebbian cost: the most active channels become more active, the others less.
+"""The Hebbian and anti-Hebbian cost: it makes the most active channels more active and the others less.
 
 At each image and location let a_(1) ≥ … ≥ a_(C) be the activations ReLU(u) of a layer's C channels in falling order,
 and K = ⌈ρ C⌉. Then
@@ -6,21 +6,22 @@ and K = ⌈ρ C⌉. Then
     ℓ = (1/K) Σ_{j ≤ K} a_(j)  −  λ (1/(C − K)) Σ_{j > K} a_(j)            the second term is 0 if K = C
     L = mean of ℓ over images and locations,
 
-which is to be *maximised*. The gradient pulls the filters of the winners towards what they see (Hebb's rule) and pushes
+which is to be *maximised*. The gradient pulls the filters of the winners towards their inputs (Hebb's rule) and pushes
 those of the others away from it: +1/K on a winner, −λ/(C − K) on another, 0 where u < 0. L grows with the scale of u,
-so it is meant for layers whose output doesn't grow with their weights, such as `NormalizedConv2d` in
+so it is meant for layers whose output does not grow with their weights, such as `NormalizedConv2d` in
 `gossamer.connectivity.normalized`.
 
 A network is trained on
 
-    loss = E − Σ_k α_k L_k        E: what the outputs are to do, such as cross-entropy.
+    loss = E − Σ_k α_k L_k        E: the loss of the task, such as cross-entropy.
 
-*Local* gradients: L_k teaches the weights of layer k and nothing before it; they get ∂(E − α_k L_k)/∂w_k. *Joint*: the
-gradient of the loss as it stands, in which a layer also serves the costs of all that follow.
+With *local* gradients, L_k trains the weights of layer k and no layer before it; they get ∂(E − α_k L_k)/∂w_k. With
+*joint* gradients, the gradient of the loss as it stands, a layer also serves the costs of all that follow.
 
-Source: Cekic, Bakiskan, Madhow, "Neuro-inspired deep neural networks with sparse, strong activations", ICIP 2022, arXiv
-2202.13074; local gradients as in the authors' released code, which makes them by clearing gradients between backward
-passes of one layer after another.
+References:
+    Cekic, Bakiskan, Madhow, "Neuro-inspired deep neural networks with sparse, strong activations", ICIP 2022, arXiv
+    2202.13074; local gradients as in the authors' released code, which clears gradients between the backward passes of
+    one layer after another.
 """
 
 from __future__ import annotations
@@ -43,16 +44,34 @@ Reduction = Literal["mean", "sum", "none"]
 def hebbian_cost(
     u: Tensor, winners: float = 0.1, anti: float = 0.1, reduction: Reduction = "mean", dim: int = 1
 ) -> Tensor:
-    """L of this page, a number; with ``reduction="sum"`` the sum of ℓ, with ``"none"`` ℓ itself.
+    """Compute the Hebbian and anti-Hebbian cost of a layer, which is to be maximised.
+
+        ℓ = (1/K) Σ_{j ≤ K} a_(j) − λ (1/(C − K)) Σ_{j > K} a_(j),   a = ReLU(u) in falling order,   K = ⌈ρ C⌉
+
+    Of equal candidates any may win. NaN gives NaN.
 
     Args:
-        u: floating point, any shape, not empty: a layer's signed outputs, such as (N, C, H, W).
+        u: signed outputs of a layer, floating point, any shape, not empty, such as (N, C, H, W).
         winners: ρ in (0, 1], the share of the channels that win.
         anti: λ ≥ 0, the weight of the others.
-        reduction: over all but ``dim``.
-        dim: the channels.
+        reduction: ``"mean"`` or ``"sum"`` over all dimensions but ``dim``, or ``"none"``.
+        dim: the dimension of the channels.
 
-    Of equal candidates any may win. float16 and bfloat16 are computed in float32, and so is the result. NaN gives NaN.
+    Returns:
+        L, a scalar; with ``reduction="none"`` ℓ, in the shape of ``u`` without ``dim``. float16 and bfloat16 give
+        float32.
+
+    Raises:
+        InputError: ``u`` is empty or not floating point, or an argument is outside its range.
+
+    Example:
+        >>> u = torch.tensor([[3.0, 1.0, -2.0, 0.0]])
+        >>> gs.functional.hebbian_cost(u, winners=0.25, anti=0.3)
+        tensor(2.9000)
+
+    References:
+        Cekic, Bakiskan, Madhow, "Neuro-inspired deep neural networks with sparse, strong activations", ICIP 2022, arXiv
+        2202.13074.
     """
     check_choice("reduction", reduction, ("mean", "sum", "none"))
     winners, anti = _checked(winners, anti)
@@ -75,24 +94,34 @@ def _checked(winners: float, anti: float) -> tuple[float, float]:
 
 
 class HebbianLoss:
-    """−Σ α_k L_k of some layers of a network, to be added to what else it is trained on.
+    """The Hebbian loss −Σ α_k L_k of some layers of a network, to be added to the loss of the task.
 
-        hebbian = HebbianLoss(net.hebbian_layers, alpha=0.01)
-        for x, y in loader:
-            optimizer.zero_grad()
-            (F.cross_entropy(net(x), y) + hebbian()).backward()
-            optimizer.step()
+    A call uses the outputs of the layers in the last forward pass in training mode; it comes before ``backward``. Local
+    gradients are computed in the call and passed on by one ordinary backward pass, to optimizers, gradient clipping and
+    DDP; they have no second derivative.
 
     Args:
-        layers: different modules, each of which gives one tensor, u_k.
+        layers: different modules, each of which returns one tensor, u_k.
         alpha: α ≥ 0, one for all layers or one for each.
-        winners, anti, dim: ρ, λ and the channels, as in `hebbian_cost`.
-        gradient: ``"local"`` reaches the parameters of layer k from L_k alone, and only they are reached by L_k;
-            ``"joint"`` also whatever led to the input of the layer.
+        winners: ρ in (0, 1], the share of the channels that win.
+        anti: λ ≥ 0, the weight of the others.
+        gradient: ``"local"``: L_k reaches the parameters of layer k alone; ``"joint"``: also those of all layers before
+            it.
+        dim: the dimension of the channels.
 
-    A call takes what the layers gave in the last forward pass in training mode; it comes before ``backward``. Local
-    gradients are computed in the call and handed on by one ordinary backward pass, to optimizers, gradient clipping and
-    DDP; they have no second derivative. ``costs`` has L_k (layers) of the last call. `remove` detaches from the layers.
+    Attributes:
+        costs: L_k (layers) of the last call, None before the first.
+
+    Raises:
+        InputError: there are no layers or one twice, or an argument is outside its range.
+
+    Example:
+        >>> net = nn.Sequential(gs.NormalizedConv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 6 * 6, 10))
+        >>> hebbian = gs.HebbianLoss([net[0]], alpha=0.01)
+        >>> x, y = torch.randn(4, 1, 8, 8), torch.tensor([0, 1, 2, 3])
+        >>> (nn.functional.cross_entropy(net(x), y) + hebbian()).backward()
+        >>> hebbian.costs.shape
+        torch.Size([1])
     """
 
     def __init__(
@@ -123,6 +152,11 @@ class HebbianLoss:
             self._outputs[k] = output
 
     def __call__(self) -> Tensor:
+        """Return −Σ α_k L_k for the last forward pass, a scalar.
+
+        Raises:
+            InputError: a layer has not run in training mode, with gradients, since the last call.
+        """
         outputs, self._outputs = self._outputs, {}
         if len(outputs) < len(self.layers):
             missing = next(k for k in range(len(self.layers)) if k not in outputs)
@@ -138,7 +172,7 @@ class HebbianLoss:
         return torch.stack(terms).sum()
 
     def remove(self) -> None:
-        """Detach from the layers and let go of their outputs."""
+        """Remove the hooks from the layers and release their outputs."""
         for handle in self._handles:
             handle.remove()
         self._outputs = {}

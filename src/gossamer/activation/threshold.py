@@ -15,8 +15,10 @@ positive entries.
 everywhere, with the same values. An attack has to try it (Athalye, Carlini, Wagner, ICML 2018), since a gate that stops
 gradients hides directions in which a network is weak. `straight_through` switches the gates of a trained network.
 
-Source: Cekic, Bakiskan, Madhow, ICIP 2022, arXiv 2202.13074; ">", and q = 0.8 (the largest 20 % stay) as in the
-authors' released code. The case k = 0 (q = 0, or one pixel), in which all positive values stay, is ours.
+References:
+    Cekic, Bakiskan, Madhow, "Neuro-inspired deep neural networks with sparse, strong activations", ICIP 2022, arXiv
+    2202.13074; ">", and q = 0.8 (the largest 20 % stay) as in the authors' released code. The case k = 0 (q = 0, or one
+    pixel), in which all positive values stay, is ours.
 """
 
 from __future__ import annotations
@@ -39,8 +41,10 @@ Gate = Literal["hard", "straight_through"]
 def quantile_threshold(z: Tensor, quantile: float = 0.8, gate: Gate = "hard") -> Tensor:
     """Set activations that do not exceed the ``quantile`` of their map to zero.
 
+        f(z)_i = z_i if z_i > τ, else 0;   τ = z_(k), the k-th smallest of n = H · W, k = ⌊q n⌋; 0 for k = 0
+
     Args:
-        z: (…, H, W) floating point, maps of at least one pixel.
+        z: maps (…, H, W), floating point, of at least one pixel.
         quantile: q in [0, 1); at most the share 1 − q of each map stays.
         gate: derivative of removed entries: 0 (``"hard"``) or 1 (``"straight_through"``).
 
@@ -52,9 +56,13 @@ def quantile_threshold(z: Tensor, quantile: float = 0.8, gate: Gate = "hard") ->
         InputError: ``z`` is not floating point or has no pixels, or an argument is out of its range.
 
     Example:
-        >>> quantile_threshold(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), quantile=0.5)
+        >>> gs.functional.quantile_threshold(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), quantile=0.5)
         tensor([[0., 0.],
                 [3., 4.]])
+
+    References:
+        Cekic, Bakiskan, Madhow, "Neuro-inspired deep neural networks with sparse, strong activations", ICIP 2022, arXiv
+        2202.13074.
     """
     quantile = _checked_quantile(quantile)
     with torch.no_grad():
@@ -68,9 +76,29 @@ def quantile_threshold(z: Tensor, quantile: float = 0.8, gate: Gate = "hard") ->
 
 
 def mean_threshold(z: Tensor, scale: float = 1.0, gate: Gate = "hard") -> Tensor:
-    """``z`` (…, H, W) floating point, where it exceeds ``scale`` = s ≥ 0 times the mean of its map.
+    """Set activations that do not exceed ``scale`` times the mean of their map to zero.
 
-    A map with a NaN keeps it and loses all else.
+        f(z)_i = z_i if z_i > τ, else 0;   τ = s · (1/n) Σ_i z_i over the n = H · W activations of a map
+
+    Args:
+        z: maps (…, H, W), floating point, of at least one pixel.
+        scale: s ≥ 0.
+        gate: derivative of removed entries: 0 (``"hard"``) or 1 (``"straight_through"``).
+
+    Returns:
+        Tensor of the shape and dtype of ``z``. A map with a NaN keeps it and loses all other entries.
+
+    Raises:
+        InputError: ``z`` is not floating point or has no pixels, or an argument is out of its range.
+
+    Example:
+        >>> gs.functional.mean_threshold(torch.tensor([[1.0, 2.0], [3.0, 6.0]]))
+        tensor([[0., 0.],
+                [0., 6.]])
+
+    References:
+        Cekic, Bakiskan, Madhow, "Neuro-inspired deep neural networks with sparse, strong activations", ICIP 2022, arXiv
+        2202.13074.
     """
     scale = _checked_scale(scale)
     with torch.no_grad():
@@ -104,7 +132,7 @@ def _checked_scale(scale: float) -> float:
 
 
 class _Threshold(nn.Module):
-    """A threshold in a network, whose gate `straight_through` finds."""
+    """Base class of thresholds, by which `straight_through` finds their gates."""
 
     def __init__(self, gate: Gate) -> None:
         super().__init__()
@@ -113,36 +141,97 @@ class _Threshold(nn.Module):
 
 
 class QuantileThreshold(_Threshold):
-    """`quantile_threshold` as a layer, the same in training and evaluation."""
+    """The quantile threshold as a layer, the same in training and evaluation; see `quantile_threshold`.
+
+    Args:
+        quantile: q in [0, 1); at most the share 1 − q of each map stays.
+        gate: derivative of removed entries: 0 (``"hard"``) or 1 (``"straight_through"``).
+
+    Raises:
+        InputError: an argument is out of its range.
+
+    Example:
+        >>> (gs.QuantileThreshold(0.8)(torch.rand(1, 1, 10, 10)) > 0).sum()
+        tensor(20)
+    """
 
     def __init__(self, quantile: float = 0.8, gate: Gate = "hard") -> None:
         super().__init__(gate)
         self.quantile = _checked_quantile(quantile)
 
     def forward(self, z: Tensor) -> Tensor:
+        """Apply the threshold of each map.
+
+        Args:
+            z: maps (…, H, W).
+
+        Returns:
+            Tensor (…, H, W).
+        """
         return quantile_threshold(z, self.quantile, self.gate)
 
     def extra_repr(self) -> str:
+        """Show the arguments."""
         return f"quantile={self.quantile:g}, gate={self.gate!r}"
 
 
 class MeanThreshold(_Threshold):
-    """`mean_threshold` as a layer, the same in training and evaluation."""
+    """The mean threshold as a layer, the same in training and evaluation; see `mean_threshold`.
+
+    Args:
+        scale: s ≥ 0; values above s times the mean of their map stay.
+        gate: derivative of removed entries: 0 (``"hard"``) or 1 (``"straight_through"``).
+
+    Raises:
+        InputError: an argument is out of its range.
+
+    Example:
+        >>> gs.MeanThreshold()(torch.tensor([[1.0, 2.0], [3.0, 6.0]]))
+        tensor([[0., 0.],
+                [0., 6.]])
+    """
 
     def __init__(self, scale: float = 1.0, gate: Gate = "hard") -> None:
         super().__init__(gate)
         self.scale = _checked_scale(scale)
 
     def forward(self, z: Tensor) -> Tensor:
+        """Apply the threshold of each map.
+
+        Args:
+            z: maps (…, H, W).
+
+        Returns:
+            Tensor (…, H, W).
+        """
         return mean_threshold(z, self.scale, self.gate)
 
     def extra_repr(self) -> str:
+        """Show the arguments."""
         return f"scale={self.scale:g}, gate={self.gate!r}"
 
 
 @contextmanager
 def straight_through(model: nn.Module) -> Iterator[None]:
-    """Gates of all thresholds in ``model`` let gradients through; afterwards they are as they were."""
+    """Let gradients through the gates of all thresholds in a model; a context manager that restores the gates.
+
+    Args:
+        model: a network with `QuantileThreshold` or `MeanThreshold` layers.
+
+    Yields:
+        Nothing.
+
+    Example:
+        >>> layer = gs.MeanThreshold()
+        >>> with gs.activation.straight_through(layer):
+        ...     layer.gate
+        'straight_through'
+        >>> layer.gate
+        'hard'
+
+    References:
+        Athalye, Carlini, Wagner, "Obfuscated gradients give a false sense of security", ICML 2018 (attacks on gates).
+    """
     before = [(module, module.gate) for module in model.modules() if isinstance(module, _Threshold)]
     try:
         for module, _ in before:

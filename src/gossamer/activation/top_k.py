@@ -1,10 +1,10 @@
-"""The k largest activations of each sample; the others are zero.
+"""Winner-take-all: the k largest activations of each sample stay, the others become zero.
 
     f(x) = x ∘ m,   m_i = 1 if x_i is among the k largest of its row, else 0
 
 With ``signed``, the k largest in magnitude: the projection of x onto the vectors with at most k non-zero entries,
 argmin ‖s − x‖₂ over ‖s‖₀ ≤ k (the l0 projection of Thom and Palm, JMLR 14 (2013)). Without, negative entries may
-survive where fewer than k are positive. Of equal candidates those with the lowest index stay. The derivative is the
+stay where fewer than k are positive. Of equal candidates those with the lowest index stay. The derivative is the
 diagonal of m.
 """
 
@@ -21,9 +21,30 @@ __all__ = ["TopK", "top_k"]
 
 
 def top_k(x: Tensor, k: int, dim: int = -1, signed: bool = False) -> Tensor:
-    """``x`` with all but its ``k`` largest entries along ``dim`` set to zero (``signed``: largest in magnitude).
+    """Keep the ``k`` largest entries along ``dim`` (``signed``: largest in magnitude) and set the others to zero.
 
-    ``k`` in [1, n] for n entries along ``dim``. A row with a NaN becomes NaN, whatever its other entries.
+        f(x) = x ∘ m,   m_i = 1 if x_i is among the k largest of its row, else 0
+
+    Of equal candidates those with the lowest index stay. A row with a NaN becomes NaN in all entries.
+
+    Args:
+        x: floating point, any shape.
+        k: number of entries that stay, in [1, n] for n entries along ``dim``.
+        dim: the dimension of the units that compete.
+        signed: compare magnitudes, and keep signs. Otherwise negative entries stay only where fewer than k are
+            positive.
+
+    Returns:
+        Tensor of the shape and dtype of ``x``.
+
+    Raises:
+        InputError: ``x`` is not floating point or has no dimension; ``k`` or ``dim`` is outside its range.
+
+    Example:
+        >>> gs.functional.top_k(torch.tensor([3.0, -4.0, 1.0]), k=1)
+        tensor([3., 0., 0.])
+        >>> gs.functional.top_k(torch.tensor([3.0, -4.0, 1.0]), k=1, signed=True)
+        tensor([ 0., -4.,  0.])
     """
     with torch.no_grad():
         live, broken = largest(x, k, dim, signed)
@@ -33,8 +54,20 @@ def top_k(x: Tensor, k: int, dim: int = -1, signed: bool = False) -> Tensor:
 class TopK(nn.Module):
     """Keep the ``k`` largest activations of each sample along ``dim``; see `top_k`.
 
-    With ``packed``, a (batch, features) input gives a `Code` of k slots a sample, which the next sparse layer reads
-    without touching a dead unit; it carries gradients to the live ones.
+    Args:
+        k: number of activations that stay, at least 1.
+        dim: the dimension of the units that compete.
+        signed: compare magnitudes, and keep signs.
+        packed: return a `Code` of k slots for each sample of a (batch, features) input, from which the next sparse
+            layer reads the active units only; it carries gradients to them.
+
+    Raises:
+        InputError: ``k`` is less than 1, or ``dim`` is not that of the features of a packed code.
+
+    Example:
+        >>> code = gs.TopK(2, packed=True)(torch.tensor([[3.0, -4.0, 1.0]]))
+        >>> code.values, code.indices
+        (tensor([[3., 1.]]), tensor([[0, 2]], dtype=torch.int32))
     """
 
     def __init__(self, k: int, *, dim: int = -1, signed: bool = False, packed: bool = False) -> None:
@@ -45,6 +78,14 @@ class TopK(nn.Module):
             raise InputError(f"dim must be -1 or 1 for a packed code, got {dim}")
 
     def forward(self, x: Tensor) -> Tensor | Code:
+        """Keep the largest activations.
+
+        Args:
+            x: any shape, such as (batch, features), with at least k entries along ``dim``.
+
+        Returns:
+            Tensor of the shape of ``x``; with ``packed`` a `Code` of (batch, features).
+        """
         if not self.packed:
             return top_k(x, self.k, self.dim, self.signed)
         if x.dim() != 2:
@@ -56,4 +97,5 @@ class TopK(nn.Module):
         return Code(values, units.to(torch.int32), x.shape[1])
 
     def extra_repr(self) -> str:
+        """Show the arguments."""
         return f"k={self.k}, dim={self.dim}, signed={self.signed}, packed={self.packed}"

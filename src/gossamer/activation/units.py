@@ -1,4 +1,4 @@
-"""Activation functions of evolving sparse networks: S-shaped with learned pieces, and one of alternating slope.
+"""Activation functions of evolving sparse networks: SReLU with learned pieces, and All-ReLU with an alternating slope.
 
 **SReLU** (Jin et al., arXiv 1512.07030). Each unit learns t_l, a_l, t_r, a_r; its right knee is T = t_l + |t_r|:
 
@@ -36,7 +36,7 @@ __all__ = ["AllReLU", "SReLU", "all_relu", "srelu"]
 
 
 class _SReLU(torch.autograd.Function):
-    """Keeps x and the parameters alone, where `torch.where` would keep a dozen arrays of the size of x."""
+    """SReLU that saves x and the parameters alone, where `torch.where` would save a dozen arrays of the size of x."""
 
     generate_vmap_rule = True
 
@@ -54,7 +54,31 @@ class _SReLU(torch.autograd.Function):
 
 
 def srelu(x: Tensor, t_l: Tensor, a_l: Tensor, t_r: Tensor, a_r: Tensor) -> Tensor:
-    """f of this page: ``x`` (…, units) and four vectors (units) -> (…, units), in the layout of ``x``."""
+    """Apply the S-shaped rectified linear unit, in the layout of ``x``.
+
+        f(x) = t_l + a_l (x − t_l) for x ≤ t_l,   x for t_l < x < T,   T + a_r (x − T) for x ≥ T;   T = t_l + |t_r|
+
+    Args:
+        x: (…, units), floating point.
+        t_l: left threshold (units).
+        a_l: slope below the left threshold (units).
+        t_r: distance of the right threshold from the left one (units); its magnitude counts.
+        a_r: slope above the right threshold (units).
+
+    Returns:
+        Tensor (…, units).
+
+    Raises:
+        InputError: a parameter is not a vector with a number for each unit.
+
+    Example:
+        >>> t_l, a_l, t_r, a_r = (torch.tensor([value]) for value in (0.0, 0.1, 2.0, 0.5))
+        >>> gs.functional.srelu(torch.tensor([[-1.0], [1.0], [4.0]]), t_l, a_l, t_r, a_r).T
+        tensor([[-0.1000,  1.0000,  3.0000]])
+
+    References:
+        Jin et al., "Deep learning with S-shaped rectified linear activation units", arXiv 1512.07030.
+    """
     for name, parameter in (("t_l", t_l), ("a_l", a_l), ("t_r", t_r), ("a_r", a_r)):
         if parameter.shape != x.shape[-1:]:
             raise InputError(
@@ -65,11 +89,28 @@ def srelu(x: Tensor, t_l: Tensor, a_l: Tensor, t_r: Tensor, a_r: Tensor) -> Tens
 
 
 class SReLU(nn.Module):
-    """`srelu` with learned pieces: t_l starts at 0, a_l uniform on (0, 1), t_r uniform on (0, 5), a_r at 1.
+    """The S-shaped rectified linear unit with learned pieces; see `srelu`.
+
+    t_l starts at 0, a_l uniform on (0, 1), t_r uniform on (0, 5), a_r at 1.
 
     Args:
-        features: units, the last dimension of the input.
+        features: number of units, the last dimension of the input.
         generator: source of the first parameters (default: torch's own).
+        device: device of the parameters.
+        dtype: dtype of the parameters.
+
+    Attributes:
+        t_l: left threshold (features).
+        a_l: slope below the left threshold (features).
+        t_r: distance of the right threshold from the left one (features).
+        a_r: slope above the right threshold (features).
+
+    Example:
+        >>> gs.SReLU(16)(torch.randn(3, 16)).shape
+        torch.Size([3, 16])
+
+    References:
+        Jin et al., "Deep learning with S-shaped rectified linear activation units", arXiv 1512.07030.
     """
 
     t_l: Tensor
@@ -95,30 +136,73 @@ class SReLU(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw the parameters anew."""
+        """Draw the parameters again.
+
+        Args:
+            generator: source of the parameters (default: torch's own).
+        """
         for parameter, start in ((self.t_l, 0.0), (self.a_r, 1.0)):
             parameter.fill_(start)
         for parameter, most in ((self.a_l, 1.0), (self.t_r, 5.0)):
             parameter.copy_(torch.rand(self.features, generator=generator, dtype=parameter.dtype) * most)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the activation function of each unit.
+
+        Args:
+            x: (…, features).
+
+        Returns:
+            Tensor (…, features).
+        """
         return srelu(x, self.t_l, self.a_l, self.t_r, self.a_r)
 
     def extra_repr(self) -> str:
+        """Show the arguments."""
         return f"features={self.features}"
 
 
 def all_relu(x: Tensor, slope: float) -> Tensor:
-    """x where x ≥ 0, ``slope`` · x elsewhere, for any finite slope, also a negative one."""
+    """Return ``x`` where it is at least 0, and ``slope`` · x elsewhere.
+
+    Args:
+        x: floating point, any shape.
+        slope: any finite slope, also a negative one.
+
+    Returns:
+        Tensor of the shape of ``x``.
+
+    Raises:
+        InputError: ``slope`` is not finite.
+
+    Example:
+        >>> gs.functional.all_relu(torch.tensor([-2.0, 3.0]), slope=-0.6)
+        tensor([1.2000, 3.0000])
+
+    References:
+        Curci, Mocanu, Pechenizkiy, "Truly sparse neural networks at scale", arXiv 2102.01732.
+    """
     if not math.isfinite(slope):
         raise InputError(f"slope must be a finite number, got {slope!r}")
     return F.leaky_relu(x, slope)
 
 
 class AllReLU(nn.Module):
-    """`all_relu` after the hidden layer number ``position`` = 1, 2, …: slope −alpha in odd ones, +alpha in even ones.
+    """All-ReLU after a hidden layer: slope −α below zero in layers 1, 3, 5, …, +α in layers 2, 4, …; see `all_relu`.
 
-    Published with alpha 0.6 (MNIST, Fashion-MNIST) and 0.75 (CIFAR-10).
+    Args:
+        alpha: α ≥ 0. Published with 0.6 (MNIST, Fashion-MNIST) and 0.75 (CIFAR-10).
+        position: number of the hidden layer, 1, 2, ….
+
+    Raises:
+        InputError: an argument is outside its range.
+
+    Example:
+        >>> gs.AllReLU(0.6, position=1)(torch.tensor([-1.0, 1.0]))
+        tensor([0.6000, 1.0000])
+
+    References:
+        Curci, Mocanu, Pechenizkiy, "Truly sparse neural networks at scale", arXiv 2102.01732.
     """
 
     def __init__(self, alpha: float = 0.6, position: int = 1) -> None:
@@ -128,7 +212,16 @@ class AllReLU(nn.Module):
         self.alpha, self.position = alpha, check_count("position", position, low=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the activation function.
+
+        Args:
+            x: any shape, such as (batch, features).
+
+        Returns:
+            Tensor of the shape of ``x``.
+        """
         return all_relu(x, -self.alpha if self.position % 2 else self.alpha)
 
     def extra_repr(self) -> str:
+        """Show the arguments."""
         return f"alpha={self.alpha:g}, position={self.position}"

@@ -21,6 +21,12 @@ class StopConditions:
         sign_violations: weights with J_i g_i < 0.
         gap_violations: weights with 0 < |J_i| < δ_i.
         norm_error: mean|J| / w − 1.
+
+    Example:
+        >>> from gossamer.associative import Associations
+        >>> from gossamer.associative.conditions import stop_conditions
+        >>> stop_conditions(Associations([[1, 0]], [1]), np.array([[1.0, -1.0]]), robustness=0.5).met()
+        array([ True])
     """
 
     violated: NDArray[np.int64]
@@ -29,7 +35,14 @@ class StopConditions:
     norm_error: NDArray[np.float64]
 
     def met(self, tolerance: float = 1e-3) -> NDArray[np.bool_]:
-        """(units,): whether all four hold, with |mean|J| / w − 1| ≤ ``tolerance``."""
+        """Return whether all four conditions hold.
+
+        Args:
+            tolerance: largest |mean|J| / w − 1|, ≥ 0.
+
+        Returns:
+            (units,) bool.
+        """
         counts = self.violated + self.sign_violations + self.gap_violations
         return np.asarray((counts == 0) & (np.abs(self.norm_error) <= tolerance))
 
@@ -55,7 +68,15 @@ def stop_conditions(
         gap: δ, broadcast to (units, N).
         signs: g of ±1, broadcast to (units, N); None for weights of either sign.
 
+    Returns:
+        The distance of each unit from each condition.
+
+    Raises:
+        InputError: an argument has another shape or is outside its range.
+
     Example:
+        >>> from gossamer.associative import Associations
+        >>> from gossamer.associative.conditions import stop_conditions
         >>> problem = Associations([[1, 0], [0, 1]], [1, 0])
         >>> conditions = stop_conditions(problem, np.array([[1.0, -0.5]]), robustness=0.7, gap=0.6)
         >>> conditions.violated, conditions.gap_violations, conditions.norm_error

@@ -23,6 +23,7 @@ class Conversion:
         mean_weight: w > 0, in the unit of J.
 
     Example:
+        >>> from gossamer.associative.conversion import Conversion
         >>> unit = Conversion(100, mean_weight=1.0)
         >>> unit.scaled_robustness(10.0).item(), unit.robustness(0.5).item()
         (1.0, 5.0)
@@ -36,33 +37,33 @@ class Conversion:
         check_fraction("mean_weight", self.mean_weight, high=math.inf, open_low=True, open_high=True)
 
     def weights(self, scaled: ArrayLike) -> Floats:
-        """J = w J̃."""
+        """Return J = w J̃."""
         return numbers("scaled", scaled, -math.inf, math.inf) * self.mean_weight
 
     def scaled_weights(self, weights: ArrayLike) -> Floats:
-        """J̃ = J/w."""
+        """Return J̃ = J/w."""
         return numbers("weights", weights, -math.inf, math.inf) / self.mean_weight
 
     def threshold(self, scaled: ArrayLike) -> Floats:
-        """h = N w h̃."""
+        """Return h = N w h̃."""
         return numbers("scaled", scaled, -math.inf, math.inf) * (self.n_inputs * self.mean_weight)
 
     def scaled_threshold(self, threshold: ArrayLike) -> Floats:
-        """h̃ = h/(N w)."""
+        """Return h̃ = h/(N w)."""
         return numbers("threshold", threshold, -math.inf, math.inf) / (self.n_inputs * self.mean_weight)
 
     def robustness(self, scaled: ArrayLike) -> Floats:
-        """κ = w √N κ̃."""
+        """Return κ = w √N κ̃."""
         return numbers("scaled", scaled, -math.inf, math.inf) * (math.sqrt(self.n_inputs) * self.mean_weight)
 
     def scaled_robustness(self, robustness: ArrayLike) -> Floats:
-        """κ̃ = κ/(w √N)."""
+        """Return κ̃ = κ/(w √N)."""
         return numbers("robustness", robustness, -math.inf, math.inf) / (math.sqrt(self.n_inputs) * self.mean_weight)
 
     def gap(self, scaled: ArrayLike) -> Floats:
-        """δ = w δ̃."""
+        """Return δ = w δ̃."""
         return numbers("scaled", scaled, 0, math.inf) * self.mean_weight
 
     def scaled_gap(self, gap: ArrayLike) -> Floats:
-        """δ̃ = δ/w."""
+        """Return δ̃ = δ/w."""
         return numbers("gap", gap, 0, math.inf) / self.mean_weight

@@ -32,7 +32,7 @@ Method = str | Callable[..., ArrayLike]
 
 
 class _Associative(BaseEstimator):  # type: ignore[misc]
-    """What a unit and a network share: arguments, learning, and answers with noise."""
+    """The base of a unit and a network: arguments, learning, and answers with noise."""
 
     n_features_in_: int
     coef_: Floats
@@ -211,10 +211,9 @@ class AssociativeUnit(ClassifierMixin, _Associative):  # type: ignore[misc]
         n_features_in_: N.
 
     Example:
-        >>> import numpy as np
         >>> rng = np.random.default_rng(0)
         >>> X, y = rng.random((30, 100)) < 0.5, rng.random(30) < 0.5
-        >>> unit = AssociativeUnit(0.3, gap=1.5, random_state=0).fit(X, y)
+        >>> unit = gs.AssociativeUnit(0.3, gap=1.5, random_state=0).fit(X, y)
         >>> unit.score(X, y)
         1.0
 
@@ -228,6 +227,9 @@ class AssociativeUnit(ClassifierMixin, _Associative):  # type: ignore[misc]
         Args:
             X: (n, N).
             y: (n,), of at most two classes.
+
+        Returns:
+            The estimator.
 
         Raises:
             InputError: more classes, inputs other than zeros and ones without ``binarize``.
@@ -247,17 +249,41 @@ class AssociativeUnit(ClassifierMixin, _Associative):  # type: ignore[misc]
         return self
 
     def decision_function(self, X: ArrayLike) -> Floats:
-        """(n,): J·X − h, positive for the second class."""
+        """Compute J·X − h, positive for the second class.
+
+        Args:
+            X: (n, N).
+
+        Returns:
+            The numbers (n,).
+        """
         return np.asarray(self._read(X) @ self.coef_ - self.threshold_)
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """(n,): labels."""
+        """Predict the labels.
+
+        Args:
+            X: (n, N).
+
+        Returns:
+            The labels (n,).
+        """
         return self.predict_noisy(X)
 
     def predict_noisy(
         self, X: ArrayLike, *, input_noise: float = 0.0, synaptic_noise: float = 0.0, random_state: int | None = None
     ) -> NDArray[Any]:
-        """(n,): labels given with noise, see `gossamer.associative.recall.answers`."""
+        """Predict the labels under noise; see `gossamer.associative.recall.answers`.
+
+        Args:
+            X: (n, N).
+            input_noise: the probability with which an input is flipped, in [0, 1].
+            synaptic_noise: standard deviation of noise on weights, in units of the mean |J|.
+            random_state: seed of the noise; None differs each time.
+
+        Returns:
+            The labels (n,).
+        """
         given = self._answers(X, input_noise, synaptic_noise, random_state)[:, 0]
         labels: NDArray[Any] = self.classes_[
             given.astype(int) if len(self.classes_) == 2 else np.zeros(len(given), int)
@@ -300,9 +326,8 @@ class AssociativeNetwork(_Associative):
         sparsity_: the share of zero weights.
 
     Example:
-        >>> import numpy as np
         >>> sequence = np.random.default_rng(0).random((15, 80)) < 0.5
-        >>> network = AssociativeNetwork(0.5, gap=1.5, signs=0.2, random_state=0).fit_sequence(sequence)
+        >>> network = gs.AssociativeNetwork(0.5, gap=1.5, signs=0.2, random_state=0).fit_sequence(sequence)
         >>> network.recall(sequence).complete
         1.0
     """
@@ -313,6 +338,12 @@ class AssociativeNetwork(_Associative):
         Args:
             X: (n, N).
             y: (n, units) of zeros and ones.
+
+        Returns:
+            The estimator.
+
+        Raises:
+            InputError: ``X`` or ``y`` have other shapes or entries.
         """
         x = validate_data(self, X)
         targets = check_array(y, dtype=None)
@@ -324,26 +355,65 @@ class AssociativeNetwork(_Associative):
         return self
 
     def fit_sequence(self, sequence: ArrayLike) -> Self:
-        """Store the transitions of ``sequence`` (T, N), from each state to the next, in a recurrent network."""
+        """Store the transitions of ``sequence`` (T, N), from each state to the next, in a recurrent network.
+
+        Args:
+            sequence: the states (T, N), of zeros and ones.
+
+        Returns:
+            The estimator.
+        """
         states = check_array(sequence, dtype=None, ensure_min_samples=2)
         return self.fit(states[:-1], self._binary(states[1:]))
 
     def decision_function(self, X: ArrayLike) -> Floats:
-        """(n, units): J·X − h."""
+        """Compute J·X − h.
+
+        Args:
+            X: (n, N).
+
+        Returns:
+            The numbers (n, units).
+        """
         return np.asarray(self._read(X) @ self.coef_.T - self.threshold_)
 
     def predict(self, X: ArrayLike) -> NDArray[np.int64]:
-        """(n, units) of 0 and 1."""
+        """Predict the outputs.
+
+        Args:
+            X: (n, N).
+
+        Returns:
+            The outputs (n, units), 0 and 1.
+        """
         return self.predict_noisy(X)
 
     def predict_noisy(
         self, X: ArrayLike, *, input_noise: float = 0.0, synaptic_noise: float = 0.0, random_state: int | None = None
     ) -> NDArray[np.int64]:
-        """(n, units) of 0 and 1, given with noise; see `gossamer.associative.recall.answers`."""
+        """Predict the outputs under noise; see `gossamer.associative.recall.answers`.
+
+        Args:
+            X: (n, N).
+            input_noise: the probability with which an input is flipped, in [0, 1].
+            synaptic_noise: standard deviation of noise on weights, in units of the mean |J|.
+            random_state: seed of the noise; None differs each time.
+
+        Returns:
+            The outputs (n, units), 0 and 1.
+        """
         return self._answers(X, input_noise, synaptic_noise, random_state).astype(np.int64)
 
     def score(self, X: ArrayLike, y: ArrayLike) -> float:
-        """The share of right answers, over samples and units."""
+        """Measure the share of correct outputs, over samples and units.
+
+        Args:
+            X: (n, N).
+            y: (n, units) of zeros and ones.
+
+        Returns:
+            The share in [0, 1].
+        """
         return float((self.predict(X) == np.asarray(y)).mean())
 
     def run(
@@ -355,7 +425,18 @@ class AssociativeNetwork(_Associative):
         synaptic_noise: float = 0.0,
         random_state: int | None = None,
     ) -> NDArray[np.int64]:
-        """(steps + 1, N): the states that follow ``first`` (N,), see `gossamer.associative.recall.recall_sequence`."""
+        """Run a recurrent network from a state; see `gossamer.associative.recall.recall_sequence`.
+
+        Args:
+            first: the first state (N,).
+            steps: number of steps, ≥ 0.
+            input_noise: the probability with which an input is flipped, in [0, 1].
+            synaptic_noise: standard deviation of noise on weights, in units of the mean |J|.
+            random_state: seed of the noise; None differs each time.
+
+        Returns:
+            The states (steps + 1, N), ``first`` included.
+        """
         state = self._read(np.atleast_2d(np.asarray(first)))[0]
         noise = {"input_noise": input_noise, "synaptic_noise": synaptic_noise}
         generator = np.random.default_rng(random_state)
@@ -371,7 +452,18 @@ class AssociativeNetwork(_Associative):
         trials: int = 100,
         random_state: int | None = None,
     ) -> Recall:
-        """How well ``sequence`` (T, N) is recalled from its first state; see `gossamer.associative.recall`."""
+        """Measure how well a sequence is recalled from its first state; see `gossamer.associative.recall`.
+
+        Args:
+            sequence: the states (T, N).
+            input_noise: the probability with which an input is flipped, in [0, 1].
+            synaptic_noise: standard deviation of noise on weights, in units of the mean |J|.
+            trials: number of independent trials, ≥ 1.
+            random_state: seed of the noise; None differs each time.
+
+        Returns:
+            The shares of correct units.
+        """
         stored = self._read(sequence)
         noise = {"input_noise": input_noise, "synaptic_noise": synaptic_noise}
         generator = np.random.default_rng(random_state)

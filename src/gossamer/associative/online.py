@@ -34,7 +34,7 @@ _SLICE = 0.5  # seconds of one call into C++, between which Python can interrupt
 
 @dataclass(frozen=True, eq=False)
 class OnlineState:
-    """What units go on from: all that the rule keeps between two steps.
+    """The state of units: all that the rule keeps between two steps.
 
     Args:
         weights: J, (units, N) float64.
@@ -56,11 +56,11 @@ class OnlineResult:
     """Where the units are, each attribute with one entry per unit.
 
     Args:
-        state: weights, steps and seeds, to go on from.
+        state: weights, steps and seeds, from which learning can continue.
         conditions: the four stop conditions, one by one.
         codes: 0 running (out of time), 1 success, 2 out of steps, 3 diverged.
         history: (units, records, 3): violated associations, share of zero weights, mean|J| / w; NaN for steps that a
-            unit did not reach. None if none was asked for.
+            unit did not reach. None without a history.
         history_steps: the number of the step before which each record was made, (records,).
     """
 
@@ -87,7 +87,7 @@ class OnlineResult:
 
     @property
     def status(self) -> list[str]:
-        """ "success", "out of steps", "diverged" or, where the time was over, "running"."""
+        """The outcome of each unit: "success", "out of steps", "diverged" or, where the time was over, "running"."""
         return [_STATUS[code] for code in self.codes]
 
     @property
@@ -131,7 +131,7 @@ def learn_online(
             signs and no gap.
         max_steps: the number of steps, those of ``state`` included, after which a unit gives up.
         weights: J to start from, (units, N), rounded to the grid.
-        state: of an earlier result, to go on from; the run is what it would have been without the pause, to the last
+        state: of an earlier result, to continue; the run is as it would have been without the pause, to the last
             bit, if all other arguments are the same.
         history: the number of steps between two records; 0 for no history.
         generator: draws the seeds of the units; a number is a seed of one. Needed without ``state``.
@@ -145,7 +145,7 @@ def learn_online(
         InputError: an argument out of range or of a wrong shape.
 
     Example:
-        >>> from gossamer.associative import random_associations
+        >>> from gossamer.associative import learn_online, random_associations
         >>> problem = random_associations(100, 20, np.random.default_rng(0))
         >>> result = learn_online(problem, robustness=3.0, gap=1.5, generator=0)
         >>> result.status, bool(result.sparsity[0] > 1 - 1 / 1.5 - 0.01)

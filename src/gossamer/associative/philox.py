@@ -31,6 +31,7 @@ def philox(counter: NDArray[np.uint64], seed: NDArray[np.uint64] | np.uint64) ->
         (…, 4), words of 32 bits.
 
     Example:
+        >>> from gossamer.associative.philox import philox
         >>> [hex(word) for word in philox(np.zeros(4, np.uint64), np.uint64(0))]
         ['0x6627e8d5', '0xe169c58d', '0xbc57ac4c', '0x9b00dbd8']
     """

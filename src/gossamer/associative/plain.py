@@ -1,6 +1,6 @@
 """The online rule in NumPy, one unit and one step at a time, as `gossamer.associative.rule` defines it.
 
-It is what the compiled rule is compared with, and short enough to be read beside the definition.
+It is the reference of the compiled rule, and short enough to be read beside the definition.
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ class Associations:
         InputError: entries other than 0 and 1 (NaN included), wrong numbers of dimensions, different m, N = 0.
 
     Example:
+        >>> from gossamer.associative import Associations
         >>> Associations([[0, 1, 1], [1, 0, 1]], [1, 0]).load
         0.6666666666666666
     """
@@ -67,11 +68,21 @@ class Associations:
 
     @property
     def labels(self) -> NDArray[np.float64]:
-        """s = 2y − 1, −1.0 or 1.0, in the shape of ``targets``."""
+        """The labels s = 2y − 1, −1.0 or 1.0, in the shape of ``targets``."""
         return np.where(self.targets, 1.0, -1.0)
 
     def unit(self, index: int) -> Associations:
-        """The associations of the unit ``index`` of a layer: the same inputs, targets (m,)."""
+        """The associations of the unit ``index`` of a layer: the same inputs, targets (m,).
+
+        Args:
+            index: of the unit.
+
+        Returns:
+            The associations.
+
+        Raises:
+            InputError: the targets are those of one unit.
+        """
         if self.n_units is None:
             raise InputError("unit() needs targets of shape (m, units), got the targets (m,) of one unit")
         return Associations(self.inputs, self.targets[:, check_count("index", index, high=self.n_units - 1)])
@@ -81,6 +92,9 @@ class Associations:
 
         Each pattern that occurs with several targets is listed once for every occurrence whose targets differ from
         those of its first.
+
+        Returns:
+            Pairs of rows (n, 2), int64.
         """
         if len(self) == 0:
             return np.empty((0, 2), np.int64)
@@ -110,10 +124,14 @@ def random_associations(
         f_out: in (0, 1).
         n_units: None for the targets (m,) of one unit, else (m, n_units).
 
+    Returns:
+        The associations.
+
     Raises:
         InputError: counts or probabilities out of range, ``generator`` of another type.
 
     Example:
+        >>> from gossamer.associative import random_associations
         >>> problem = random_associations(100, 60, np.random.default_rng(0))
         >>> problem.inputs.shape, problem.load
         ((60, 100), 0.6)
@@ -127,12 +145,23 @@ def random_associations(
 
 
 def random_signs(n_inputs: int, inhibitory: float, generator: np.random.Generator) -> NDArray[np.int8]:
-    """g (N,) of ±1: round(φ N) inhibitory inputs (−1) in random places, excitatory ones (+1) elsewhere.
+    """Draw signs g (N,): round(φ N) inhibitory inputs (−1) in random places, excitatory ones (+1) elsewhere.
 
     Args:
         n_inputs: N ≥ 1.
         inhibitory: φ in [0, 1].
         generator: chooses the places.
+
+    Returns:
+        The signs (N,).
+
+    Raises:
+        InputError: ``inhibitory`` is outside [0, 1].
+
+    Example:
+        >>> from gossamer.associative import random_signs
+        >>> random_signs(5, 0.4, np.random.default_rng(0))
+        array([ 1,  1,  1, -1, -1], dtype=int8)
     """
     n = check_count("n_inputs", n_inputs, low=1)
     if not 0 <= inhibitory <= 1:  # NaN is not

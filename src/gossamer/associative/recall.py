@@ -17,10 +17,15 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Recall:
-    """How well a sequence is recalled, over independent trials.
+    """Shares of correct units when a sequence is recalled, over independent trials.
 
     Args:
         correct: the share of units in the stored state, (trials, steps).
+
+    Example:
+        >>> from gossamer.associative.recall import Recall
+        >>> Recall(np.array([[1.0, 1.0], [1.0, 0.5]])).complete
+        0.5
     """
 
     correct: Floats
@@ -63,6 +68,7 @@ def answers(
         (patterns, units).
 
     Example:
+        >>> from gossamer.associative.recall import answers
         >>> answers(np.array([[True, False], [True, True]]), np.array([[1.0, -2.0]]))
         array([[ True],
                [False]])
@@ -106,6 +112,14 @@ def recall_sequence(
 
     Returns:
         (steps + 1, N) or (steps + 1, trials, N), the first state included.
+
+    Example:
+        >>> from gossamer.associative.recall import recall_sequence
+        >>> shift = np.array([[-1.0, -1, -1], [1, -1, -1], [-1, 1, -1]])
+        >>> recall_sequence(np.array([1, 0, 0]), shift, steps=2).astype(int)
+        array([[1, 0, 0],
+               [0, 1, 0],
+               [0, 0, 1]])
     """
     state = np.asarray(first, np.bool_)
     if weights.ndim != 2 or weights.shape[0] != weights.shape[1]:
@@ -139,7 +153,14 @@ def sequence_recall(
         trials: independent ones, at least 1.
         generator: draws the noise.
 
+    Returns:
+        The shares of correct units.
+
+    Raises:
+        InputError: ``sequence`` has less than two states, or an argument is outside its range.
+
     Example:
+        >>> from gossamer.associative.recall import sequence_recall
         >>> sequence = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]], bool)
         >>> shift = np.array([[-1.0, -1, -1], [1, -1, -1], [-1, 1, -1]])
         >>> sequence_recall(sequence, shift, trials=1).complete

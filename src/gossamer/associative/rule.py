@@ -60,6 +60,7 @@ class OnlineRule:
         InputError: a constant out of range.
 
     Example:
+        >>> from gossamer.associative.rule import OnlineRule
         >>> OnlineRule(exploration=0).chance
         0
     """

@@ -1,4 +1,4 @@
-"""Benchmarks of this machine: where sparse layers are faster, where dense ones are, and against which libraries.
+"""Benchmarks of this machine: sparse layers against dense ones and against other libraries.
 
 Names are imported at their first use, so that the command line's parser needs no PyTorch.
 """

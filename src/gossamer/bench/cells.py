@@ -1,6 +1,6 @@
-"""What is measured, what was found, and the density at which both sides break even.
+"""Plans and results of benchmarks, and the density at which both sides break even.
 
-A cell sets gossamer beside a baseline at one setting. Its ratio is
+A cell compares gossamer with a baseline at one setting. Its ratio is
 
     R = median of the baseline / median of gossamer       (of seconds, or of bytes),
 
@@ -30,8 +30,38 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure. ``rounds`` and ``seconds`` are the least effort for one cell, see `interleave`; what is noisy
-    then is measured again at the end, up to ``again`` times, and the measurement with the closest quartiles counts."""
+    """A plan of measurements.
+
+    Attributes:
+        tasks: any of ``"layer"``, ``"training"``, ``"spspmm"``, ``"convolution"``, ``"projection"`` and ``"memory"``.
+        widths: of layers, ≥ 2.
+        densities: of layers, in (0, 1].
+        batches: batch sizes of layers.
+        training_batch: batch size of training steps.
+        spspmm_widths: of layers that read sparse codes.
+        spspmm_batches: their batch sizes.
+        spspmm_densities: pairs (density of the code, density of the weights).
+        channels: of convolutions.
+        image_batch: their batch size.
+        image_size: their height and width.
+        projections: pairs (rows, entries).
+        sparsenesses: Hoyer's sparseness of projections, in (0, 1).
+        memory_batch: batch size where memory is measured, small so that data and activations hardly count.
+        memory_densities: densities where memory is measured.
+        rounds: the least number of rounds for a cell; see `interleave`.
+        seconds: the least time for a cell; see `interleave`.
+        again: noisy cells are measured again at the end, up to so many times, and the measurement with the closest
+            quartiles counts.
+        dtype: ``"float32"``, ``"float64"`` or ``"bfloat16"``.
+        seed: of patterns, weights and inputs.
+
+    Raises:
+        InputError: an entry is outside its range.
+
+    Example:
+        >>> gs.bench.Plan(tasks=("layer",), widths=(512,)).densities
+        (0.5, 0.2, 0.1, 0.05, 0.01)
+    """
 
     tasks: tuple[str, ...] = ("layer", "training", "spspmm", "convolution", "projection", "memory")
     widths: tuple[int, ...] = (1024,)
@@ -73,12 +103,26 @@ class Plan:
 
     @staticmethod
     def quick(**changes: Any) -> Plan:
-        """Under a minute: one width, batches to 128."""
+        """Make a plan that takes less than a minute: one width, batches to 128.
+
+        Args:
+            **changes: other entries.
+
+        Returns:
+            The plan.
+        """
         return Plan(**changes)
 
     @staticmethod
     def full(**changes: Any) -> Plan:
-        """Some ten minutes: two widths, batches to 1024, more effort for each cell."""
+        """Make a plan that takes some ten minutes: two widths, batches to 1024, more effort for each cell.
+
+        Args:
+            **changes: other entries.
+
+        Returns:
+            The plan.
+        """
         wide: dict[str, Any] = {
             "widths": (1024, 4096),
             "batches": (1, 8, 128, 1024),
@@ -95,7 +139,19 @@ class Plan:
 
 @dataclass(frozen=True)
 class Cell:
-    """One comparison: ``setting`` says where; ``results`` has a `Sample`, or the reason why there is none, by name."""
+    """One comparison.
+
+    Attributes:
+        task: as in `Plan`.
+        setting: width, density, batch size and so on, by name.
+        results: a `Sample` by contender, or the reason why there is none.
+        baseline: the contender that gossamer is compared with.
+
+    Example:
+        >>> fast, slow = gs.bench.Sample.of([1.0, 1.1, 1.2]), gs.bench.Sample.of([2.2, 2.2, 2.3])
+        >>> gs.bench.Cell("layer", {"density": 0.1}, {"gossamer": fast, "dense": slow}).ratio
+        2.0
+    """
 
     task: str
     setting: Mapping[str, Any]
@@ -104,12 +160,12 @@ class Cell:
 
     @property
     def ratio(self) -> float | None:
-        """R of the head of this file; None unless both sides were measured and found to take something."""
+        """R of the module's docstring; None unless both sides were measured and differ from zero."""
         return self.ratio_of(OURS)
 
     @property
     def noisy(self) -> bool:
-        """Whether R stands on a noisy figure."""
+        """Whether R depends on a noisy figure."""
         return self.spread > NOISY
 
     @property
@@ -119,7 +175,14 @@ class Cell:
         return max((side.spread for side in sides if isinstance(side, Sample)), default=0.0)
 
     def ratio_of(self, name: str) -> float | None:
-        """The same for another contender."""
+        """Return the ratio R for another contender than gossamer.
+
+        Args:
+            name: of the contender.
+
+        Returns:
+            R; None unless both sides were measured and differ from zero.
+        """
         theirs, base = self.results.get(name), self.results.get(self.baseline)
         if not isinstance(theirs, Sample) or not isinstance(base, Sample) or min(theirs.median, base.median) <= 0:
             return None
@@ -128,8 +191,19 @@ class Cell:
 
 @dataclass(frozen=True)
 class BreakEven:
-    """``density`` is d*; None if gossamer lost at the lowest density already. ``beyond``: it won at all densities, so
-    that d* lies at ``density``, the highest, or above it. ``tried`` are the densities that were measured."""
+    """The density at which both sides take equally long.
+
+    Attributes:
+        task: as in `Plan`.
+        setting: the cells' setting without the density.
+        density: d*; None if gossamer lost at the lowest density already.
+        beyond: gossamer won at all densities, so that d* lies at ``density``, the highest, or above it.
+        tried: the densities that were measured.
+
+    Example:
+        >>> gs.bench.BreakEven("layer", {"width": 1024}, density=0.4, beyond=False, tried=(0.1, 0.5)).density
+        0.4
+    """
 
     task: str
     setting: Mapping[str, Any]
@@ -139,7 +213,23 @@ class BreakEven:
 
 
 def break_even(densities: Sequence[float], ratios: Sequence[float]) -> tuple[float | None, bool]:
-    """(d*, whether it lies beyond the highest density) for ratios R measured at the given densities, in any order."""
+    """Interpolate the break-even density.
+
+    Args:
+        densities: in any order, at least one.
+        ratios: R at these densities.
+
+    Returns:
+        d* (None if R < 1 at the lowest density), and whether it lies beyond the highest density.
+
+    Raises:
+        InputError: the two differ in length, or are empty.
+
+    Example:
+        >>> density, beyond = gs.bench.break_even([0.1, 0.4], [2.0, 0.5])
+        >>> round(density, 3), beyond
+        (0.2, False)
+    """
     if len(densities) != len(ratios) or not densities:
         raise InputError(f"densities and ratios must be as many, at least one: {len(densities)} and {len(ratios)}")
     points = sorted(zip(densities, ratios, strict=True))
@@ -153,7 +243,23 @@ def break_even(densities: Sequence[float], ratios: Sequence[float]) -> tuple[flo
 
 
 def break_evens(cells: Sequence[Cell]) -> list[BreakEven]:
-    """One for each task and setting that was measured over several densities."""
+    """Interpolate the break-even density of each task and setting that was measured over several densities.
+
+    Args:
+        cells: the comparisons.
+
+    Returns:
+        The break-even densities.
+
+    Example:
+        >>> fast, slow = gs.bench.Sample.of([1.0]), gs.bench.Sample.of([2.0])
+        >>> cells = [
+        ...     gs.bench.Cell("layer", {"density": 0.1}, {"gossamer": fast, "dense": slow}),
+        ...     gs.bench.Cell("layer", {"density": 0.4}, {"gossamer": slow, "dense": fast}),
+        ... ]
+        >>> [round(each.density, 3) for each in gs.bench.break_evens(cells)]
+        [0.2]
+    """
     lines: dict[tuple[str, tuple[tuple[str, Any], ...]], list[tuple[float, float]]] = {}
     for cell in cells:
         if cell.task in ("layer", "training", "convolution") and cell.ratio is not None:
@@ -168,7 +274,20 @@ def break_evens(cells: Sequence[Cell]) -> list[BreakEven]:
 
 @dataclass(frozen=True)
 class Bench:
-    """All of one run. ``machine`` as `describe` gives it; ``stopped``: it was ended before the plan was done."""
+    """All results of one benchmark.
+
+    Attributes:
+        plan: the plan.
+        machine: a description of the machine.
+        cells: the comparisons.
+        stopped: it was ended before the plan was done.
+        command: the command line that made it.
+        date: of the run.
+
+    Example:
+        >>> gs.bench.Bench(gs.bench.Plan.quick(), {"processor": "…"}).break_evens
+        []
+    """
 
     plan: Plan
     machine: Mapping[str, Any]
@@ -179,10 +298,15 @@ class Bench:
 
     @property
     def break_evens(self) -> list[BreakEven]:
+        """The break-even densities of the cells."""
         return break_evens(self.cells)
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON has it; seconds and bytes are plain numbers, a reason stands where nothing was measured."""
+        """Return the results as plain data for JSON.
+
+        Returns:
+            Dicts, lists, strings and numbers; a reason stands where nothing was measured.
+        """
         return {
             "date": self.date,
             "command": self.command,

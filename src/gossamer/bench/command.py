@@ -86,7 +86,7 @@ def _list(kind: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
 
 
 def bench(arguments: argparse.Namespace) -> None:
-    """Measure, show and write what the command line asks for."""
+    """Measure, show and write the benchmarks that the command line selects."""
     from gossamer.bench.cells import Plan
 
     given = {name: getattr(arguments, name) for name in ("widths", "densities", "batches", "dtype")}
@@ -125,7 +125,7 @@ def _command(arguments: argparse.Namespace) -> str:
 
 
 def _watched(plan: Plan, threads: int | None, shown: bool) -> Bench:
-    """`run`, with a line on standard error that says where it is, if that is a terminal."""
+    """Run the plan, with a progress line on standard error if that is a terminal."""
     from gossamer.bench.runner import run
 
     if not (shown and sys.stderr.isatty()):

@@ -17,7 +17,7 @@ __all__ = ["convolution_trials"]
 
 
 def convolution_trials(plan: Plan) -> Iterator[Trial]:
-    """For each number of channels and density; `InputError` if gossamer has no SparseConv2d."""
+    """Compare convolutions for each number of channels and density; `InputError` if gossamer has no SparseConv2d."""
     layer = getattr(gossamer, "SparseConv2d", None)
     if layer is None:
         raise InputError(f"gossamer {gossamer.__version__} has no SparseConv2d to measure")

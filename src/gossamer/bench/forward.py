@@ -26,7 +26,7 @@ _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10, torch.bfloat16: 5e-2}  
 
 
 class _Layers:
-    """One layer in each of its forms, made when asked for."""
+    """One layer in each of its forms, made at their first use."""
 
     def __init__(self, width: int, density: float, dtype: torch.dtype, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
@@ -54,7 +54,7 @@ class _Layers:
 
 
 def layer_trials(plan: Plan) -> Iterator[Trial]:
-    """x (batch, n) dense and normally distributed, for each width, density and batch."""
+    """Compare layers on x (batch, n), dense and normally distributed, for each width, density and batch."""
     dtype = DTYPES[plan.dtype]
     layers = lru_cache(maxsize=1)(partial(_Layers, dtype=dtype, seed=plan.seed))
     for width in plan.widths:
@@ -70,7 +70,7 @@ def layer_trials(plan: Plan) -> Iterator[Trial]:
 
 
 def spspmm_trials(plan: Plan) -> Iterator[Trial]:
-    """x (batch, n) with round(c · n) active units a sample at code density c.
+    """Compare layers on x (batch, n) with round(c · n) active units a sample at code density c.
 
     ``gossamer`` is given the code (the active units and their values), ``zeros`` the dense x, in which it finds them.
     """
@@ -120,7 +120,7 @@ def _factories(own: _Layers, x: Tensor, ours: dict[str, Step], others: tuple[str
 
 
 def _ready(name: str, step: Step, expected: Tensor | None) -> Step:
-    """``step``, after a look at its result."""
+    """Return ``step`` after its result has been checked."""
     if expected is not None:
         y = step()
         assert isinstance(y, Tensor)

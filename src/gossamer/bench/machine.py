@@ -20,7 +20,7 @@ _CPU = Path("/sys/devices/system/cpu")
 
 
 def describe() -> dict[str, Any]:
-    """A flat dictionary for JSON; what can't be found out is None.
+    """Describe the machine by a flat dictionary for JSON; unknown values are None.
 
     ``load`` is the mean number of running processes over the last minute: near zero on a machine that is quiet.
     """
@@ -55,7 +55,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _cores() -> int | None:
-    """Physical ones: distinct (package, core) among the logical CPUs."""
+    """Count physical cores: distinct (package, core) among the logical CPUs."""
     places = [
         tuple(_lines(topology / name) for name in ("physical_package_id", "core_id"))
         for topology in _CPU.glob("cpu[0-9]*/topology")

@@ -1,9 +1,9 @@
-"""Times that can be compared on a machine that does other things too.
+"""Comparable times on a machine that does other work too.
 
-Contenders take turns (round-robin, another one first in every round), so that whatever slows the machine for a while
-slows them all. A turn is an untimed call, which brings back the contender's own caches and wakes its threads, and then
-as many timed calls as fill `_TURN` seconds, counted as one observation. The median over the rounds is the result, the
-quartiles say how far to mark_validated it.
+Contenders take turns (round-robin, another one first in every round), so that other work on the machine slows all of
+them. A turn is an untimed call, which brings back the contender's own caches and wakes its threads, and then
+as many timed calls as fill `_TURN` seconds, counted as one observation. The result is the median over the rounds; the
+quartiles show how reliable it is.
 """
 
 from __future__ import annotations
@@ -26,14 +26,25 @@ NOISY = 0.2
 
 _TURN = 2e-3
 _LONG = 0.05  # seconds after which cold caches no longer matter: such a call needs no untimed one before it
-_PAUSE = 0.02  # longer than idle OpenMP threads go on spinning, which would slow threads of another OpenMP runtime
+_PAUSE = 0.02  # longer than idle OpenMP threads keep spinning, which would slow threads of another OpenMP runtime
 _LEAST_ROUNDS, _MOST_ROUNDS = 3, 200
 _PATIENCE = 8
 
 
 @dataclass(frozen=True)
 class Sample:
-    """``count`` observations: their median and quartiles, in seconds or bytes."""
+    """Median and quartiles of observations.
+
+    Attributes:
+        median: in seconds or bytes.
+        low: the lower quartile.
+        high: the upper quartile.
+        count: number of observations.
+
+    Example:
+        >>> gs.bench.Sample.of([1.0, 2.0, 4.0]).median
+        2.0
+    """
 
     median: float
     low: float
@@ -42,6 +53,14 @@ class Sample:
 
     @staticmethod
     def of(observations: Collection[float]) -> Sample:
+        """Compute median and quartiles.
+
+        Args:
+            observations: at least one.
+
+        Returns:
+            The sample.
+        """
         low, median, high = np.percentile(list(observations), [25, 50, 75])
         return Sample(float(median), float(low), float(high), len(observations))
 
@@ -59,15 +78,27 @@ class Sample:
 def interleave(
     steps: Mapping[str, Step], *, rounds: int = 5, seconds: float = 0.5, apart: Collection[str] = ()
 ) -> dict[str, Sample]:
-    """Seconds of one call of each of ``steps``, measured in turns.
+    """Measure the seconds of one call of each of ``steps``, in turns.
 
     Args:
         steps: the contenders by name; each is called without arguments.
         rounds: turns that each contender gets, or more while there is time; but only three if they take long, eight
             times ``seconds``.
-        seconds: rounds go on until so much time has passed (200 rounds at most).
+        seconds: rounds continue until so much time has passed (200 rounds at most).
         apart: names of contenders that bring threads of their own: there is a pause where the turn passes to or from
             one of these, until the threads of the other side sleep.
+
+    Returns:
+        The seconds of one call, by name.
+
+    Raises:
+        InputError: an argument is outside its range.
+
+    Example:
+        >>> x = torch.rand(100, 100)
+        >>> times = gs.bench.interleave({"sum": x.sum, "product": lambda: x @ x}, rounds=3, seconds=0.01)
+        >>> times["sum"].median > 0
+        True
     """
     check_count("rounds", rounds, low=1)
     check_fraction("seconds", seconds, high=float("inf"), open_high=True)
@@ -85,7 +116,7 @@ def _interleave(steps: dict[str, Step], rounds: int, seconds: float, apart: Coll
     paces = {}
     for name, step in steps.items():
         paces[name] = _clock(step, 1)
-        if paces[name] < _LONG:  # the first call may have paid for what is made only once
+        if paces[name] < _LONG:  # the first call may include work that is done only once
             paces[name] = min(_clock(step, 1) for _ in range(2))
     calls = {name: max(1, min(1000, round(_TURN / max(pace, 1e-9)))) for name, pace in paces.items()}
     found: dict[str, list[float]] = {name: [] for name in steps}

@@ -69,8 +69,10 @@ def svg(bench: Bench) -> str | None:
 
 
 def _grid(cells: Sequence[Cell]) -> list[list[list[Cell]]]:
-    """Rows of panels of cells: a row for each width, with the batches of the layer and then the training step; a row
-    for the convolutions."""
+    """Arrange cells in rows of panels.
+
+    A row for each width, with the batches of the layer and then the training step; a row for the convolutions.
+    """
     rows: dict[Any, dict[Any, list[Cell]]] = {}
     for cell in cells:
         if cell.task in ("layer", "training", "convolution") and cell.ratio is not None:

@@ -1,5 +1,4 @@
-"""The Hoyer projection beside the transfer function that everyone knows the price of, torch.softmax, and beside the
-same projection as one would write it in torch, by sorting.
+"""The Hoyer projection beside torch.softmax, and beside the same projection in torch, by sorting.
 
 Along the last dimension of a normally distributed x; the forward pass, and forward with backward. The results of both
 projections are compared before they are timed.
@@ -25,7 +24,7 @@ _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10, torch.bfloat16: 5e-2}  
 
 
 def projection_trials(plan: Plan) -> Iterator[Trial]:
-    """For each shape (rows, units) and sparseness of the plan, without and with the gradient."""
+    """Compare projections for each shape (rows, units) and sparseness of the plan, without and with the gradient."""
     for shape in plan.projections:
         for sparseness in plan.sparsenesses:
             for backward in (False, True):
@@ -69,15 +68,19 @@ def _compare(x: Tensor, sparseness: float) -> None:
 
 
 def by_sorting(x: Tensor, sparseness: float) -> Tensor:
-    """`hoyer_projection` along the last dimension by sorting and cumulative sums, with the same closed-form derivative;
-    for rows whose nearest point is unique."""
+    """Compute `hoyer_projection` along the last dimension by sorting, with the closed-form derivative.
+
+    For rows whose nearest point is unique.
+    """
     wide = x if x.dtype in (torch.float32, torch.float64) else x.float()
     root = math.sqrt(x.shape[-1])
     return _BySorting.apply(wide, root - sparseness * (root - 1)).to(x.dtype)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _BySorting(torch.autograd.Function):
-    """With x in descending order, sums S_d and q_d of the d largest entries and their squares, and r = λ₁ / λ₂,
+    """The projection by sorting.
+
+    With x in descending order, sums S_d and q_d of the d largest entries and their squares, and r = λ₁ / λ₂,
 
         α_d = (S_d − r √((d q_d − S_d²) / (d − r²))) / d,
 

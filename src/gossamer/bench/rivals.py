@@ -53,6 +53,7 @@ class MaskedLinear(nn.Module):
         self.register_buffer("mask", sparse.pattern.to_mask().to(dense.weight.dtype))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute y = x (W ∘ mask)ᵀ + b: (…, in_features) -> (…, out_features)."""
         return F.linear(x, self.weight * self.mask, self.bias)
 
 
@@ -68,7 +69,7 @@ def csr_layer(sparse: SparseLinear) -> Callable[[Tensor], Tensor]:
 
 @contextmanager
 def _as_if_stable() -> Iterator[None]:
-    """Without torch's warnings that its CSR tensors are in beta and unchecked."""
+    """Suppress torch's warnings that its CSR tensors are in beta and unchecked."""
     with warnings.catch_warnings():
         for message in ("Sparse CSR tensor support is in beta", "Sparse invariant checks are implicitly disabled"):
             warnings.filterwarnings("ignore", message=message)
@@ -86,7 +87,7 @@ def _optional(name: str) -> Any:
 
 
 def sparselab_version() -> str | None:
-    """None where it isn't installed."""
+    """Return the version of SparseLab; None where it isn't installed."""
     try:
         return version("sparselab")
     except PackageNotFoundError:
@@ -103,7 +104,7 @@ def why_not_sparselab(dtype: torch.dtype) -> str | None:
 
 
 def sparselab_layer(in_features: int, out_features: int, density: float, seed: int) -> nn.Module:
-    """Its layer with about that density: it draws each connection on its own, from torch's global generator."""
+    """Make SparseLab's layer of about that density: it draws each connection on its own, from torch's generator."""
     with torch.random.fork_rng(devices=[]), _as_if_stable():
         torch.manual_seed(seed)
         return cast(nn.Module, _optional("sparselab").SparseLinear(in_features, out_features, sparsity=1 - density))

@@ -1,4 +1,4 @@
-"""Carry out a plan: each comparison in turn, and no rival's failure ends the run."""
+"""Benchmark runner: each comparison in turn, and no rival's failure ends the run."""
 
 from __future__ import annotations
 
@@ -44,12 +44,26 @@ def run(
     threads: int | None = None,
     watch: Callable[[int, int, Trial], None] = lambda done, trials, trial: None,
 ) -> Bench:
-    """Measure what ``plan`` says with ``threads`` threads (default: as many as torch takes).
+    """Measure the cells of a plan.
 
-    ``watch`` is told before each comparison how many are done, how many there are, and which comes next; those that are
-    made again are added to both. After Ctrl-C the result has the cells that were finished and ``stopped`` is true,
-    unless only repetitions are missing; before the first cell, KeyboardInterrupt is raised. The convolution is left out
-    where gossamer has no SparseConv2d, unless it is all that is asked for.
+    After Ctrl-C the result has the cells that were finished and ``stopped`` is true, unless only repetitions are
+    missing; before the first cell, KeyboardInterrupt is raised.
+
+    Args:
+        plan: the measurements.
+        threads: number of threads (default: as many as torch takes).
+        watch: called before each comparison with the number of those that are done, the number of all, and the next
+            one; those that are repeated are added to both numbers.
+
+    Returns:
+        The results.
+
+    Raises:
+        InputError: the plan is empty.
+
+    Example:
+        >>> plan = gs.bench.Plan(tasks=("projection",), projections=((8, 100),), rounds=3, seconds=0.01)
+        >>> bench = gs.bench.run(plan)  # doctest: +SKIP
     """
     if threads is not None:
         check_count("threads", threads, low=1)
@@ -83,7 +97,7 @@ def run(
 
 @contextmanager
 def _frozen() -> Iterator[None]:
-    """Spare what exists already the garbage collections before each comparison, which would take most of the time."""
+    """Exclude existing objects from garbage collection before each comparison, which would take most of the time."""
     gc.collect()
     gc.freeze()
     try:
@@ -93,7 +107,7 @@ def _frozen() -> Iterator[None]:
 
 
 def _order(cell: Cell) -> tuple[float, ...]:
-    """Of the rows in a table: by width and batch, then from the densest to the sparsest."""
+    """Return the sort key of rows in a table: width, batch, then from the densest to the sparsest."""
     setting = cell.setting
     if cell.task == "projection":
         return ()
@@ -107,7 +121,7 @@ def _measured(trial: Trial, plan: Plan) -> Cell:
     try:
         with torch.set_grad_enabled(trial.gradient):
             results = _bytes(trial) if trial.task == "memory" else _seconds(trial, plan)
-    except (MemoryError, RuntimeError) as error:  # what the contenders share is too large, or all of them together are
+    except (MemoryError, RuntimeError) as error:  # the contenders or their shared data are too large
         if not _is_out_of_memory(error):
             raise
         results = dict.fromkeys((OURS, trial.baseline), OUT_OF_MEMORY)
@@ -141,7 +155,7 @@ def _bytes(trial: Trial) -> dict[str, Sample | str]:
 
 
 def _attempt(function: Callable[[], Result]) -> Result | str:
-    """Its result, or `OUT_OF_MEMORY`."""
+    """Return the result of a contender, or `OUT_OF_MEMORY`."""
     try:
         return function()
     except (MemoryError, RuntimeError) as error:

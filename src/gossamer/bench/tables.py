@@ -54,7 +54,7 @@ class Section:
 
 
 def _scaled(value: float, units: Sequence[tuple[float, str]]) -> str:
-    """Three significant digits in the largest unit that leaves at least 1."""
+    """Format with three significant digits in the largest unit that leaves at least 1."""
     scale, unit = next((entry for entry in units if value >= 0.9995 * entry[0]), units[-1])
     number = value / scale
     digits = max(0, 2 - math.floor(math.log10(float(f"{number:.3g}")))) if number > 0 else 0
@@ -74,7 +74,7 @@ def _cache(size: int) -> str:
 
 
 def verdict_of(cell: Cell) -> tuple[str, Verdict]:
-    """Who wins by how much, in words."""
+    """Return the winner and its lead, in words."""
     if cell.ratio is None:
         return "–", ""
     times = max(cell.ratio, 1 / cell.ratio)
@@ -94,7 +94,7 @@ def best_of(cell: Cell) -> str | None:
 
 
 def score(cells: Sequence[Cell]) -> str:
-    """How many comparisons gossamer loses, in a sentence."""
+    """Return the number of comparisons that gossamer loses, in a sentence."""
     compared = [cell for cell in cells if cell.ratio is not None]
     rivals = [cell for cell in compared if best_of(cell) not in (OURS, "zeros", cell.baseline)]
     return (
@@ -104,11 +104,11 @@ def score(cells: Sequence[Cell]) -> str:
 
 
 def losses(cells: Sequence[Cell]) -> list[Cell]:
-    """Where the baseline wins."""
+    """Return the cells where the baseline wins."""
     return [cell for cell in cells if verdict_of(cell)[1] == "lost"]
 
 
-# ---- what stands where -----------------------------------------------------------------------------------------------
+# ---- layout of tables ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -194,8 +194,11 @@ def _per_connection(cell: Cell) -> str:
 
 
 def sections(bench: Bench, spread: bool = False) -> list[Section]:
-    """One table for each task and width. With ``spread``, the interquartile range stands behind each median, as a share
-    of it; noisy ones are marked by a tilde in any case."""
+    """Make one table for each task and width.
+
+    With ``spread``, the interquartile range stands behind each median, as a share of it; noisy ones are marked by a
+    tilde in any case.
+    """
     found = []
     titles: dict[str, list[Cell]] = {}
     for cell in bench.cells:

@@ -103,7 +103,7 @@ def _factories(plan: Plan, width: int, density: float, batch: int) -> Factories:
 
 
 def memory_trials(plan: Plan) -> Iterator[Trial]:
-    """What `peak_bytes` finds, for each width and density."""
+    """Measure `peak_bytes` for each width and density."""
     for width in plan.widths:
         for density in plan.memory_densities:
             setting = {
@@ -117,18 +117,18 @@ def memory_trials(plan: Plan) -> Iterator[Trial]:
 
 
 def peak_bytes(prepare: Callable[[], Step | str]) -> Sample | str:
-    """The most memory in use during a training step, above the process without the network and its data: weights,
-    gradients, the optimizer's state, indices, activations and temporary arrays.
+    """Measure the most memory in use during a training step, above the process without the network and its data.
 
-    The smaller of two tries, in each of which the network is built anew: the growth of resident memory from before it
-    is built to just before the second step, and from there to the peak of that step (`gossamer.evaluate.peak_memory`).
-    Memory that the process had used and freed before, in pieces too small to be handed back, makes it look smaller.
+    Weights, gradients, the optimizer's state, indices, activations and temporary arrays count. The result is the
+    smaller of two tries, in each of which the network is built anew: the growth of resident memory from before it is
+    built to just before the second step, and from there to the peak of that step (`gossamer.evaluate.peak_memory`).
+    Memory that the process had used and freed before, in pieces too small to be returned, makes it look smaller.
     """
     if not sys.platform.startswith("linux"):
         return "Linux only"
     tries: list[float] = []
     for _ in range(2):
-        peak_memory(lambda: None)  # hands free memory back, so that what is built next shows
+        peak_memory(lambda: None)  # returns free memory, so that the next allocations show
         empty = _resident()
         step = prepare()
         if isinstance(step, str):

@@ -16,8 +16,11 @@ Factories = Mapping[str, Callable[[], Step | str]]
 
 @dataclass(frozen=True)
 class Trial:
-    """``contenders`` prepares what all of them share when it is called, and nothing before. Unless ``gradient``, it is
-    called and its steps are run without gradients."""
+    """A comparison to make.
+
+    ``contenders`` prepares everything that they share when it is called, and nothing before. Unless ``gradient``, it is
+    called and its steps are run without gradients.
+    """
 
     task: str
     setting: Mapping[str, Any]

@@ -37,7 +37,7 @@ _WITH_RESUME = {"command", "resume", "no_report", "quiet", "json"}
 
 
 def train(arguments: argparse.Namespace) -> None:
-    """Train, or go on with a run; then show the comparison and write the page."""
+    """Train, or continue a run; then show the comparison and write the page."""
     if (processes := os.environ.get("WORLD_SIZE", "1")) != "1":
         raise InputError(
             f"train must run in one process, got WORLD_SIZE={processes}: torchrun would train the same network "
@@ -58,7 +58,7 @@ def train(arguments: argparse.Namespace) -> None:
     except InputError as error:
         if watch.folder is None:
             raise
-        raise InputError(f"{error}. When that is mended, go on with: {_resume_command(watch.folder)}") from error
+        raise InputError(f"{error}. When that is fixed, continue with: {_resume_command(watch.folder)}") from error
     page = None if arguments.no_report else _write_page([folder.path], None)
     if arguments.json:
         results = json.loads(folder.results.read_bytes())

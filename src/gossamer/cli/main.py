@@ -86,7 +86,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parser() -> argparse.ArgumentParser:
-    """Of all commands; options that weren't given are None, so that a default can depend on the data."""
+    """Make the parser of all commands; options that weren't given are None, so that defaults can depend on data."""
     raw = argparse.RawDescriptionHelpFormatter
     top = _Parser("gossamer", description=_TOP, formatter_class=raw, allow_abbrev=False)
     top.add_argument("--version", action="version", version=_versions())
@@ -107,7 +107,7 @@ def parser() -> argparse.ArgumentParser:
     table.add_argument("--drop", type=_names, metavar="COLUMN,...", help="columns that are not used")
     table.add_argument("--categorical", type=_names, metavar="COLUMN,...", help="columns whose values are categories")
     table.add_argument(
-        "--numeric", type=_names, metavar="COLUMN,...", help="columns of numbers; what is none in them is missing"
+        "--numeric", type=_names, metavar="COLUMN,...", help="columns of numbers; other values in them are missing"
     )
     network = train.add_argument_group("network")
     network.add_argument("--hidden", type=_sizes, metavar="N,N", help="units of the hidden layers, such as 1000,1000")
@@ -153,7 +153,7 @@ def parser() -> argparse.ArgumentParser:
     output = train.add_argument_group("output")
     output.add_argument("--out", type=_path, metavar="DIR", help="the run's folder (runs/DATA-1, -2, ...)")
     output.add_argument("--overwrite", action="store_true", default=None, help="remove the run that is in DIR")
-    output.add_argument("--resume", type=_path, metavar="RUN", help="go on with a run that was stopped")
+    output.add_argument("--resume", type=_path, metavar="RUN", help="continue a run that was stopped")
     output.add_argument("--no-report", action="store_true", help="write no report.html")
     _add_output(output, "print nothing but the run's folder")
 
@@ -273,7 +273,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _terminate(*_: Any) -> None:
-    """Leave as Ctrl-C does, so that files are closed and the terminal is put in order."""
+    """Exit as Ctrl-C does, so that files are closed and the terminal is restored."""
     raise SystemExit(128 + signal.SIGTERM)
 
 
@@ -290,7 +290,7 @@ def _guarded(argv: Sequence[str] | None) -> int:
         if error.filename is not None:
             return _fail(f"{error.filename}: {error.strerror}")
         _discard_output()
-        if isinstance(error, BrokenPipeError):  # the reader of our output has gone, as head does
+        if isinstance(error, BrokenPipeError):  # the reader of our output has closed it, as head does
             return 1
         return _fail(f"standard output can't be written: {error.strerror or error}")
     return code
@@ -324,6 +324,6 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _fail(message: str, code: int = 2) -> int:
-    with contextlib.suppress(OSError):  # nobody may read it
+    with contextlib.suppress(OSError):  # its reader may have closed it
         print(f"gossamer: {message}", file=sys.stderr)
     return code

@@ -49,9 +49,10 @@ class Progress(Watch):
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
-    # ---- what happens ----------------------------------------------------------------------------------------------
+    # ---- callbacks ---------------------------------------------------------------------------------------------------
 
     def begin(self, folder: RunFolder, options: Options, data: Dataset, jobs: list[Job]) -> None:
+        """Show the plan of the run."""
         self.folder, self._jobs, self._count, self._epochs = folder, jobs, len(jobs), options.epochs
         for line in _plan(folder, options, data):
             self._say(line)
@@ -59,16 +60,19 @@ class Progress(Watch):
             self._live.start()
 
     def machine(self, machine: Machine) -> None:
+        """Show why times may not be reliable."""
         if machine.busy is not None:
             self._say(machine.busy)
 
     def network(self, job: Job, done: int, steps: int) -> None:
+        """Start the line of a network."""
         self._job, self._steps, self._epoch, self._step = job, steps, done, 0
         self._loss, self._last, self._doing, self._warm = None, None, "training", False
         if done:
-            self._say(f"{_name(job)} goes on after epoch {done}")
+            self._say(f"{_name(job)} continues after epoch {done}")
 
     def step(self, job: Job, epoch: int, step: int, loss: torch.Tensor) -> None:
+        """Update the line after a batch."""
         now = time.perf_counter()
         spent = self._spent[job.network]
         if self._warm:
@@ -78,6 +82,7 @@ class Progress(Watch):
         self._clock, self._step, self._loss = now, step, loss
 
     def epoch(self, job: Job, epoch: Epoch) -> None:
+        """Show the results of an epoch."""
         self._epoch, self._step, self._last = epoch.epoch, 0, epoch
         if not self._console.is_terminal:
             self._say(
@@ -87,9 +92,11 @@ class Progress(Watch):
             )
 
     def measuring(self, job: Job) -> None:
+        """Show that measurements have started."""
         self._doing = "measuring"
 
     def result(self, job: Job, result: Network) -> None:
+        """Show the result of a network."""
         self._job = None
         self._jobs = [other for other in self._jobs if other != job]
         accuracy, seconds = words.percent(result.test_accuracy), words.duration(result.training_seconds)
@@ -124,7 +131,7 @@ class Progress(Watch):
         return Group(head, line, Text("   ".join(facts) or " ", no_wrap=True, overflow="ellipsis"))
 
     def _time_left(self) -> str:
-        """Of all networks that are still to be trained, at the pace of their kind (or of the other, if unseen)."""
+        """Estimate the time for all remaining networks, at the pace of their kind (or of the other, if unseen)."""
         paces = {kind: seconds / steps for kind, (steps, seconds) in self._spent.items() if steps >= _FEW}
         if not paces:
             return ""
@@ -164,7 +171,7 @@ def _plan(folder: RunFolder, options: Options, data: Dataset) -> list[str]:
 
 
 def show_comparison(path: Path, page: Path | None) -> None:
-    """The table of a finished run, and where its page is."""
+    """Show the table of a finished run, and the path of its page."""
     console = Console(highlight=False)
     _print_comparison(console, read(path))
     if page is not None:
@@ -172,7 +179,7 @@ def show_comparison(path: Path, page: Path | None) -> None:
 
 
 def show_summary(run: Run) -> None:
-    """The table, and the layers of the first sparse network."""
+    """Show the table, and the layers of the first sparse network."""
     console = Console(highlight=False)
     _print_comparison(console, run)
     table = Table(

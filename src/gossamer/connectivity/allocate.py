@@ -1,4 +1,4 @@
-"""How a budget of connections is shared among layers."""
+"""Allocation: how a budget of connections is shared among layers."""
 
 from __future__ import annotations
 
@@ -16,18 +16,36 @@ Allocation = Literal["uniform", "er", "erk"]
 def allocate_densities(
     shapes: Sequence[tuple[int, ...]], density: float, allocate: Allocation = "uniform"
 ) -> list[float]:
-    """Densities of layers with weights of the given shapes, whose connections add up to ``density`` of all.
-
-    ``shapes``: (out, in) for a linear layer, (out, in, *kernel) for a convolution.
+    """Share a budget of connections among layers.
 
     ``"uniform"``  every layer has ``density``.
-    ``"er"``       density ∝ (n_out + n_in) / (n_out · n_in): every unit has about as many connections, whatever the
-                   layer's size (Mocanu et al. 2018, equation 3: ε (n_in + n_out) connections).
+    ``"er"``       density ∝ (n_out + n_in) / (n_out · n_in): every unit has about as many connections, for any size of
+    its
+                   layer (Mocanu et al. 2018, equation 3: ε (n_in + n_out) connections).
     ``"erk"``      density ∝ (n_out + n_in + Σ kernel) / (n_out · n_in · Π kernel) (Evci et al. 2020); for linear
                    layers the same as ``"er"``.
 
     A layer that would have more connections than positions is dense, and the rest of the budget is shared among the
     others.
+
+    Args:
+        shapes: of the weights, (out, in) of a linear layer, (out, in, *kernel) of a convolution.
+        density: fraction of the connections of all layers together, in (0, 1].
+        allocate: ``"uniform"``, ``"er"`` or ``"erk"``.
+
+    Returns:
+        The density of each layer.
+
+    Raises:
+        InputError: ``density`` or ``allocate`` is outside its range.
+
+    Example:
+        >>> [round(d, 3) for d in gs.allocate_densities([(1000, 784), (10, 1000)], density=0.1, allocate="er")]
+        [0.089, 1.0]
+
+    References:
+        Mocanu et al., Nature Communications 9:2383 (2018), equation 3.
+        Evci et al., "Rigging the lottery: making all tickets winners", ICML 2020 (Erdős–Rényi-Kernel).
     """
     density = check_fraction("density", density, open_low=True)
     check_choice("allocate", allocate, ("uniform", "er", "erk"))
@@ -50,7 +68,7 @@ def allocate_densities(
 
 
 def epsilon_density(shapes: Sequence[tuple[int, int]], epsilon: float) -> float:
-    """The density at which ``allocate="er"`` gives each layer ε (n_in + n_out) connections, or all if it has fewer.
+    """Return the density at which ``allocate="er"`` gives each layer ε (n_in + n_out) connections, at most all.
 
     ``shapes``: (out, in); ``epsilon`` > 0 (Mocanu et al. 2018, equation 3, with ε from 1 to 20 or so).
     """

@@ -1,4 +1,4 @@
-"""Dense layers whose weights are largely zero, stored as sparse ones: the same function."""
+"""Compaction: dense layers whose weights are largely zero become sparse layers of the same function."""
 
 from __future__ import annotations
 
@@ -25,21 +25,34 @@ def compact_(
     *,
     optimizer: torch.optim.Optimizer | None = None,
 ) -> Model:
-    """Replace layers of ``model`` by sparse ones that store their non-zero weights, in place, and return the model.
+    """Replace layers of ``model`` by sparse ones that store their non-zero weights, in place.
 
     The function stays the same, up to rounding: this is for weights that a projection (`gossamer.constraints`) or
-    pruning has set to exact zeros. From now on zeros stay zero.
+    pruning has set to exact zeros. From now on zeros stay zero. Layers that occur twice, subclasses, shared weights and
+    unusual convolutions are treated as by `sparsify_`. A constraint that is attached to a layer applies to its dense
+    weight: `Attached.remove` it first.
 
     Args:
         model: any module with layers inside that `sparsify_` can replace.
         max_density: layers of which a larger share than this, in (0, 1], is not zero stay dense, where they are faster.
         where: ``where(name, layer)`` selects layers (default: all); name is its first in the model.
-        optimizer: goes on with the new parameters in the place of the old ones; its state (a momentum, Adam's moments,
-            whatever its name) follows the weights that stay. `InputError` if it does not hold the weight of a layer
-            that is replaced.
+        optimizer: continues with the new parameters in the place of the old ones; its state (a momentum, Adam's
+            moments, under any name) follows the weights that stay.
 
-    Layers that occur twice, subclasses, shared weights and unusual convolutions are treated as `sparsify_` does. A
-    constraint that is attached to a layer speaks of its dense weight: `Attached.remove` it first.
+    Returns:
+        ``model``.
+
+    Raises:
+        InputError: ``model`` has no layer to replace, an argument is outside its range, or ``optimizer`` does not hold
+            the weight of a layer that is replaced.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(20, 10))
+        >>> _ = net[0].weight.data.copy_(gs.functional.l0_projection(net[0].weight.data, k=3))
+        >>> gs.compact_(net)
+        Sequential(
+          (0): SparseLinear(in_features=20, out_features=10, density=0.15, nnz=30, bias=True)
+        )
     """
     check_fraction("max_density", max_density, open_low=True)
     chosen: dict[nn.Linear | nn.Conv2d, tuple[list[tuple[nn.Module, str]], Pattern]] = {}

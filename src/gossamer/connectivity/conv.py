@@ -31,16 +31,36 @@ def sparse_conv2d(
     dilation: Size = 1,
     groups: int = 1,
 ) -> Tensor:
-    """The convolution of `torch.nn.functional.conv2d` with a weight that is never made dense.
+    """Compute the convolution of `torch.nn.functional.conv2d` with a sparse weight.
 
-    The weight (out, in / groups, kh, kw), seen as a matrix (out, in / groups · kh · kw), has ``values`` (nnz) at the
-    connections of ``pattern``. Shapes: ``x`` (N, in, H, W) or (in, H, W), ``bias`` (out), result (N, out, H', W') or
-    (out, H', W') with H' = ⌊(H + top + bottom − dilation · (kh − 1) − 1) / stride⌋ + 1, and W' likewise. Time is
-    proportional to nnz · N · H' · W', memory to input, output and nnz. Under autocast, ``x``, ``values`` and ``bias``
-    are cast as for `torch.nn.functional.conv2d`.
+    The weight (out, in / groups, kh, kw), seen as a matrix (out, in / groups · kh · kw), has ``values`` at the
+    connections of ``pattern``; it is never made dense. Time is proportional to nnz · N · H' · W', memory to input,
+    output and nnz. Under autocast, ``x``, ``values`` and ``bias`` are cast as for `torch.nn.functional.conv2d`.
 
-    The result has the layout of ``x`` in memory: batch-innermost if ``x`` is (as what a sparse linear layer returns,
-    seen as images), else contiguous.
+    Args:
+        x: images (N, in, H, W) or (in, H, W).
+        values: weights (nnz) of the connections.
+        pattern: the connections, of shape (out, in / groups · kh · kw).
+        bias: (out), or None.
+        kernel_size: (kh, kw), or one number for both.
+        stride: pixels from one output to the next.
+        padding: zeros on either side, or ``"valid"`` for none, or ``"same"`` for a result of the input's size.
+        dilation: pixels from one kernel position to the next.
+        groups: output channels see the input channels of their group alone.
+
+    Returns:
+        Images (N, out, H', W') or (out, H', W') with H' = ⌊(H + top + bottom − dilation · (kh − 1) − 1) / stride⌋ + 1,
+        and W' likewise. They have the layout of ``x`` in memory: batch-innermost if ``x`` is (as the output of a sparse
+        linear layer, seen as images), else contiguous.
+
+    Raises:
+        InputError: an argument has another shape, or is outside its range.
+
+    Example:
+        >>> pattern = gs.Pattern.erdos_renyi(8, 3 * 9, density=0.2)
+        >>> values = torch.randn(pattern.nnz)
+        >>> gs.functional.sparse_conv2d(torch.rand(2, 3, 10, 10), values, pattern, kernel_size=3, padding=1).shape
+        torch.Size([2, 8, 10, 10])
     """
     return _convolve(x, values, pattern, bias, geometry(kernel_size, stride, padding, dilation, groups))
 
@@ -63,6 +83,7 @@ def _pair(name: str, size: Size, low: int) -> tuple[int, int]:
 
 
 def geometry(kernel_size: Size, stride: Size, padding: Padding, dilation: Size, groups: int) -> Geometry:
+    """Return the geometry of a convolution, after checks."""
     kernel, steps = _pair("kernel_size", kernel_size, 1), _pair("stride", stride, 1)
     spread = _pair("dilation", dilation, 1)
     groups = check_count("groups", groups, low=1)
@@ -81,6 +102,10 @@ def geometry(kernel_size: Size, stride: Size, padding: Padding, dilation: Size, 
 class SparseConv2d(SparseLayer):
     """A `torch.nn.Conv2d` of whose weight only the connections exist.
 
+    A connection joins an output channel to a position (input channel, row, column) of its kernel: ``in_features`` =
+    in_channels / groups · kh · kw and ``out_features`` = out_channels count both. See `SparseLayer` for
+    ``weight_values``, the pattern and the initial weights, and `sparse_conv2d` for shapes.
+
     Args:
         in_channels: channels of the input, a multiple of ``groups``.
         out_channels: channels of the output, a multiple of ``groups``.
@@ -90,15 +115,21 @@ class SparseConv2d(SparseLayer):
         dilation: pixels from one kernel position to the next.
         groups: output channels see the input channels of their group alone.
         bias: learn an additive (out_channels) bias.
-        padding_mode: ``"zeros"``, the only one there is; another is refused.
+        padding_mode: ``"zeros"``, the only one that is supported.
         density: fraction of the weight's positions, in (0, 1]; the pattern is drawn uniformly with exactly
             ``round(density · positions)`` connections. Or give ``pattern``.
         pattern: the connections, of shape (out_channels, in_channels / groups · kh · kw).
         generator: source of the pattern and of the initial weights (default: torch's own).
+        device: of the parameters.
+        dtype: of the parameters.
 
-    A connection joins an output channel to a position (input channel, row, column) of its kernel: ``in_features`` =
-    in_channels / groups · kh · kw and ``out_features`` = out_channels count both. See `SparseLayer` for ``values``, the
-    pattern and the initial weights, and `sparse_conv2d` for shapes.
+    Raises:
+        InputError: an argument is outside its range, or neither ``density`` nor ``pattern`` is given.
+
+    Example:
+        >>> layer = gs.SparseConv2d(3, 16, kernel_size=3, padding=1, density=0.1)
+        >>> layer(torch.rand(2, 3, 8, 8)).shape, layer.nnz
+        (torch.Size([2, 16, 8, 8]), 43)
     """
 
     _sizes = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
@@ -137,18 +168,42 @@ class SparseConv2d(SparseLayer):
         self._geometry = g
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute the convolution.
+
+        Args:
+            x: images (N, in_channels, H, W) or (in_channels, H, W).
+
+        Returns:
+            Images (N, out_channels, H', W') or (out_channels, H', W'); see `sparse_conv2d` for H' and W'.
+        """
         return _convolve(x, self.weight_values, self._structure, self.bias, self._geometry)
 
     def to_dense(self) -> nn.Conv2d:
-        """The same function as a `torch.nn.Conv2d`, zeros where no connection is live."""
+        """Return the same function as a `torch.nn.Conv2d`, with zeros where there is no connection.
+
+        Returns:
+            The dense layer.
+        """
         return self._to_dense(nn.Conv2d)
 
     @classmethod
     def from_dense(cls, dense: nn.Conv2d, pattern: Pattern | None = None) -> Self:
-        """Keep the weights of ``dense`` at the connections of ``pattern`` (default: wherever a weight is not zero)."""
+        """Make a sparse layer from a dense one.
+
+        Args:
+            dense: the dense layer.
+            pattern: the connections that keep their weights (default: all non-zero weights).
+
+        Returns:
+            The sparse layer.
+
+        Raises:
+            InputError: ``dense`` pads with anything but zeros.
+        """
         return cls._from_dense(dense, pattern)
 
     def extra_repr(self) -> str:
+        """Show the arguments."""
         parts = [f"{self.in_channels}, {self.out_channels}", f"kernel_size={self.kernel_size}, stride={self.stride}"]
         if self.padding != (0, 0):
             parts.append(f"padding={self.padding!r}")

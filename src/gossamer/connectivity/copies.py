@@ -1,8 +1,8 @@
-"""Two mistakes with patterns that nothing else would notice, each found where it would first give wrong numbers.
+"""Detection of two mistakes with patterns, each where it would first give wrong numbers.
 
-A copy of a network that is averaged with it by position (an exponential moving average, say) gets weights of different
-connections mixed once the network has been rewired. Such averages write into the buffers of the copy, which nothing
-else does, so a copied layer keeps a `PatternSeal` of its pattern and refuses to work after that.
+A copy of a network that is averaged with it by position (such as an exponential moving average) gets weights of
+different connections mixed once the network has been rewired. Such averages write into the buffers of the copy, which
+nothing else does, so a copied layer keeps a `PatternSeal` of its pattern and refuses to work after that.
 
 An optimizer whose state was made for another number of connections than the layer now has is refused by a hook that
 runs before its step (`note_length`).
@@ -27,7 +27,7 @@ __all__ = ["PatternSeal", "note_length"]
 
 @dataclass(frozen=True)
 class PatternSeal:
-    """The tensors of a pattern, how often they had been changed in place, and a checksum of what they held."""
+    """The tensors of a pattern, how often they had been changed in place, and a checksum of their values."""
 
     indices: Tensor
     versions: tuple[int, int]
@@ -35,14 +35,14 @@ class PatternSeal:
 
     @staticmethod
     def of(structure: Structure) -> PatternSeal | None:
-        """Of ``structure``; None if it holds no numbers or counts no changes."""
+        """Return the seal of ``structure``; None if it holds no numbers or counts no changes."""
         a, b = structure.indptr, structure.indices
         if a is None or a.is_meta or a.is_inference() or b.is_inference():
             return None
         return PatternSeal(b, (a._version, b._version), _checksum(structure))
 
     def check(self, structure: Structure) -> PatternSeal:
-        """The seal of ``structure``; an `InputError` if the tensors were overwritten with another pattern."""
+        """Return the seal of ``structure``; an `InputError` if the tensors were overwritten with another pattern."""
         if structure.indices is not self.indices:  # replaced as a whole, as by functional_call
             return self
         versions = structure.indptr._version, structure.indices._version
@@ -69,7 +69,7 @@ _resized = WeakIdKeyDictionary()  # weights whose length has changed -> the name
 
 
 def note_length(values: Tensor, name: str = "") -> None:
-    """From now on optimizers check before each step whether their state fits the length of ``values``."""
+    """Make optimizers check before each step whether their state fits the length of ``values``."""
     if not _resized:
         register_optimizer_step_pre_hook(_check_lengths)
     _resized[values] = name or _resized.get(values, "")

@@ -1,4 +1,4 @@
-"""A dense layer that lives well among sparse ones."""
+"""A dense layer in the memory layout of sparse layers."""
 
 from __future__ import annotations
 
@@ -11,14 +11,28 @@ __all__ = ["FeatureMajorLinear"]
 
 
 class FeatureMajorLinear(nn.Linear):
-    """y = x Wᵀ + b, computed as (W xᵀ + b)ᵀ: the layout that sparse layers write and read.
+    """A `torch.nn.Linear` computed as (W xᵀ + b)ᵀ: the layout that sparse layers write and read.
 
-    The same parameters and the same function as `torch.nn.Linear`; for a small layer behind a sparse one, such as a
-    classifier's outputs, several times faster forward and backward, since neither activations nor their gradient are
-    transposed in memory. Takes a `Code` too.
+    It has the same parameters and the same function as `torch.nn.Linear`; for a small layer behind a sparse one, such
+    as a classifier's outputs, it is several times faster forward and backward, since neither activations nor their
+    gradient are transposed in memory. It also accepts a `Code`.
+
+    Example:
+        >>> layer = gs.connectivity.FeatureMajorLinear(8, 4)
+        >>> y = layer(torch.randn(8, 5).T)
+        >>> y.shape, y.T.is_contiguous()
+        (torch.Size([5, 4]), True)
     """
 
     def forward(self, x: Tensor | Code) -> Tensor:
+        """Compute y = x Wᵀ + b.
+
+        Args:
+            x: (…, in_features), or a `Code`.
+
+        Returns:
+            Tensor (…, out_features); feature-major in memory if ``x`` (batch, in_features) is.
+        """
         if isinstance(x, Code):
             x.check(self.in_features)
             x = x.to_dense()

@@ -16,7 +16,7 @@ def check_resizable(layers: Iterable[nn.Module], remedy: str) -> None:
     """Raise `InputError` if one of ``layers`` is inside a DistributedDataParallel that is alive.
 
     That wrapper has sized its buffers and hooked the gradients of its parameters. With another length, gradients would
-    not be summed over the ranks. A parameter doesn't know its wrapper, so wrappers are looked for among all objects:
+    not be summed over the ranks. A parameter doesn't know its wrapper, so wrappers are searched among all objects:
     once for each change, and only in a process that belongs to a group.
     """
     if not (distributed.is_available() and distributed.is_initialized()):

@@ -1,4 +1,4 @@
-"""An optimizer that goes on with the parameters of a sparse layer in the place of those of a dense one."""
+"""Handing an optimizer over from the parameters of a dense layer to those of its sparse replacement."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Dense = nn.Linear | nn.Conv2d
 
 
 def check_holds(optimizer: torch.optim.Optimizer | None, layers: Iterable[Dense]) -> None:
-    """Raise `InputError` unless ``optimizer`` is none, or trains the weight of each layer that is not frozen."""
+    """Raise `InputError` unless ``optimizer`` is None, or trains the weight of each layer that is not frozen."""
     if optimizer is None:
         return
     if not isinstance(optimizer, torch.optim.Optimizer):
@@ -33,7 +33,7 @@ def check_holds(optimizer: torch.optim.Optimizer | None, layers: Iterable[Dense]
 def hand_over(optimizer: torch.optim.Optimizer, dense: Dense, sparse: SparseLayer, *, state: bool = True) -> None:
     """Let ``optimizer`` train the parameters of ``sparse`` instead of those of ``dense``.
 
-    With ``state`` it keeps what it has for the weights that stay (a momentum, Adam's moments, whatever the name);
+    With ``state`` it keeps its state for the weights that stay (a momentum, Adam's moments, under any name);
     otherwise it starts anew, as for weights that were drawn anew.
     """
     successors: dict[Tensor, nn.Parameter] = {dense.weight: sparse.weight_values}

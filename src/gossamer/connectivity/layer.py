@@ -22,7 +22,7 @@ Dense = TypeVar("Dense", nn.Linear, nn.Conv2d)
 
 
 def autocast(x: Tensor, values: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The three in the dtype that autocast gives to the operands of a dense layer; as they are, where it is off."""
+    """Cast the three to the dtype that autocast gives to the operands of a dense layer; unchanged where it is off."""
     if x.is_meta or not torch.is_autocast_enabled(x.device.type):
         return x, values, bias
     dtype = torch.get_autocast_dtype(x.device.type)
@@ -30,7 +30,7 @@ def autocast(x: Tensor, values: Tensor, bias: Tensor | None) -> tuple[Tensor, Te
 
 
 def dense_rows(x: Tensor) -> Tensor:
-    """``x``, made dense if it is a sparse COO or CSR tensor; `InputError` for any other layout."""
+    """Return ``x``, made dense if it is a sparse COO or CSR tensor; `InputError` for any other layout."""
     if x.layout == torch.strided:
         return x
     if x.layout not in (torch.sparse_coo, torch.sparse_csr):
@@ -39,7 +39,7 @@ def dense_rows(x: Tensor) -> Tensor:
 
 
 def layer_input(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
-    """What a layer was called with, by position or by name, as a dense or sparse tensor or as a code; dense."""
+    """Return the input of a layer, given by position or by name, made dense if it is a sparse tensor or a code."""
     x: Tensor | Code = args[0] if args else next(iter(kwargs.values()))
     return x.to_dense() if isinstance(x, Code) else dense_rows(x)
 
@@ -55,7 +55,7 @@ def _resize(parameter: Tensor, data: Tensor) -> None:
 
 
 def check_plain(layer: SparseLayer, name: str = "") -> None:
-    """Raise `InputError` if the weights of ``layer`` are computed, and what is written into them would be lost."""
+    """Raise `InputError` if the weights of ``layer`` are computed, so that values written into them would be lost."""
     if "weight_values" not in layer._parameters:
         raise InputError(
             f"weight_values of {f'layer {name!r}' if name else 'the layer'} are computed by a parametrization: to "
@@ -64,10 +64,34 @@ def check_plain(layer: SparseLayer, name: str = "") -> None:
 
 
 class SparseLayer(nn.Module):
-    """A layer of ``in_features`` × ``out_features`` possible connections that consists of the live ones.
+    """A layer of ``in_features`` × ``out_features`` possible connections that stores only those that exist.
 
-    ``values`` (nnz), in row order of the pattern, is an ordinary Parameter: optimizers, gradient clipping, AMP and DDP
-    see a vector. The pattern is in int32 buffers, of which ``indptr`` and ``indices`` are saved in a state dict.
+    ``weight_values``, in row order of the pattern, is an ordinary Parameter: optimizers, gradient clipping, AMP and DDP
+    see a vector. The pattern is in int32 buffers, of which ``indptr`` and ``indices`` are saved in a state dict. This
+    is the base class of `SparseLinear` and `SparseConv2d`.
+
+    Args:
+        in_features: number of inputs, ≥ 1.
+        out_features: number of outputs, ≥ 1.
+        density: fraction of the connections, in (0, 1]; or give ``pattern``.
+        bias: learn an additive (out_features) bias.
+        pattern: the connections.
+        generator: source of the pattern and of the initial weights (default: torch's own).
+        device: of the parameters.
+        dtype: of the parameters.
+
+    Attributes:
+        weight_values: (nnz), the weights.
+        bias: (out_features), or None.
+        pattern: the connections.
+
+    Raises:
+        InputError: an argument is outside its range, or neither ``density`` nor ``pattern`` is given.
+
+    Example:
+        >>> layer = gs.SparseLinear(8, 4, density=0.5)
+        >>> isinstance(layer, gs.connectivity.SparseLayer), layer.weight_values.shape
+        (True, torch.Size([16]))
     """
 
     _sizes: ClassVar[tuple[str, ...]]  # arguments of the dense layer's constructor that are attributes of both layers
@@ -114,10 +138,13 @@ class SparseLayer(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw weights and biases anew for the live fan-in of each output.
+        """Draw new weights and biases.
 
         Weights are uniform on ±1/√k_r, where k_r is the number of connections into output r, so that outputs start
         with the variance that torch gives those of a dense layer.
+
+        Args:
+            generator: source of the weights (default: torch's own).
         """
         check_plain(self)
         if self.weight_values.is_meta:
@@ -200,11 +227,18 @@ class SparseLayer(nn.Module):
 
     @torch.no_grad()
     def set_pattern(self, pattern: Pattern, values: Tensor) -> None:
-        """Replace the pattern: ``values`` (nnz) are the weights of the connections of ``pattern``.
+        """Replace the pattern and the weights.
 
-        ``weight_values`` stays the same Parameter, so optimizers keep it; its gradient is dropped. With another number
+        ``weight_values`` stays the same Parameter, so optimizers keep it; its gradient is cleared. With another number
         of connections the Parameter changes its length, and an optimizer whose state for it has the old one refuses its
         next step.
+
+        Args:
+            pattern: the new connections, of shape (out_features, in_features).
+            values: their weights (nnz).
+
+        Raises:
+            InputError: the shapes do not fit.
         """
         check_plain(self)
         if values.shape != (pattern.nnz,):
@@ -245,7 +279,11 @@ class SparseLayer(nn.Module):
     # ---- to and from dense layers ----------------------------------------------------------------------------------
 
     def to_dense(self) -> nn.Linear | nn.Conv2d:
-        """The same function as a dense layer, zeros where no connection is live."""
+        """Return the same function as a dense layer, with zeros where there is no connection.
+
+        Returns:
+            The dense layer.
+        """
         raise NotImplementedError
 
     @torch.no_grad()

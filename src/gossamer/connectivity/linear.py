@@ -19,15 +19,29 @@ __all__ = ["SparseLinear", "SparseLinearReLU", "sparse_linear"]
 def sparse_linear(
     x: Tensor, values: Tensor, pattern: Pattern | Structure, bias: Tensor | None = None, *, relu: bool = False
 ) -> Tensor:
-    """y = x Wᵀ + b, where W has ``values`` at the connections of ``pattern`` and is never made dense.
+    """Compute y = x Wᵀ + b, where W has ``values`` at the connections of ``pattern`` and is never made dense.
 
-    Shapes: ``x`` (…, cols), ``values`` (nnz), ``bias`` (rows), result (…, rows); with ``relu`` the result is
-    max(y, 0). ``x`` may be a sparse COO or CSR tensor; it is made dense. Under autocast, ``x``, ``values`` and ``bias``
-    are cast as for `torch.nn.functional.linear`.
-    Time and memory are proportional to nnz × batch and nnz.
+    Time and memory are proportional to nnz × batch and nnz. Under autocast, ``x``, ``values`` and ``bias`` are cast as
+    for `torch.nn.functional.linear`.
 
-    The result is feature-major in memory (the transposed view of a (rows, batch) matrix); element-wise functions keep
-    that layout and the next sparse layer reads it without a copy.
+    Args:
+        x: (…, cols); a sparse COO or CSR tensor is made dense.
+        values: weights (nnz) of the connections.
+        pattern: the connections, of shape (rows, cols).
+        bias: (rows), or None.
+        relu: return max(y, 0).
+
+    Returns:
+        y (…, rows), feature-major in memory (the transposed view of a (rows, batch) matrix); element-wise functions
+        keep that layout and the next sparse layer reads it without a copy.
+
+    Raises:
+        InputError: an argument has another shape.
+
+    Example:
+        >>> pattern = gs.Pattern.from_mask(torch.tensor([[1, 0, 1], [0, 1, 0]]))
+        >>> gs.functional.sparse_linear(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([1.0, 1.0, 5.0]), pattern)
+        tensor([[ 4., 10.]])
     """
     structure = pattern.structure if isinstance(pattern, Pattern) else pattern
     x, values, bias = autocast(dense_rows(x), values, bias)
@@ -40,18 +54,28 @@ def sparse_linear(
 
 
 class SparseLinear(SparseLayer):
-    """y = x Wᵀ + b with a W of which only the connections exist.
+    """A linear layer y = x Wᵀ + b with a W of which only the connections exist.
+
+    See `SparseLayer` for ``weight_values``, the pattern and the initial weights.
 
     Args:
-        in_features: inputs, ≥ 1.
-        out_features: outputs, ≥ 1.
+        in_features: number of inputs, ≥ 1.
+        out_features: number of outputs, ≥ 1.
         density: fraction of the ``in_features · out_features`` connections, in (0, 1]; the pattern is drawn
             uniformly with exactly ``round(density · in_features · out_features)`` connections. Or give ``pattern``.
         bias: learn an additive (out_features) bias.
-        pattern: the connections, if they are not to be drawn.
+        pattern: the connections, of shape (out_features, in_features), if they are not to be drawn.
         generator: source of the pattern and of the initial weights (default: torch's own).
+        device: of the parameters.
+        dtype: of the parameters.
 
-    See `SparseLayer` for ``values``, the pattern and the initial weights.
+    Raises:
+        InputError: an argument is outside its range, or neither ``density`` nor ``pattern`` is given.
+
+    Example:
+        >>> layer = gs.SparseLinear(784, 100, density=0.05)
+        >>> layer(torch.rand(32, 784)).shape, layer.nnz
+        (torch.Size([32, 100]), 3920)
     """
 
     _sizes = ("in_features", "out_features")
@@ -74,6 +98,14 @@ class SparseLinear(SparseLayer):
         super().__init__(in_features, out_features, density, bias, pattern, generator, device, dtype)
 
     def forward(self, x: Tensor | Code) -> Tensor:
+        """Compute y = x Wᵀ + b.
+
+        Args:
+            x: (…, in_features), dense, sparse COO or CSR, or a `Code`.
+
+        Returns:
+            y (…, out_features), feature-major in memory.
+        """
         structure, values = self._structure, self.weight_values
         if isinstance(x, Code):
             return kernels.spspmm(values, structure, x, self.bias, self._relu)
@@ -83,15 +115,28 @@ class SparseLinear(SparseLayer):
         return sparse_linear(x, values, structure, self.bias, relu=self._relu)
 
     def to_dense(self) -> nn.Linear:
-        """The same function as a `torch.nn.Linear`, zeros where no connection is live."""
+        """Return the same function as a `torch.nn.Linear`, with zeros where there is no connection.
+
+        Returns:
+            The dense layer.
+        """
         return self._to_dense(nn.Linear)
 
     @classmethod
     def from_dense(cls, dense: nn.Linear, pattern: Pattern | None = None) -> Self:
-        """Keep the weights of ``dense`` at the connections of ``pattern`` (default: wherever a weight is not zero)."""
+        """Make a sparse layer from a dense one.
+
+        Args:
+            dense: the dense layer.
+            pattern: the connections that keep their weights (default: all non-zero weights).
+
+        Returns:
+            The sparse layer.
+        """
         return cls._from_dense(dense, pattern)
 
     def extra_repr(self) -> str:
+        """Show the arguments."""
         return (
             f"in_features={self.in_features}, out_features={self.out_features}, density={self.density:.4g}, "
             f"nnz={self.nnz}, bias={self.bias is not None}"
@@ -99,11 +144,15 @@ class SparseLinear(SparseLayer):
 
 
 class SparseLinearReLU(SparseLinear):
-    """y = max(x Wᵀ + b, 0): a `SparseLinear` and its ReLU in one kernel, forward and backward.
+    """A `SparseLinear` and its ReLU, y = max(x Wᵀ + b, 0), in one kernel, forward and backward.
 
-    The same arguments and parameters as `SparseLinear`; two passes over the activations less in each direction.
-    ``to_dense`` gives the linear part alone. Rules that look at a layer's output before its activation, such as growth
-    by cosine similarity, see it after the ReLU here.
+    It has the arguments and parameters of `SparseLinear`, and passes over the activations twice less in each direction.
+    ``to_dense`` returns the linear part alone. Rules that measure a layer's output before its activation, such as
+    growth by cosine similarity, see it after the ReLU here.
+
+    Example:
+        >>> bool((gs.SparseLinearReLU(784, 100, density=0.05)(torch.randn(8, 784)) >= 0).all())
+        True
     """
 
     _relu = True

@@ -1,18 +1,20 @@
-"""Layers whose weights count by their direction alone.
+"""Layers that use only the direction of their weights.
 
 With w_k the weights into output k, of a convolution its filter,
 
     u_k = ⟨w_k, x⟩ / (‖w_k‖₂ + ε),   ε = 1e-6,
 
-over each window x of a convolution, or over all inputs of a linear layer. u doesn't change when w_k is made longer, and
+over each window x of a convolution, or over all inputs of a linear layer. u doesn't change when w_k is scaled, and
 as the derivative goes through the norm too, the gradient is orthogonal to w_k (up to ε): no step of plain gradient
 descent shortens it. The weights that are stored are not changed.
 
 Weights are divided, not outputs: the same function, at the cost of one pass over the weights. For w_k = 0, u_k = 0 with
 the derivative x/ε: finite, but large.
 
-Source: Cekic, Bakiskan, Madhow, ICIP 2022, arXiv 2202.13074 (of convolutions; ε as in the authors' released code).
-Unlike Salimans and Kingma's weight normalisation (NeurIPS 2016) there is no length to be learned beside the direction.
+References:
+    Cekic, Bakiskan, Madhow, "Neuro-inspired deep neural networks with sparse, strong activations", ICIP 2022, arXiv
+    2202.13074 (of convolutions; ε as in the authors' released code). Unlike Salimans and Kingma's weight normalisation
+    (NeurIPS 2016) there is no length to be learned beside the direction.
 """
 
 from __future__ import annotations
@@ -29,9 +31,26 @@ _EPS = 1e-6
 
 
 def unit_filters(weight: Tensor) -> Tensor:
-    """w_k / (‖w_k‖₂ + ε) for each k, the first index of ``weight`` (out, …), floating point with at least 2 dimensions.
+    """Scale each filter to length 1, w_k / (‖w_k‖₂ + ε) with ε = 1e-6.
 
-    Half types are computed in float32. A NaN spoils its own filter alone.
+    float16 and bfloat16 are computed in float32. A NaN affects its own filter only.
+
+    Args:
+        weight: (out, in, …), floating point with at least 2 dimensions.
+
+    Returns:
+        Tensor of the shape and dtype of ``weight``.
+
+    Raises:
+        InputError: ``weight`` is not floating point or has less than 2 dimensions.
+
+    Example:
+        >>> gs.functional.unit_filters(torch.tensor([[3.0, 4.0]]))
+        tensor([[0.6000, 0.8000]])
+
+    References:
+        Cekic, Bakiskan, Madhow, "Neuro-inspired deep neural networks with sparse, strong activations", ICIP 2022, arXiv
+        2202.13074.
     """
     if weight.dim() < 2 or not weight.is_floating_point():
         raise InputError(
@@ -43,9 +62,30 @@ def unit_filters(weight: Tensor) -> Tensor:
 
 
 class NormalizedConv2d(nn.Conv2d):
-    """A `torch.nn.Conv2d`, by default without bias, with the filters of `unit_filters`.
+    """A `torch.nn.Conv2d`, by default without bias, with filters of length 1; see `unit_filters`.
 
-    Same arguments, parameters and initial weights. A bias, if there is one, is added as it is.
+    Parameters and initial weights are those of `torch.nn.Conv2d`. A bias, if there is one, is added unchanged.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: whole number or pair (vertical, horizontal).
+        stride: pixels from one output to the next.
+        padding: pixels on either side, ``"valid"`` or ``"same"``.
+        dilation: pixels from one kernel position to the next.
+        groups: output channels see the input channels of their group alone.
+        bias: learn an additive (out_channels) bias.
+        padding_mode: ``"zeros"``, ``"reflect"``, ``"replicate"`` or ``"circular"``.
+        device: of the parameters.
+        dtype: of the parameters.
+
+    Example:
+        >>> gs.NormalizedConv2d(3, 8, kernel_size=3, padding=1)(torch.rand(2, 3, 10, 10)).shape
+        torch.Size([2, 8, 10, 10])
+
+    References:
+        Cekic, Bakiskan, Madhow, "Neuro-inspired deep neural networks with sparse, strong activations", ICIP 2022, arXiv
+        2202.13074.
     """
 
     def __init__(
@@ -78,11 +118,32 @@ class NormalizedConv2d(nn.Conv2d):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute the convolution with normalised filters.
+
+        Args:
+            x: images (N, in_channels, H, W) or (in_channels, H, W).
+
+        Returns:
+            Images (N, out_channels, H', W') or (out_channels, H', W').
+        """
         return self._conv_forward(x, unit_filters(self.weight), self.bias)  # type: ignore[no-any-return]
 
 
 class NormalizedLinear(nn.Linear):
-    """A `torch.nn.Linear`, by default without bias, in which the weights into each unit have length 1."""
+    """A `torch.nn.Linear`, by default without bias, in which the weights into each unit have length 1.
+
+    Args:
+        in_features: number of inputs.
+        out_features: number of outputs.
+        bias: learn an additive (out_features) bias.
+        device: of the parameters.
+        dtype: of the parameters.
+
+    Example:
+        >>> layer = gs.NormalizedLinear(8, 4)
+        >>> layer(torch.rand(5, 8)).shape
+        torch.Size([5, 4])
+    """
 
     def __init__(
         self,
@@ -96,4 +157,12 @@ class NormalizedLinear(nn.Linear):
         super().__init__(in_features, out_features, bias, device=device, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute u = x Wᵀ + b with the rows of W scaled to length 1.
+
+        Args:
+            x: (…, in_features).
+
+        Returns:
+            Tensor (…, out_features).
+        """
         return F.linear(x, unit_filters(self.weight), self.bias)

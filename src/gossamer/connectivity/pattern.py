@@ -1,4 +1,4 @@
-"""Which connections of a layer are live."""
+"""Patterns: the connections of a layer."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _MOST = 2**31 - 1  # entries and columns are counted in int32
 
 
 def random_seed(generator: torch.Generator | None) -> int:
-    """A seed for one draw in C++, taken from ``generator`` (default: torch's own)."""
+    """Draw a seed for one draw in C++ from ``generator`` (default: torch's own)."""
     return int(torch.randint(0, 2**62, (), generator=generator, device="cpu"))
 
 
 def sample_flat_indices(positions: int, count: int, generator: torch.Generator | None = None) -> Tensor:
-    """``count`` distinct numbers of [0, positions), each subset equally likely, ascending; int64, in O(count)."""
+    """Draw ``count`` distinct numbers of [0, positions), each subset equally likely, ascending; int64, in O(count)."""
     check_count("count", count, high=positions)
     out = torch.empty(count, dtype=torch.int64, device="cpu")
     _cpu.sample_sorted(positions, count, random_seed(generator), out.data_ptr())
@@ -40,7 +40,7 @@ def sample_flat_indices(positions: int, count: int, generator: torch.Generator |
 
 
 def live_count(rows: int, cols: int, density: float) -> int:
-    """round(density · rows · cols), at least one connection; ``density`` in (0, 1]."""
+    """Return round(density · rows · cols), at least one connection; ``density`` in (0, 1]."""
     density = check_fraction("density", density, open_low=True)
     count = max(1, round(density * rows * cols))
     if count > _MOST:
@@ -52,13 +52,21 @@ def live_count(rows: int, cols: int, density: float) -> int:
 class Pattern:
     """The connections of a layer with ``rows`` outputs and ``cols`` inputs.
 
-    ``structure`` holds four int32 tensors: CSR (rows are outputs) and transposed CSR
-    (see `gossamer.kernels.Structure`). Columns ascend inside a row and no position occurs twice. A pattern is
-    immutable; rewiring makes another. Positions are numbered ``row * cols + col``, so the entries of a pattern ascend
-    in flat index.
+    Columns ascend inside a row and no position occurs twice. A pattern is immutable; rewiring makes another. Positions
+    are numbered ``row * cols + col``, so the entries of a pattern ascend in flat index.
 
     Build one with `erdos_renyi`, `fixed_fan_in`, `from_mask`, `from_indices` or `from_flat_indices`: all take time and
     memory proportional to the connections (`from_mask`: to its mask), and none draws a dense array.
+
+    Attributes:
+        structure: four int32 tensors, CSR (rows are outputs) and transposed CSR (see `gossamer.kernels.Structure`).
+
+    Example:
+        >>> pattern = gs.Pattern.from_mask(torch.tensor([[1, 0, 1], [0, 1, 0]]))
+        >>> pattern.nnz, pattern.flat_indices
+        (3, tensor([0, 2, 4]))
+        >>> pattern.fan_in, pattern.fan_out
+        (tensor([2, 1], dtype=torch.int32), tensor([1, 1, 1], dtype=torch.int32))
     """
 
     structure: Structure
@@ -109,14 +117,25 @@ class Pattern:
         return self.structure.t_indptr.diff()
 
     def to(self, device: torch.device | str) -> Pattern:
-        """The same pattern on another device."""
+        """Return the same pattern on another device.
+
+        Args:
+            device: the device.
+
+        Returns:
+            The pattern.
+        """
         validate(self.structure)
         structure = Structure(*(ordinary(t.to(device)) for t in self.structure))
         mark_validated(structure)
         return Pattern(structure)
 
     def to_mask(self) -> Tensor:
-        """(rows, cols) bool: True where a connection is live."""
+        """Return the pattern as a mask.
+
+        Returns:
+            (rows, cols) bool, True where there is a connection.
+        """
         rows, cols = self.shape
         mask = torch.zeros(rows * cols, dtype=torch.bool, device=self.structure.indices.device)
         mask[self.flat_indices] = True
@@ -126,7 +145,19 @@ class Pattern:
 
     @staticmethod
     def from_csr(indptr: Tensor, indices: Tensor, cols: int) -> Pattern:
-        """From int32 row pointers and column indices; raises `InputError` if they are not a pattern."""
+        """Make a pattern from CSR.
+
+        Args:
+            indptr: row pointers (rows + 1), int32.
+            indices: column indices (nnz), int32, ascending in each row.
+            cols: number of inputs.
+
+        Returns:
+            The pattern.
+
+        Raises:
+            InputError: they are not a pattern.
+        """
         check_count("cols", cols, high=_MOST)
         check_csr(indptr, indices, cols)
         structure = Structure(*map(ordinary, transpose(indptr, indices, cols)))
@@ -135,7 +166,19 @@ class Pattern:
 
     @staticmethod
     def from_flat_indices(flat_indices: Tensor, rows: int, cols: int) -> Pattern:
-        """From distinct ascending flat indices, (nnz) int64."""
+        """Make a pattern from flat indices.
+
+        Args:
+            flat_indices: (nnz) int64, distinct and ascending, ``row * cols + col``.
+            rows: number of outputs.
+            cols: number of inputs.
+
+        Returns:
+            The pattern.
+
+        Raises:
+            InputError: the indices are not a vector of int64, do not ascend, or lie outside the layer.
+        """
         check_count("rows", rows, high=_MOST)
         check_count("cols", cols, high=_MOST)
         if flat_indices.dim() != 1 or flat_indices.dtype != torch.int64:
@@ -157,10 +200,22 @@ class Pattern:
     def erdos_renyi(
         rows: int, cols: int, density: float, generator: torch.Generator | None = None, *, exact: bool = True
     ) -> Pattern:
-        """``round(density · rows · cols)`` connections, every such set equally likely.
+        """Draw ``round(density · rows · cols)`` connections, every such set equally likely.
 
-        Not ``exact``, each connection exists with probability ``density`` on its own, as Mocanu et al. (2018) have it:
-        the count is drawn from the binomial law first, then the connections, still in time and memory of their number.
+        Args:
+            rows: number of outputs, ≥ 1.
+            cols: number of inputs, ≥ 1.
+            density: in (0, 1].
+            generator: source of the connections (default: torch's own).
+            exact: False for connections that each exist with probability ``density`` on their own, as in Mocanu et al.
+                (2018): their number is drawn from the binomial law first, then the connections, still in time and
+                memory of their number.
+
+        Returns:
+            The pattern.
+
+        Raises:
+            InputError: an argument is outside its range.
         """
         rows, cols = check_count("rows", rows, low=1, high=_MOST), check_count("cols", cols, low=1, high=_MOST)
         count = live_count(rows, cols, density)
@@ -171,7 +226,20 @@ class Pattern:
 
     @staticmethod
     def fixed_fan_in(rows: int, cols: int, fan_in: int, generator: torch.Generator | None = None) -> Pattern:
-        """Each output reads exactly ``fan_in`` distinct inputs, uniformly."""
+        """Draw exactly ``fan_in`` distinct inputs for each output, uniformly.
+
+        Args:
+            rows: number of outputs, ≥ 1.
+            cols: number of inputs, ≥ 1.
+            fan_in: connections of each output, in [1, cols].
+            generator: source of the connections (default: torch's own).
+
+        Returns:
+            The pattern.
+
+        Raises:
+            InputError: an argument is outside its range.
+        """
         rows, cols = check_count("rows", rows, low=1, high=_MOST), check_count("cols", cols, low=1, high=_MOST)
         fan_in = check_count("fan_in", fan_in, low=1, high=cols)
         seeds = torch.Generator("cpu").manual_seed(random_seed(generator))
@@ -181,7 +249,17 @@ class Pattern:
 
     @staticmethod
     def from_mask(mask: Tensor) -> Pattern:
-        """From a (rows, cols) matrix: live where it is not zero."""
+        """Make a pattern from the non-zero entries of a matrix.
+
+        Args:
+            mask: (rows, cols).
+
+        Returns:
+            The pattern.
+
+        Raises:
+            InputError: ``mask`` is no matrix.
+        """
         if mask.dim() != 2:
             raise InputError(f"mask must have shape (rows, cols), got {tuple(mask.shape)}")
         rows, cols = mask.shape
@@ -189,7 +267,20 @@ class Pattern:
 
     @staticmethod
     def from_indices(row: Tensor, col: Tensor, rows: int, cols: int) -> Pattern:
-        """From the output and the input of each connection, in any order; no connection twice."""
+        """Make a pattern from the output and the input of each connection, in any order.
+
+        Args:
+            row: the outputs (nnz), whole numbers in [0, rows).
+            col: the inputs (nnz), whole numbers in [0, cols).
+            rows: number of outputs.
+            cols: number of inputs.
+
+        Returns:
+            The pattern.
+
+        Raises:
+            InputError: an index is outside its range, or a connection is named twice.
+        """
         if row.shape != col.shape or row.dim() != 1:
             raise InputError(
                 f"row and col must be vectors of one length, got {tuple(row.shape)} and {tuple(col.shape)}"

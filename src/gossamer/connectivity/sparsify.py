@@ -1,4 +1,4 @@
-"""Turning the linear and convolutional layers of any model sparse, in place."""
+"""Sparsification of the linear and convolutional layers of any model, in place."""
 
 from __future__ import annotations
 
@@ -39,18 +39,26 @@ def sparsify_(
 ) -> Model:
     """Replace linear and convolutional layers of ``model`` by sparse ones, in place, and return the model.
 
-    Every `torch.nn.Linear` becomes a `SparseLinear`, every `torch.nn.Conv2d` a `SparseConv2d`.
+    Every `torch.nn.Linear` becomes a `SparseLinear`, every `torch.nn.Conv2d` a `SparseConv2d`. A layer that occurs at
+    several places in the model is replaced by one layer at all of them. A subclass of `nn.Linear` or `nn.Conv2d` stays,
+    since its function may not be that of the sparse layer. A chosen layer whose weights are shared with another module
+    (as in tied embeddings) is refused, since the tie would be cut silently; so is a convolution that pads with anything
+    but zeros.
+
+    The projections of `nn.MultiheadAttention` stay dense: it reads their weights itself, an ``in_proj_weight`` and the
+    weight of ``out_proj``, a subclass of `nn.Linear`. In `nn.TransformerEncoder` and its layers PyTorch's fused path of
+    evaluation mode, which reads dense weights, is switched off.
 
     Args:
         model: any module with `nn.Linear` or `nn.Conv2d` layers inside.
         density: fraction of the connections of all replaced layers together, in (0, 1].
         allocate: how they are shared among layers; see `allocate_densities`.
         where: ``where(name, layer)`` selects the layers to replace (default: all); name is its first in the model.
-        keep: ``"random"`` draws the pattern and initialises weights for the live fan-in, to train from scratch;
-            ``"magnitude"`` keeps each layer's largest weights, to prune a trained model.
+        keep: ``"random"`` draws the pattern and initialises weights for the number of connections of each unit, to
+            train from scratch; ``"magnitude"`` keeps each layer's largest weights, to prune a trained model.
         generator: source of patterns and weights (default: torch's own).
-        optimizer: goes on with the new parameters in the place of the old ones. With ``keep="magnitude"`` its state (a
-            momentum, Adam's moments, whatever its name) follows the weights that stay; with ``"random"`` it starts with
+        optimizer: continues with the new parameters in the place of the old ones. With ``keep="magnitude"`` its state
+            (a momentum, Adam's moments, under any name) follows the weights that stay; with ``"random"`` it starts with
             no state for the new weights. An optimizer that was made before and is not given trains parameters that no
             layer has.
 
@@ -58,21 +66,21 @@ def sparsify_(
         ``model``.
 
     Raises:
-        InputError: an argument outside its range; no layer to replace; a layer that can't be; an optimizer that does
-            not hold the weight of a layer that is replaced. The model is as it was.
+        InputError: an argument outside its range; no layer to replace; a layer that can't be replaced; an optimizer
+            that does not hold the weight of a layer that is replaced. The model is unchanged then.
 
     Warns:
         UserWarning: more than half of the parameters of ``model`` stay dense though no ``where`` was given.
             ``print(gossamer.summary(model))`` shows the density of each layer.
 
-    A layer that occurs at several places in the model is replaced by one layer at all of them. A subclass of
-    `nn.Linear` or `nn.Conv2d` is left alone: what it does may not be what the sparse layer does. If the weights of a
-    chosen layer are shared with another module (as in tied embeddings) it is refused, since the tie would be cut
-    silently; so is a convolution that pads with anything but zeros.
-
-    The projections of `nn.MultiheadAttention` stay dense: it reads their weights itself, an ``in_proj_weight`` and the
-    weight of ``out_proj``, a subclass of `nn.Linear`. In `nn.TransformerEncoder` and its layers PyTorch's fused path of
-    evaluation mode, which reads dense weights, is switched off.
+    Example:
+        >>> net = nn.Sequential(nn.Linear(784, 300), nn.ReLU(), nn.Linear(300, 10))
+        >>> gs.sparsify_(net, density=0.1, allocate="er")
+        Sequential(
+          (0): SparseLinear(in_features=784, out_features=300, density=0.08852, nnz=20820, bias=True)
+          (1): ReLU()
+          (2): SparseLinear(in_features=300, out_features=10, density=1, nnz=3000, bias=True)
+        )
     """
     check_choice("keep", keep, ("random", "magnitude"))
     places = find_places(model, where)
@@ -90,7 +98,7 @@ def sparsify_(
 
 
 def leave_fast_paths(model: nn.Module) -> None:
-    """Switch off what PyTorch's transformer encoders do in evaluation mode with the weights of their first layer."""
+    """Switch off the fused path of PyTorch's transformer encoders, which reads dense weights in evaluation mode."""
     for module in model.modules():
         if isinstance(module, nn.TransformerEncoder):
             module.use_nested_tensor = False
@@ -110,7 +118,7 @@ def _warn_of_dense(model: nn.Module, replaced: Iterable[Dense]) -> None:
 
 
 def find_places(model: nn.Module, where: Callable[[str, Any], bool] | None) -> dict[Dense, list[tuple[nn.Module, str]]]:
-    """Where in ``model`` each layer to make sparse is; refuses those that can't be."""
+    """Find the places in ``model`` of each layer to make sparse; refuse those that can't be."""
     if type(model) in (nn.Linear, nn.Conv2d):
         kind = type(model).__name__
         raise InputError(f"model must contain nn.{kind} layers, not be one: use Sparse{kind}.from_dense")
@@ -134,7 +142,7 @@ def find_places(model: nn.Module, where: Callable[[str, Any], bool] | None) -> d
 
 
 def put(spots: list[tuple[nn.Module, str]], layer: nn.Module) -> None:
-    """Place ``layer`` where `find_places` has found another."""
+    """Place ``layer`` at the places that `find_places` has found for another."""
     for parent, name in spots:
         setattr(parent, name, layer)
         if isinstance(parent, nn.TransformerEncoderLayer):

@@ -15,12 +15,12 @@ Convolution = SparseConv2d | nn.Conv2d
 
 
 def geometry_of(layer: Convolution) -> Geometry:
-    """How the kernel of ``layer`` moves over the image."""
+    """Return how the kernel of ``layer`` moves over the image."""
     return geometry(layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.groups)  # type: ignore[arg-type]
 
 
 def windows(x: Tensor, layer: Convolution) -> Tensor:
-    """(N, C, H, W) images as (N, C, kh, kw, H', W'), the pixel that each position of the kernel meets at each position.
+    """View images (N, C, H, W) as (N, C, kh, kw, H', W'), the pixel of each kernel position at each output position.
 
     A view of the padded images: [n, c, k, l, i, j] is their pixel [n, c, i · stride + k · dilation, j · stride + l ·
     dilation], stride and dilation of either direction. The channels may be some of the layer's alone.

@@ -1,7 +1,7 @@
-"""Names and files to arrays: data sets ready for training, and the preprocessing that new rows go through.
+"""Data sets and files as arrays ready for training, and the preprocessing that new rows go through.
 
     digits = gossamer.data.load("digits")                       # a name: see `names`
-    people = gossamer.data.load("people.csv", target="income")  # or a file of yours
+    people = gossamer.data.load("people.csv", target="income")  # or a file
     x, y = gossamer.data.read_features("new.csv", people.preprocessing)
 
 Needs the extra ``gossamer[data]`` (scikit-learn, scipy, pandas, pillow), and ``gossamer[parquet]`` for Parquet files.

@@ -35,12 +35,20 @@ _DIGITS = tuple(map(str, range(10)))
 
 
 def names() -> tuple[str, ...]:
-    """Every name that `load`, `load_text` or `load_images` knows."""
+    """List the names that `load`, `load_text` or `load_images` accept.
+
+    Returns:
+        The names.
+
+    Example:
+        >>> "digits" in gs.data.names()
+        True
+    """
     return (*_BUNDLED, *_STORED, *CORPORA)
 
 
 def read_named(name: str) -> Table:
-    """The data set ``name``; `InputError` naming ``GOSSAMER_DATA`` and the file looked for where it can't be had.
+    """Read the data set ``name``; `InputError` names ``GOSSAMER_DATA`` and the file if it is missing.
 
     OpenML serves those that it has where the folder doesn't. Two of them are not the same rows there: its isolet is the
     complete one (7797 rows) and its madelon comes without the given test split.
@@ -61,7 +69,7 @@ def read_named(name: str) -> Table:
 
 
 def find(files: tuple[str, ...], name: str) -> tuple[Path, ...]:
-    """The paths of ``files`` in the folder ``GOSSAMER_DATA``; `InputError` for the first that isn't there."""
+    """Return the paths of ``files`` in the folder ``GOSSAMER_DATA``; `InputError` for the first that is missing."""
     folder = os.environ.get("GOSSAMER_DATA")
     if not folder:
         raise InputError(f"{name} needs the file {files[0]} in a folder that GOSSAMER_DATA names, which is not set")
@@ -74,7 +82,7 @@ def find(files: tuple[str, ...], name: str) -> tuple[Path, ...]:
 
 @dataclass(frozen=True)
 class _OpenML:
-    """A data set there by its number, and what its columns are."""
+    """A data set on OpenML by its number, and the meaning of its columns."""
 
     number: int
     image: tuple[int, int, int] | None = None
@@ -82,6 +90,7 @@ class _OpenML:
     train_rows: int | None = None
 
     def fetch(self, name: str) -> Table:
+        """Download the data set."""
         from sklearn.datasets import fetch_openml
 
         with _one_word_about_retries(name):
@@ -119,6 +128,8 @@ def _one_word_about_retries(name: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Stored:
+    """A data set in files of the folder ``GOSSAMER_DATA``, or on OpenML."""
+
     files: tuple[str, ...]
     read: Callable[..., Table]
     openml: _OpenML | None = None

@@ -24,7 +24,7 @@ _CELLS = 1 << 22  # texts whose distinct ones are looked for at a time
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """The distinct ``texts`` of some columns, and what each would be as a number (see `parse_all`)."""
+    """The distinct strings ``texts`` of some columns, and their values as numbers (see `parse_all`)."""
 
     texts: list[str]
     decimal: str

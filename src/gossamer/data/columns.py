@@ -45,8 +45,10 @@ def option(name: str, columns: Sequence[str]) -> str:
 
 @dataclass(eq=False)
 class Kinds:
-    """The result of `sort_columns`: names of ``numeric`` columns, the ``categories`` of others (None: missing),
-    ``dates`` with their form and parts, the columns to drop with the reason, and what a user should know.
+    """The result of `sort_columns`.
+
+    Names of ``numeric`` columns, the ``categories`` of others (None: missing), ``dates`` with their form and parts, the
+    columns to drop with the reason, and notices for the user.
     """
 
     numeric: list[str] = field(default_factory=list)
@@ -57,7 +59,7 @@ class Kinds:
 
 
 def sort_columns(table: NDArray[Any] | Cells, names: Sequence[str], rows: NDArray[np.int64], said: Reading) -> Kinds:
-    """The kind of each column, by all its values and by what was ``said``; the categories are those of ``rows``.
+    """Find the kind of each column, by all its values and the options ``said``; the categories are those of ``rows``.
 
     A column of texts holds numbers if it has some, and nothing else but spellings of "missing". If it has other texts
     as well, it holds categories where they are few, or more of its fields are texts than numbers; else `InputError`.
@@ -120,7 +122,7 @@ def sort_columns(table: NDArray[Any] | Cells, names: Sequence[str], rows: NDArra
 
 
 def _tallies(cells: Cells, names: Sequence[str]) -> Iterator[list[int]]:
-    """How many fields of each column are a `NUMBER`, a `MARK`, `SWAPPED`, `OTHER` or empty; nothing of an array."""
+    """Count the fields of each column that are a `NUMBER`, `MARK`, `SWAPPED`, `OTHER` or empty; nothing of an array."""
     for name in names:
         column = cells[name]
         if isinstance(column, Texts):
@@ -179,7 +181,7 @@ def _doubtful_dates(name: str, column: Texts, form: str) -> str:
 
 
 def _almost_numbers(name: str, column: Texts, tally: Sequence[int]) -> str:
-    """A notice about a column that is numbers but for some fields; "" for one that holds categories."""
+    """A notice about a column that is numbers except for some fields; "" for one that holds categories."""
     count, swapped, other = tally[NUMBER], tally[SWAPPED], tally[OTHER]
     if swapped and count + swapped >= other:
         mark = "." if column.vocabulary.decimal == "," else ","

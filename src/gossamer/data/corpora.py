@@ -1,4 +1,4 @@
-"""Data without classes: running text, and pictures to cut patches from."""
+"""Data without classes: running text, and images to cut patches from."""
 
 from __future__ import annotations
 
@@ -22,7 +22,20 @@ RARE = "<unk>"
 
 @dataclass(frozen=True, eq=False)
 class Text:
-    """Token ids (n,) int64 of three texts, in reading order; ``vocabulary[i]`` is the word that id ``i`` stands for."""
+    """Token ids of three texts.
+
+    Attributes:
+        train: (n) int64, in reading order.
+        validation: (n) int64.
+        test: (n) int64.
+        vocabulary: ``vocabulary[i]`` is the word of id ``i``.
+
+    Example:
+        >>> tokens = np.array([0, 1, 0])
+        >>> text = gs.data.Text(tokens, tokens[:0], tokens[:0], ("the", "<eos>"))
+        >>> " ".join(text.vocabulary[i] for i in text.train)
+        'the <eos> the'
+    """
 
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
@@ -31,10 +44,22 @@ class Text:
 
 
 def load_text(name: str) -> Text:
-    """The text ``name`` ("wikitext2") from the folder ``GOSSAMER_DATA``.
+    """Load a text from the folder ``GOSSAMER_DATA``.
 
-    Words are what stands between spaces, and every line ends with a token of its own, ``<eos>``. The vocabulary is that
+    Words are separated by spaces, and every line ends with a token of its own, ``<eos>``. The vocabulary is that
     of the training text in order of appearance; a word found only in the others reads as ``<unk>``.
+
+    Args:
+        name: ``"wikitext2"``.
+
+    Returns:
+        The text.
+
+    Raises:
+        InputError: the name is unknown or its files are missing.
+
+    Example:
+        >>> text = gs.data.load_text("wikitext2")  # doctest: +SKIP
     """
     check_choice("name", name, ("wikitext2",))
     train, valid, test = find(tuple(f"wikitext2/wiki.{part}.tokens.zip" for part in ("train", "valid", "test")), name)
@@ -55,15 +80,25 @@ def _words(path: Path) -> list[str]:
             raise ValueError(f"it holds {len(members)} files, not one")
         lines = archive.read(members[0]).decode("utf-8").split("\n")
     if not lines[-1]:
-        lines.pop()  # what follows the last line's end
+        lines.pop()  # the rest after the last line's end
     return [word for line in lines for word in (*line.split(), END)]
 
 
 @needs("data", "gossamer.data")
 def load_images(name: str) -> NDArray[np.uint8]:
-    """The grey pictures ``name`` from the folder ``GOSSAMER_DATA``, by file name: (n, height, width) uint8.
+    """Load grey images from the folder ``GOSSAMER_DATA``, ordered by file name.
 
-    "natural_images" is (400, 180, 180).
+    Args:
+        name: ``"natural_images"``, of shape (400, 180, 180).
+
+    Returns:
+        The images (n, height, width) uint8.
+
+    Raises:
+        InputError: the name is unknown or its files are missing.
+
+    Example:
+        >>> images = gs.data.load_images("natural_images")  # doctest: +SKIP
     """
     from PIL import Image
 

@@ -19,9 +19,16 @@ __all__ = ["Dataset", "Split", "rare_classes", "split_rows"]
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Some rows of a data set: ``x`` (n, features) float32, preprocessed, C-contiguous; ``y`` (n,) int64 classes.
+    """Some rows of a data set.
 
-    Rows of a .svmlight file are sparse: ``x`` is then a `scipy.sparse.csr_array`.
+    Attributes:
+        x: (n, features) float32, preprocessed, C-contiguous; a `scipy.sparse.csr_array` for rows of a .svmlight file.
+        y: (n) int64, class indices.
+
+    Example:
+        >>> split = gs.data.load("wine").test
+        >>> split.x.shape, split.y.shape
+        ((36, 13), (36,))
     """
 
     x: Any
@@ -33,13 +40,25 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Three splits of one data set and what their columns mean.
+    """Three splits of one data set and the meaning of their columns.
 
-    ``classes[i]`` is the label that class index ``i`` stands for. ``features`` names the columns of ``x`` after
-    preprocessing, in order. ``image`` is (height, width, channels) where the columns are pixels, and None otherwise;
-    the columns are then ordered row-major over exactly these axes: ``x.reshape(n, height, width, channels)`` is the
-    images, and PyTorch's order is one ``transpose(0, 3, 1, 2)`` away. ``notices`` say how a file was read, what became
-    of its columns, and which classes are rare.
+    Attributes:
+        name: of the data set or file.
+        train: the training rows.
+        validation: the validation rows.
+        test: the test rows.
+        classes: ``classes[i]`` is the label of class index ``i``.
+        features: names of the columns of ``x`` after preprocessing, in order.
+        image: (height, width, channels) where the columns are pixels, else None; the columns are then ordered row-major
+            over exactly these axes: ``x.reshape(n, height, width, channels)`` is the images, and PyTorch's order is one
+            ``transpose(0, 3, 1, 2)`` away.
+        preprocessing: fitted on the training rows, for new rows.
+        notices: how a file was read, which columns were changed or left out, and which classes are rare.
+
+    Example:
+        >>> wine = gs.data.load("wine")
+        >>> wine.classes, len(wine.features)
+        (('class_0', 'class_1', 'class_2'), 13)
     """
 
     name: str
@@ -62,13 +81,13 @@ _DEFAULT = (0.2, 0.1)
 def split_rows(
     y: NDArray[np.int64], *, test_size: float, validation_size: float, seed: int, train_rows: int | None = None
 ) -> tuple[Rows, Rows, Rows]:
-    """Row numbers of training, validation and test, drawn by ``seed`` with the classes in proportion.
+    """Draw row numbers of training, validation and test by ``seed``, with the classes in proportion.
 
     ``y`` (n,) holds class indices. Both sizes are fractions of the rows that are divided: of all n, or, where a test
     split is given (the rows from ``train_rows`` on), of the training rows; ``test_size`` is then unused. A size of 0
     gives an empty split. The test rows don't depend on ``validation_size``.
 
-    Small data: a split that isn't empty has at least as many rows as there are classes, up to `_SMALL` rows; where
+    Small data: a split that is not empty has at least as many rows as there are classes, up to `_SMALL` rows; where
     there are more classes than rows in it, they are drawn without regard to classes. Every class has a training row,
     and one with a single row left to divide keeps it for training; where the sizes leave none, `InputError`.
     """
@@ -142,5 +161,5 @@ def rare_classes(y: NDArray[np.int64], classes: Sequence[str], train: Rows, vali
     shown = ", ".join(repr(classes[int(i)]) for i in absent[:5]) + (", …" if len(absent) > 5 else "")
     return (
         f"{len(absent):,} of {len(classes):,} classes ({shown}), of {most} row{'s' * (most > 1)} at most, are not "
-        "among both the rows to validate and those to test: accuracy says little of them"
+        "among both the rows to validate and those to test: their accuracy is not reliable"
     )

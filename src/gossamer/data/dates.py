@@ -30,7 +30,7 @@ _MICROSECONDS = 1_000_000
 
 
 def read_dates(texts: Sequence[str], form: str) -> NDArray[np.datetime64]:
-    """``texts`` as datetime64[us], NaT for what is no date of that form; a time is one of 1970-01-01.
+    """Return ``texts`` as datetime64[us], NaT for other strings than dates of that form; a time is one of 1970-01-01.
 
     A zone is left out: what counts is the day and the hour where the row was written.
     """

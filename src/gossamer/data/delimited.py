@@ -1,4 +1,4 @@
-"""Text with one row a line: .csv, .tsv and their like, whatever their encoding, separator and decimal mark."""
+"""Text with one row a line: .csv, .tsv and similar formats, in any encoding, with any separator and decimal mark."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from gossamer.errors import InputError
 
 __all__ = ["check_named", "column_names", "read_delimited"]
 
-_WIDE = 500  # columns from which on a table is read whole: what pandas does for each of them takes longest
+_WIDE = 500  # columns from which on a table is read whole: the work of pandas for each column takes longest
 _EXCEL = re.compile(r"sep=(.)\r?\n?", re.IGNORECASE)
 _WIDTH = re.compile(r"Expected (\d+) fields in line (\d+), saw (\d+)")
 
@@ -91,7 +91,7 @@ def _header(text: io.TextIOBase, separator: str, path: str, dropped: Sequence[st
 
 
 def column_names(fields: Sequence[object], path: str, dropped: Sequence[str] = ()) -> list[str]:
-    """Trimmed names, those that are empty by their place; `InputError` if two that are not dropped are the same."""
+    """Return trimmed names, empty ones numbered; `InputError` if two that are not dropped are equal."""
     names = [spelling(field) or nameless(j) for j, field in enumerate(fields)]
     twice = [name for name, count in Counter(names).items() if count > 1 and name not in dropped]
     if twice:
@@ -105,7 +105,7 @@ def column_names(fields: Sequence[object], path: str, dropped: Sequence[str] = (
 
 
 def check_named(names: Sequence[str], said: Reading) -> None:
-    """`InputError` where the user names a column that isn't there."""
+    """`InputError` where the user names a column that doesn't exist."""
     known = set(names)
     for role in ("drop", "index", "categorical", "numeric"):
         value = getattr(said, role)
@@ -164,7 +164,7 @@ def _rows(text: io.TextIOBase, names: list[str], found: Reading, verbatim: set[s
 def _wide_rows(
     text: io.TextIOBase, names: list[str], kept: list[int], separator: str, decimal: str, verbatim: set[str]
 ) -> dict[str, NDArray[Any]]:
-    """Many columns: all fields at once, and those columns as numbers that hold nothing else."""
+    """Read many columns: all fields at once, and columns of numbers only as numbers."""
     rows = list(filter(None, records(text, separator)))
     for number, fields in enumerate(rows, start=1):
         if len(fields) != len(names):

@@ -38,7 +38,7 @@ _CODECS = (
 def find_encoding(content: bytes, where: str, known: str | None = None) -> str:
     """A codec that decodes ``content``: by its byte-order mark, UTF-8, UTF-16 without a mark, ``known``, or a guess.
 
-    What is valid UTF-8 and not ASCII is UTF-8. Else the encoding ``known`` from an earlier file of the kind comes
+    Valid UTF-8 that is not ASCII is UTF-8. Else the encoding ``known`` from an earlier file of the kind comes
     first, and then the guess of charset-normalizer, which knows languages by the frequency of their letters.
     """
     for mark, name in _BOMS:
@@ -79,9 +79,7 @@ def _guess(content: bytes, where: str) -> str:
     try:
         content.decode(best_name)
     except (UnicodeDecodeError, LookupError):
-        raise InputError(
-            f"{where} must be text, got bytes in no encoding that could be found: say which with --encoding"
-        ) from None
+        raise InputError(f"{where} must be text, got bytes of unknown encoding: give it with --encoding") from None
     return best_name
 
 
@@ -103,7 +101,7 @@ def _western(evidence: bytes) -> float | None:
 
 
 def head(content: bytes, encoding: str) -> tuple[str, bool]:
-    """The first part of the text, and whether that is all of it."""
+    """Return the first part of the text, and whether it is the whole text."""
     decoder = codecs.getincrementaldecoder(encoding)()
     text = decoder.decode(content[:_HEAD], final=len(content) <= _HEAD)
     return text, len(content) <= _HEAD
@@ -118,7 +116,7 @@ def records(text: io.TextIOBase, separator: str) -> Iterator[list[str]]:
 
 
 def first_records(text: str, whole: bool, separator: str) -> list[list[str]]:
-    """Those of the first lines that hold anything; the last one only if it is not cut."""
+    """Return the first lines that are not empty; the last one only if it is not cut."""
     found: list[list[str]] = []
     try:
         for fields in records(io.StringIO(text, newline=""), separator):
@@ -186,5 +184,5 @@ def find_decimal(rows: list[list[str]], separator: str, where: str) -> str | Non
         return "." if commas or doubtful is not None else None
     raise InputError(
         f"column {doubtful[0].strip()!r} of {where} has numbers like {doubtful[1]!r}, which may be read in two ways: "
-        f"say --decimal , or --decimal ."
+        f"give --decimal , or --decimal ."
     )

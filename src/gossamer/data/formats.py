@@ -40,7 +40,7 @@ _DAMAGE = (
 
 @contextmanager
 def reading(path: Path | str, form: str) -> Iterator[None]:
-    """Run a reader of ``path``; whatever it raises on a damaged file becomes an `InputError` that names the file."""
+    """Run a reader of ``path``; any error on a damaged file becomes an `InputError` that names the file."""
     try:
         yield
     except InputError:

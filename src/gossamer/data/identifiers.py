@@ -1,6 +1,6 @@
-"""Columns that say which row it is: an index that a tool wrote, ids, and what grows with the row number.
+"""Columns that identify the row: an index that a tool wrote, ids, and columns that grow with the row number.
 
-A file is often sorted by what one wants to predict. A network that reads the row number then seems to be right, and
+A file is often sorted by the target. A network that reads the row number then seems to be right, and
 fails on new rows.
 """
 
@@ -35,7 +35,7 @@ def nameless(place: int) -> str:
 
 
 def find_identifiers(cells: Cells, names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Those of the columns ``names`` to leave out, and notices of them and of others that grow with the row number.
+    """Find the columns of ``names`` to leave out, and notices on them and on others that grow with the row number.
 
     Left out is a column without a name, or one called index, id, row number or the like, whose values are whole numbers
     or texts and all different. A column of another name is kept; a notice says if it grows or falls with every row, or
@@ -65,7 +65,7 @@ def find_identifiers(cells: Cells, names: Sequence[str]) -> tuple[list[str], lis
     if suspects:
         notices.append(
             f"{listed(suspects)} {'follows' if len(suspects) == 1 else 'follow'} the order of the rows: "
-            f"{option('drop', suspects)} if new rows go on where these end"
+            f"{option('drop', suspects)} if new rows continue where these end"
         )
     return out, notices
 

@@ -2,7 +2,7 @@
 
 The class "1" may arrive as the integer 1, the float 1.0 (an integer column with a gap) or the string "1"; a boolean as
 True, "true" or "TRUE". Blanks around a string don't count. Spellings that differ in case alone are one value, unless
-they are so short that case may be what tells them apart (`merged`). An ordering that doesn't depend on the order of
+they are so short that case may distinguish them (`merged`). An ordering that doesn't depend on the order of
 rows numbers the values.
 """
 
@@ -46,7 +46,7 @@ def spelling(value: object) -> str:
 
 
 def order(text: str) -> tuple[int, float, str]:
-    """A sorting key: numbers by size ("9" before "10"), then texts by the alphabet."""
+    """Return a sorting key: numbers by size ("9" before "10"), then other strings in alphabetical order."""
     try:
         number = float(text)
     except ValueError:
@@ -170,8 +170,9 @@ def _refuse_fractions(y: NDArray[np.int64], found: Sequence[str], name: str) -> 
 
 
 def match_classes(labels: Any, classes: tuple[str, ...]) -> NDArray[np.int64] | None:
-    """Index (n,) of every label in the known ``classes``, `MISSING` without one, `UNKNOWN` for another; None if no row
-    has one of them.
+    """Return the index (n,) of every label in the known ``classes``; None if no row has one of them.
+
+    The index is `MISSING` where there is no label, `UNKNOWN` for another one.
     """
     codes, found = factorise(labels)
     whole = [match[1] if (match := _WHOLE.fullmatch(text)) else text for text in found]

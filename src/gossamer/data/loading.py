@@ -1,4 +1,4 @@
-"""A name or a file to a data set, and new rows through its preprocessing."""
+"""Loading data sets by name or file, and new rows through the same preprocessing."""
 
 from __future__ import annotations
 
@@ -35,15 +35,29 @@ def load(
     validation_size: float = 0.1,
     reading: Reading | None = None,
 ) -> Dataset:
-    """The data set that ``name_or_path`` says: one of `names`, or a file (see `read_table`, also for ``target``).
+    """Load a data set by name or from a file, divided into training, validation and test rows.
 
-    ``test_size`` and ``validation_size`` in [0, 1) are fractions of the rows; a test split that comes with the data set
-    stays as it is, and validation is cut from its training rows. The same ``seed`` gives the same rows. `split_rows`
-    has the rules for small classes, `Preprocessing` what happens to the columns: fitted on training rows alone.
-    ``reading`` says what is known of a file and which of its columns to leave out; what was found besides is in the
-    data set's preprocessing, and `Dataset.notices` say what became of the columns.
+    A test split that comes with the data set is kept, and validation is cut from its training rows. Preprocessing is
+    fitted on training rows alone. `split_rows` has the rules for small classes, `Preprocessing` those for the columns.
 
-    `InputError` for a name, file, target or column that can't be used.
+    Args:
+        name_or_path: one of `names`, or a file (see `read_table`).
+        target: the column of labels of a file (see `read_table`).
+        seed: of the division; the same seed gives the same rows.
+        test_size: fraction of the rows, in [0, 1).
+        validation_size: fraction of the rows, in [0, 1).
+        reading: how to read a file and which of its columns to leave out, as far as it is known.
+
+    Returns:
+        The data set.
+
+    Raises:
+        InputError: a name, file, target or column that can't be used.
+
+    Example:
+        >>> digits = gs.data.load("digits", seed=0)
+        >>> digits.train.x.shape, digits.image
+        ((1258, 64), (8, 8, 1))
     """
     name = _known(name_or_path)
     if name is None:
@@ -86,7 +100,7 @@ def load(
 
 
 def _notices(table: Table, preprocessing: Preprocessing, rare: str) -> tuple[str, ...]:
-    """How the file was read, which columns are left out and what became of the others."""
+    """Notices on the reading of the file, on columns that are left out and on others that were changed."""
     notices = [f"read as {table.reading}"] if str(table.reading) else []
     notices += table.notices
     if preprocessing.dropped:
@@ -98,9 +112,15 @@ def _notices(table: Table, preprocessing: Preprocessing, rare: str) -> tuple[str
 class NewRows:
     """Rows to predict.
 
-    ``x`` (n, features) is preprocessed, dense or sparse. ``y`` (n,) int64 holds class indices, negative where a row has
-    no label or a new one; it is None if no row has one that is known. ``index`` (n,) identifies the rows, if a column
-    of the file does.
+    Attributes:
+        x: (n, features) preprocessed, dense or sparse.
+        y: (n) int64 class indices, negative where a row has no label or a new one; None if no row has a known label.
+        index: (n) names of the rows, if a column of the file identifies them.
+
+    Example:
+        >>> wine = gs.data.load("wine")
+        >>> gs.data.read_rows("wine", wine.preprocessing).x.shape
+        (178, 13)
     """
 
     x: Any
@@ -112,13 +132,29 @@ class NewRows:
 def read_rows(
     path_or_name: str | os.PathLike[str], preprocessing: Preprocessing, reading: Reading | None = None
 ) -> NewRows:
-    """Every row of a file or a named data set, preprocessed, with its label and its name where it has them.
+    """Read every row of a file or a named data set, preprocessed, with its label and its name where it has them.
 
-    The file is read as that of training was, unless ``reading`` says otherwise: its encoding, separator and decimal
-    mark, and the column that identifies a row. A file needs no labels, and those it has may be empty or new.
+    The file is read as that of training was, unless ``reading`` overrides it: its encoding, separator and decimal
+    mark, and the column that identifies a row. A file needs no labels, and its labels may be empty or new. Pixels have
+    to be of the range that they had in training: floats from 0 to 1 are refused where bytes from 0 to 255 were trained
+    on.
 
-    `InputError` names the column, row and value that don't fit what was trained on. Pixels have to be of the range that
-    they had in training: floats from 0 to 1 are no bytes from 0 to 255, and are refused.
+    Args:
+        path_or_name: the file, or one of `names`.
+        preprocessing: of the data set that was trained on.
+        reading: how to read the file, where it differs from that of training.
+
+    Returns:
+        The rows.
+
+    Raises:
+        InputError: the file does not fit the training data; the message names column, row and value.
+
+    Example:
+        >>> wine = gs.data.load("wine")
+        >>> rows = gs.data.read_rows("wine", wine.preprocessing)
+        >>> rows.x.shape, rows.y.shape
+        ((178, 13), (178,))
     """
     name = _known(path_or_name)
     table = read_table(path_or_name, reading=reading, like=preprocessing) if name is None else read_named(name)
@@ -138,11 +174,28 @@ def read_rows(
 def read_features(
     path_or_name: str | os.PathLike[str], preprocessing: Preprocessing, *, reading: Reading | None = None
 ) -> tuple[Any, NDArray[np.int64] | None]:
-    """Every row of a file or a named data set, preprocessed (n, features) float32, and its class indices (n,) int64.
+    """Read every row of a file or a named data set, preprocessed, and its class indices.
 
-    The labels are None where no row has one that is known; where only some do, that of the others is negative. Rows of
-    .svmlight are a `scipy.sparse.csr_array`. For a name these are all rows, those trained on included: to score a
-    network on one, take ``load(name, seed=…).test``. `read_rows` says how a file is read, and what is refused.
+    For a name these are all rows, those trained on included: to score a network on one, take
+    ``load(name, seed=…).test``. `read_rows` documents how a file is read.
+
+    Args:
+        path_or_name: the file, or one of `names`.
+        preprocessing: of the data set that was trained on.
+        reading: how to read the file, where it differs from that of training.
+
+    Returns:
+        The rows (n, features) float32, a `scipy.sparse.csr_array` for .svmlight, and class indices (n) int64. The
+        labels are None where no row has a known one; where only some do, that of the others is negative.
+
+    Raises:
+        InputError: the file does not fit the training data; the message names column, row and value.
+
+    Example:
+        >>> wine = gs.data.load("wine")
+        >>> x, y = gs.data.read_features("wine", wine.preprocessing)
+        >>> x.shape, y.max()
+        ((178, 13), np.int64(2))
     """
     rows = read_rows(path_or_name, preprocessing, reading)
     return rows.x, rows.y

@@ -1,4 +1,4 @@
-"""Names of many columns that differ by a number alone, made when they are asked for."""
+"""Names of many columns that differ by a number alone, made at each access."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Numbered"]
 
 @dataclass(frozen=True)
 class Numbered(Sequence[str]):
-    """``prefix`` and each whole number from ``first`` on, ``size`` of them: x1, x2, …
+    """Names ``prefix`` with each whole number from ``first`` on, ``size`` of them, such as x1, x2, x3.
 
     Example:
         >>> from gossamer.data.names import Numbered

@@ -59,7 +59,7 @@ def parse(text: str, decimal: str) -> tuple[float, str] | None:
 
 
 def parse_all(texts: Sequence[str], decimal: str) -> tuple[NDArray[np.float64], NDArray[np.int8], dict[int, str]]:
-    """The values of ``texts`` (NaN for no number), what each is (`NUMBER`, …), and the units of those that have one."""
+    """Return the values of ``texts`` (NaN for no number), the kind of each (`NUMBER`, …), and units where given."""
     import pandas as pd
 
     kinds = np.full(len(texts), NUMBER, dtype=np.int8)

@@ -69,6 +69,7 @@ def unpacked(d: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def packed_names(names: Sequence[str]) -> Any:
+    """``names`` as JSON: those that are numbered as prefix, first number and count."""
     return [names.prefix, names.first, names.size] if isinstance(names, Numbered) else list(names)
 
 

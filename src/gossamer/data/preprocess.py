@@ -1,6 +1,6 @@
 """Raw columns to the float32 columns that a network reads: fitted on training rows, stored as plain data.
 
-Four kinds, by what the columns hold:
+Four kinds, by the content of the columns:
 
 - ``scale``: pixels. x / divisor, the same divisor everywhere, so that zero stays zero and an image stays an image.
 - ``table``: a number becomes (x - mean) / std, with the mean and the population standard deviation of the training rows
@@ -13,8 +13,8 @@ Four kinds, by what the columns hold:
   aren't zero have mean square scale²: zero stays zero, and the rows stay a sparse matrix.
 
 A number that is constant in training carries nothing and becomes 0. A column without any value in training is left out
-and recorded in ``dropped``. What can't be used raises `InputError`: infinities, nested values, texts that are
-nearly all different, and text where training had numbers. `sort_columns` has the rules of what a column holds.
+and recorded in ``dropped``. Invalid values raise `InputError`: infinities, nested values, texts that are
+nearly all different, and text where training had numbers. `sort_columns` has the rules for the content of a column.
 """
 
 from __future__ import annotations
@@ -49,13 +49,28 @@ CHUNK = 1024  # rows of pixels handled at a time: they stay in the cache between
 class Preprocessing:
     """The state that `fit` learns from training rows and `transform` uses.
 
-    ``columns`` are the raw columns in order. ``numeric`` are those that hold numbers; ``dates`` maps those that hold
-    dates to their form and the parts that are used, such as ``("iso", ("day", "weekday"))``. ``median``, ``mean`` and
-    ``std`` are float64, one for each numeric column and then one for each part of a date; ``std`` 0 marks a constant.
-    ``categories`` maps the other columns to their texts, None standing for "missing". ``dropped`` maps a column left
-    out to the reason. ``divisor`` serves the kind ``scale`` alone, which has no other state; of the kind ``sparse``,
-    ``std`` is the scale. ``target`` and ``classes`` let `read_features` number the labels of a file, and ``reading``
-    lets it read one as that of training was. ``notices`` say what a user should know of the columns; they are not kept.
+    Attributes:
+        kind: ``"scale"``, ``"table"``, ``"counts"`` or ``"sparse"``; see the module's docstring.
+        columns: the raw columns in order.
+        divisor: of the kind ``scale`` alone, which has no other state.
+        numeric: the columns that hold numbers.
+        median: float64, one for each numeric column and then one for each part of a date.
+        mean: float64, likewise.
+        std: float64, likewise; 0 marks a constant. Of the kind ``sparse`` the scale.
+        categories: the other columns with their strings; None stands for "missing".
+        dropped: columns left out, with the reason.
+        target: the column of labels, by which `read_features` reads those of a file.
+        classes: the labels in order.
+        dates: columns that hold dates, with their form and the parts that are used, such as ``("iso", ("day",
+            "weekday"))``.
+        reading: how the training file was read, so that another one is read in the same way.
+        notices: remarks on the columns for the user; they are not stored.
+
+    Example:
+        >>> x = np.array([[1.0, 5.0], [3.0, 5.0]])
+        >>> gs.data.Preprocessing.fit(x).transform(x)
+        array([[-1.,  0.],
+               [ 1.,  0.]], dtype=float32)
     """
 
     kind: str
@@ -86,11 +101,24 @@ class Preprocessing:
         classes: Sequence[str] = (),
         reading: Reading | None = None,
     ) -> Preprocessing:
-        """Learn from ``table[rows]`` (all rows without ``rows``).
+        """Learn from the rows of a table.
 
-        ``columns`` names those of an array (default x0, x1, …) and picks some of a data frame (default: all).
-        ``divisor`` belongs to the kind ``scale``, a sparse matrix to the kind ``sparse``. ``reading`` is how the table
-        was read; its ``categorical`` and ``numeric`` columns are what they are called.
+        Args:
+            table: (n, columns), an array of numbers, a data frame, or for the kind ``sparse`` a sparse matrix.
+            rows: numbers of the rows to learn from; None for all.
+            kind: ``"scale"``, ``"table"``, ``"counts"`` or ``"sparse"``.
+            divisor: of the kind ``scale``.
+            columns: names of an array's columns (default x0, x1, …), or some columns of a data frame (default: all).
+            target: name of the column of labels.
+            classes: the labels in order.
+            reading: how the table was read; its ``categorical`` and ``numeric`` columns are treated as such.
+
+        Returns:
+            The fitted preprocessing.
+
+        Raises:
+            InputError: the table can't be used: no rows, no values, nested values, infinities, or another type for the
+                kind.
         """
         check_choice("kind", kind, KINDS)
         said = Reading() if reading is None else reading
@@ -143,8 +171,10 @@ class Preprocessing:
 
     @cached_property
     def features(self) -> Sequence[str]:
-        """Names of the columns that `transform` makes: a number keeps its name, a category is ``column=text``, and the
-        parts of a date are ``column day``, ``column weekday`` and ``column time``.
+        """Names of the columns that `transform` makes.
+
+        A number keeps its name, a category is ``column=string``, and the parts of a date are ``column day``, ``column
+        weekday`` and ``column time``.
         """
         if self.kind == "sparse":
             return self.columns
@@ -159,11 +189,20 @@ class Preprocessing:
         return tuple(features)
 
     def transform(self, raw: RawTable, rows: NDArray[np.int64] | None = None) -> Any:
-        """``raw[rows]`` (all rows without ``rows``) as (n, len(features)) float32, C-contiguous and finite.
+        """Transform rows to the inputs of a network.
 
-        Named columns must include every one that was not dropped, in any order, and may include others. An array must
-        have as many columns as training had. Errors name rows of ``raw``, counted from 1. A sparse matrix, which the
-        kind ``sparse`` alone takes, gives a `scipy.sparse.csr_array`.
+        Args:
+            raw: (n, columns). Named columns must include every one that was not dropped, in any order, and may include
+                others. An array must have as many columns as training had. The kind ``sparse`` takes a sparse matrix.
+            rows: numbers of the rows to transform; None for all.
+
+        Returns:
+            Rows (n, len(features)) float32, C-contiguous and finite; a `scipy.sparse.csr_array` for the kind
+            ``sparse``.
+
+        Raises:
+            InputError: a column is missing or a value does not fit; the message names the row of ``raw``, counted from
+                1.
         """
         raw = _opened(raw, self.reading)
         self._check(raw)
@@ -214,7 +253,14 @@ class Preprocessing:
         x[:, places] = block
 
     def unseen(self, x: NDArray[np.float32]) -> dict[str, int]:
-        """For each column of categories, how many of the transformed rows ``x`` hold none that training had."""
+        """Count rows with categories that did not occur in training.
+
+        Args:
+            x: transformed rows (n, len(features)).
+
+        Returns:
+            For each column of categories with such rows, their number.
+        """
         start, found = self._starts, {}
         for name, texts in self.categories.items():
             rows = int((x[:, start[name] : start[name] + len(texts)] == 0).all(axis=1).sum())
@@ -287,7 +333,11 @@ class Preprocessing:
         return x
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as dicts, lists, texts, numbers and None, for JSON; `from_dict` reads it back exactly."""
+        """Return the state as plain data for JSON; `from_dict` reads it back exactly.
+
+        Returns:
+            Dicts, lists, strings, numbers and None.
+        """
         sparse = self.kind == "sparse"
         return {
             "version": VERSION,
@@ -308,7 +358,17 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Preprocessing:
-        """The inverse of `to_dict`; `InputError` for another version or a part that can't be."""
+        """Make the preprocessing that `to_dict` returned.
+
+        Args:
+            d: the result of `to_dict`.
+
+        Returns:
+            The preprocessing.
+
+        Raises:
+            InputError: ``d`` is of another version or has an invalid part.
+        """
         return cls(**unpacked(d))
 
 

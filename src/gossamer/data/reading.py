@@ -1,4 +1,4 @@
-"""How a file is read: what the user said about it, and what was found."""
+"""How a file is read: the user's options, and the results of detection."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NAMED = {"\t": "tabs", " ": "spaces"}
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How to read a file, and which of its columns to use; None and () leave it to what the file shows.
+    r"""How to read a file, and which of its columns to use; None and () leave it to detection.
 
     Args:
         encoding: of a text file, a codec of Python such as ``"utf-8"``, ``"cp1252"`` or ``"utf-16"``.
@@ -28,15 +28,14 @@ class Reading:
         drop: names of columns that are not used.
         index: name of the column that identifies a row. It is no feature, and predictions are listed by it.
         categorical: names of columns whose values are categories, also where they look like numbers or dates.
-        numeric: names of columns that hold numbers; what is no number in them is missing.
+        numeric: names of columns that hold numbers; other values in them are missing.
 
     Raises:
         InputError: for an unknown encoding, a separator or decimal mark that can't be one, or a column named twice.
 
     Example:
-        >>> from gossamer.data import Reading
-        >>> Reading(separator="tab", decimal=",", drop=("name", "ticket")).separator
-        '\\t'
+        >>> gs.data.Reading(separator="tab", decimal=",", drop=("name", "ticket")).separator
+        '\t'
     """
 
     encoding: str | None = None
@@ -91,7 +90,11 @@ class Reading:
         return ", ".join(words)
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data; what says nothing is left out."""
+        """Return the options as plain data, without those that are unset.
+
+        Returns:
+            Strings and lists by name.
+        """
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {
             name: list(value) if isinstance(value, tuple) else value
@@ -101,7 +104,17 @@ class Reading:
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Reading:
-        """The inverse of `to_dict`; `InputError` for anything else."""
+        """Make the options that `to_dict` returned.
+
+        Args:
+            d: the result of `to_dict`.
+
+        Returns:
+            The options.
+
+        Raises:
+            InputError: ``d`` is anything else.
+        """
         if not isinstance(d, Mapping):
             raise InputError(f"reading must be a dict, got {d!r:.200}")
         for name, value in d.items():

@@ -1,4 +1,4 @@
-"""A file, or standard input, as bytes: compressed or not, and what form its name or its first bytes say it has."""
+"""A file, or standard input, as bytes: compressed or not, with the format by its name or its first bytes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Source:
 
 
 def open_source(path: str | os.PathLike[str]) -> Source:
-    """The file ``path``, or standard input where that is ``-``; `InputError` for what can't be read or has no rows."""
+    """Open the file ``path``, or standard input for ``-``; `InputError` if it can't be read or has no rows."""
     if os.fspath(path) == STDIN:
         content = sys.stdin.buffer.read()
         if not content:
@@ -92,7 +92,7 @@ def _packing(content: bytes) -> str:
 
 
 def _form(content: bytes) -> str:
-    """The format by the first bytes; text with separators if nothing else, and "" for an archive of something else."""
+    """Return the format by the first bytes: text with separators by default, "" for an archive of another format."""
     if content.startswith(b"PAR1"):
         return ".parquet"
     if not content.startswith(b"PK\x03\x04"):

@@ -34,12 +34,29 @@ __all__ = ["SUFFIXES", "Table", "image_shape", "pixel_names", "read_table"]
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Rows as read, before any preprocessing.
+    r"""Rows as read, before any preprocessing.
 
-    ``x`` (n, columns). ``labels`` (n,) are as stored, or indices into ``classes`` where those are given; None without a
-    target. ``kind`` and ``divisor`` say what preprocessing suits the columns. Rows from ``train_rows`` on are the test
-    split that the data set comes with. ``image`` as in `Dataset`. ``reading`` is how the file was read, ``notices`` say
-    what a user should know of that, and ``index`` (n,) identifies the rows if a column does.
+    Attributes:
+        name: of the data set or file.
+        x: (n, columns).
+        columns: names of the columns.
+        labels: (n) as stored, or indices into ``classes`` where those are given; None without a target.
+        target: name of the column of labels.
+        classes: the labels that indices stand for, or None.
+        kind: kind of preprocessing that suits the columns; see `Preprocessing`.
+        divisor: of the kind ``scale``.
+        image: (height, width, channels) where the columns are pixels, else None.
+        train_rows: rows from here on are the test split that the data set comes with; None without one.
+        reading: how the file was read.
+        notices: remarks on the reading for the user.
+        index: (n) names of the rows, if a column identifies them.
+
+    Example:
+        >>> from pathlib import Path
+        >>> _ = Path("a.csv").write_text("size,kind\n1.5,a\n2.5,b\n")
+        >>> table = gs.data.read_table("a.csv", target="kind")
+        >>> table.columns, list(table.labels)
+        (('size',), ['a', 'b'])
     """
 
     name: str
@@ -65,7 +82,7 @@ def read_table(
     reading: Reading | None = None,
     like: Preprocessing | None = None,
 ) -> Table:
-    """The table in the file ``path``, read according to its suffix (`SUFFIXES`), compressed or not, or standard input.
+    r"""Read the table in a file according to its suffix (`SUFFIXES`), compressed or not, or from standard input.
 
     Args:
         path: the file, or ``"-"``.
@@ -73,12 +90,21 @@ def read_table(
             .svmlight the label is the first number of a line. An .npz holds ``x`` or ``X``: rows (n, features), or
             images (n, height, width) or (n, height, width, channels), whose pixels are divided by 255 if they are
             uint8.
-        reading: what is known of the file, and which columns to leave out; the rest is detected.
+        reading: known properties of the file, and columns to leave out; the rest is detected.
         like: the file is for prediction. It is read as the file of training was, follows the columns that were fitted,
             and may lack labels.
 
+    Returns:
+        The table.
+
     Raises:
         InputError: for a file that can't be used: another suffix, missing, empty, cut short, without the target, …
+
+    Example:
+        >>> from pathlib import Path
+        >>> _ = Path("a.csv").write_text("size,kind\n1.5,a\n2.5,b\n")
+        >>> list(gs.data.read_table("a.csv", target="kind").labels)
+        ['a', 'b']
     """
     said = Reading() if reading is None else reading
     source = open_source(path)
@@ -148,7 +174,7 @@ def _column_table(
     if not used:
         raise InputError(
             f"{source.path} must have a column beside the target {target!r} to learn from, got none"
-            + (f" but {', '.join(map(repr, left_out))}, which tells the rows apart" if left_out else "")
+            + (f" but {', '.join(map(repr, left_out))}, which identifies the rows" if left_out else "")
         )
     return Table(source.name, cells, used, labels, target or "", reading=said, notices=tuple(notices), index=index)
 
@@ -162,7 +188,7 @@ def _no_target(source: Source, target: str | None, names: Sequence[str], said: R
     elif len(names) > 1 and all(re.fullmatch(r"[-+\d.,eE]+", name) for name in names):
         hint += "; the first line must hold names of columns"
     elif len(names) == 1 and source.suffix in TEXT and not close:
-        hint += "; if the file has more columns, say --separator"
+        hint += "; if the file has more columns, give --separator"
     return InputError(
         f"target (--target COLUMN) must be a column of {source.path}, got {target!r}{hint} (columns: {shown})"
     )
@@ -179,7 +205,7 @@ def _read_parquet(source: Source) -> pd.DataFrame:
 
 
 def _read_sheet(source: Source) -> pd.DataFrame:
-    """The first sheet of a workbook that holds anything: names of columns, and rows as numbers, dates and texts."""
+    """Read the first sheet of a workbook that is not empty: names of columns; rows as numbers, dates and strings."""
     import pandas as pd
 
     with reading(source.path, ".xlsx"):
@@ -237,14 +263,14 @@ def _npz_table(source: Source, target: str | None, *, required: bool) -> Table:
 
 
 def pixel_names(height: int, width: int, channels: int) -> tuple[str, ...]:
-    """``pixel_row_column`` (and ``_channel`` where there are several), in the order of an image's columns."""
+    """Return ``pixel_row_column`` (and ``_channel`` where there are several), in the order of an image's columns."""
     if channels == 1:
         return tuple(f"pixel_{i}_{j}" for i in range(height) for j in range(width))
     return tuple(f"pixel_{i}_{j}_{c}" for i in range(height) for j in range(width) for c in range(channels))
 
 
 def image_shape(columns: Sequence[str]) -> tuple[int, int, int] | None:
-    """(height, width, channels) whose `pixel_names` these are; None for other columns."""
+    """Return (height, width, channels) whose `pixel_names` these are; None for other columns."""
     last = re.fullmatch(r"pixel_(\d+)_(\d+)(?:_(\d+))?", columns[-1]) if columns else None
     if last is None:
         return None
@@ -269,7 +295,7 @@ def _svmlight_table(source: Source, like: Preprocessing | None) -> Table:
             f"got {x.indices.min()} to {x.indices.max()}"
         )
     x.resize(x.shape[0], width)
-    # Prediction files in this form have to write some label: all zeros, where 0 is no class, says that there is none.
+    # Prediction files in this form have to write some label: all zeros, where 0 is no class, mean that there is none.
     if like is not None and "0" not in like.classes and not labels.any():
         labels = None
     return Table(source.name, x[:, first:], Numbered("x", first, width - first), labels, "label", kind="sparse")

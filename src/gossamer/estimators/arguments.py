@@ -27,7 +27,7 @@ _SAME = (  # arguments that a recipe has by the same names
 
 
 class Arguments(BaseEstimator):  # type: ignore[misc]
-    """The arguments that all share, kept as they are given, and their reading; `SparseClassifier` explains them."""
+    """The arguments that all estimators share, stored as given; `SparseClassifier` documents them."""
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 clf = gossamer.SupervisedAutoencoderClassifier(random_state=0).fit(X, y)
 clf.predict(X_new)           # classes
 clf.transform(X_new)         # codes, nine tenths of them zero
-clf.components_[0]           # what the first unit looks for
+clf.components_[0]           # the filter of the first unit
 """
 
 from __future__ import annotations
@@ -55,42 +55,42 @@ class SupervisedAutoencoderClassifier(
     """A classifier by way of sparse codes, which learn to reconstruct the samples too (SOAE).
 
     See `gossamer.models.SupervisedAutoencoder` for the network and its cost. Correlation compares the features of a
-    sample with each other, so they should share one unit, as pixels do; scale others first.
+    sample with each other, so they should share one unit, as pixels do; scale others first. Training is in float32;
+    codes and probabilities are computed in the dtype of ``X``. Of a sparse ``X`` one batch at a time is dense.
 
     Args:
-        hidden: units of the code, ≥ 2.
-        activation: their activation function: "hoyer:0.8" (codes of that sparseness), "topk:90", "relu", "none", …
-        connectivity: Hoyer's sparseness in (0, 1) of what each unit looks for, or any of `gossamer.constraints`; None
-            leaves it free.
+        hidden: number of units of the code, ≥ 2.
+        activation: their activation function: ``"hoyer:0.8"`` (codes of that sparseness), ``"topk:90"``, ``"relu"``,
+            ``"none"``, …
+        connectivity: Hoyer's sparseness in (0, 1) of the weights of each unit, or any of `gossamer.constraints`; None
+            leaves them free.
         bias: learn an additive term for each unit.
-        alpha: weight of classification against reconstruction, in [0, 1]: a number, or a function of the epochs that
-            lie behind. None for 1 − exp(−ν / τ), with τ three quarters of all epochs.
-        init: units start as training "samples", or at "random".
+        alpha: weight of classification against reconstruction, in [0, 1]: a number, or a function of the number ν of
+            completed epochs. None for 1 − exp(−ν / τ), with τ three quarters of all epochs.
+        init: units start as training ``"samples"``, or at ``"random"``.
         max_epochs: passes through the data; None chooses by its size.
         batch_size: samples in a step; None likewise.
         learning_rate: the highest, of Adam. It rises during the first tenth of training, and falls to zero.
         project_every: steps from one projection of the weights to the next.
         class_weight: a weight for each class, as a dict, or ``"balanced"``.
-        random_state: decides everything that is left to chance, without touching torch's or NumPy's own generator.
-        n_jobs: threads for training and prediction, −1 for all; None leaves them as they are.
-        device: "cpu", "cuda", …
+        random_state: seed of all random choices; torch's and NumPy's own generators stay untouched.
+        n_jobs: threads for training and prediction, −1 for all; None leaves them unchanged.
+        device: ``"cpu"``, ``"cuda"``, …
         verbose: show progress.
 
     Attributes:
         components_: (hidden, n_features_in_), the weights W.
         classes_: (n_classes) labels in order.
         model_: the trained `gossamer.models.SupervisedAutoencoder`, in float32.
-        n_iter_, loss_curve_: epochs, and the mean cost of each.
-        n_features_in_, feature_names_in_: as everywhere in scikit-learn.
-
-    Training is in float32; codes and probabilities are computed in the dtype of ``X``. Of a sparse ``X`` one batch at a
-    time is dense.
+        n_iter_: number of epochs.
+        loss_curve_: mean cost of each epoch.
+        n_features_in_: number of features.
+        feature_names_in_: (n_features_in_) their names, if ``X`` has names.
 
     Raises:
         InputError: from `fit` and `partial_fit`, for an argument outside its range.
 
     Example:
-        >>> import gossamer as gs
         >>> from sklearn.datasets import load_digits
         >>> X, y = load_digits(return_X_y=True)
         >>> clf = gs.SupervisedAutoencoderClassifier(hidden=40, max_epochs=5, random_state=0).fit(X / 16, y)
@@ -107,7 +107,7 @@ class SupervisedAutoencoderClassifier(
     n_iter_: int
     loss_curve_: list[float]
 
-    _descent: Descent | None = None  # what `partial_fit` keeps between calls, and pickles do without
+    _descent: Descent | None = None  # state of `partial_fit` between calls, not in pickles
 
     def __init__(
         self,
@@ -148,13 +148,19 @@ class SupervisedAutoencoderClassifier(
 
     @all_or_nothing
     def fit(self, X: Matrix, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Train a new network. After an error or Ctrl-C the estimator is what it was before the call.
+        """Train a new network. After an error or Ctrl-C the estimator is as it was before the call.
 
         Args:
             X: (n_samples, n_features), an array, a data frame or a sparse matrix.
             y: (n_samples) labels.
-            sample_weight: (n_samples), ≥ 0, how much each sample counts. One of weight 0 has no influence but that
+            sample_weight: (n_samples), ≥ 0, how much each sample counts. One of weight 0 has no influence except that
                 its class is one of ``classes_``.
+
+        Returns:
+            The estimator.
+
+        Raises:
+            InputError: an argument is outside its range.
         """
         X, y, weight = self._read(X, y, sample_weight, classes=None, reset=True)
         epochs, batch_size = self._sizes(*X.shape)
@@ -181,16 +187,22 @@ class SupervisedAutoencoderClassifier(
     def partial_fit(
         self, X: Matrix, y: ArrayLike, classes: ArrayLike | None = None, sample_weight: ArrayLike | None = None
     ) -> Self:
-        """Go once through these samples, at a constant learning rate, and go on from there in the next call.
+        """Train once through these samples, at a constant learning rate, and continue from there in the next call.
 
-        The first call makes the network, from these samples. A pickled or loaded estimator goes on with a new
-        optimizer. After an error or Ctrl-C network and optimizer are what they were before the call.
+        The first call makes the network, from these samples. A pickled or loaded estimator continues with a new
+        optimizer. After an error or Ctrl-C network and optimizer are as they were before the call.
 
         Args:
             X: (n_samples, n_features), an array, a data frame or a sparse matrix.
             y: (n_samples) labels.
             classes: (n_classes) all labels that will ever occur: needed in the first call, may be repeated later.
             sample_weight: (n_samples), ≥ 0, how much each sample counts.
+
+        Returns:
+            The estimator.
+
+        Raises:
+            InputError: an argument is outside its range, or ``classes`` is missing or differs from the first call's.
         """
         first = not hasattr(self, "model_")
         if self.class_weight == "balanced":
@@ -275,7 +287,7 @@ class SupervisedAutoencoderClassifier(
 
     @property
     def components_(self) -> NDArray[np.float32]:
-        """(hidden, n_features_in_): the weights W, each row what one unit looks for."""
+        """(hidden, n_features_in_): the weights W, each row the filter of one unit."""
         check_is_fitted(self, "model_")
         return self.model_.weight.detach().cpu().numpy()
 
@@ -284,23 +296,51 @@ class SupervisedAutoencoderClassifier(
         return self.model_.hidden
 
     def predict(self, X: Matrix) -> NDArray[Any]:
-        """The most probable class of each sample."""
+        """Predict the most probable class of each sample.
+
+        Args:
+            X: (n_samples, n_features_in_).
+
+        Returns:
+            The classes (n_samples).
+        """
         best = self.predict_proba(X).argmax(1)
         labels: NDArray[Any] = self.classes_[best]
         return labels
 
     def predict_proba(self, X: Matrix) -> Floats:
-        """(n_samples, n_classes): the probability of each class, in the order of ``classes_``."""
+        """Predict the probability of each class.
+
+        Args:
+            X: (n_samples, n_features_in_).
+
+        Returns:
+            The probabilities (n_samples, n_classes), in the order of ``classes_``.
+        """
         return self._mapped(X, lambda model, x: model(x).softmax(1))
 
     def transform(self, X: Matrix) -> Floats:
-        """(n_samples, hidden): the code of each sample."""
+        """Compute the code of each sample.
+
+        Args:
+            X: (n_samples, n_features_in_).
+
+        Returns:
+            The codes (n_samples, hidden).
+        """
         return self._mapped(X, lambda model, x: model.encode(x))
 
     def inverse_transform(self, X: ArrayLike) -> Floats:
-        """(n_samples, n_features_in_): what codes ``X`` (n_samples, hidden) reconstruct.
+        """Reconstruct samples from codes, in correlation only: scale and offset are not those of the samples.
 
-        In correlation with the samples, that is: scale and offset are not theirs.
+        Args:
+            X: codes (n_samples, hidden).
+
+        Returns:
+            The reconstructions (n_samples, n_features_in_).
+
+        Raises:
+            InputError: ``X`` has another number of columns.
         """
         check_is_fitted(self, "model_")
         codes: Floats = check_array(X, dtype=_DTYPES)
@@ -324,14 +364,18 @@ class SupervisedAutoencoderClassifier(
     # ---- files -------------------------------------------------------------------------------------------------------
 
     def save(self, path: str | Path) -> None:
-        """Write the trained estimator to ``path``, a safetensors file: whole or not at all, and safe to open.
+        """Write the trained estimator to a safetensors file: whole or not at all, and safe to open.
 
-        What `partial_fit` keeps between calls isn't written; neither are a ``connectivity`` that isn't a number, an
-        ``alpha`` that is a function, and a ``random_state`` that isn't a number: the file holds None for these.
+        The file does not hold the state that `partial_fit` keeps between calls, a ``connectivity`` that is not a
+        number, an ``alpha`` that is a function, and a ``random_state`` that is not a number: the last three become
+        None.
+
+        Args:
+            path: of the file.
 
         Raises:
-            InputError: ``activation`` is a module, which a file can't hold.
-            sklearn.exceptions.NotFittedError: there is nothing to write.
+            InputError: ``activation`` is a module, which a file cannot hold.
+            sklearn.exceptions.NotFittedError: the estimator is not fitted.
         """
         check_is_fitted(self, "model_")
         if not isinstance(self.activation, str):
@@ -349,7 +393,17 @@ class SupervisedAutoencoderClassifier(
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read what `save` wrote; `InputError` if it is missing, damaged, of a newer format or something else."""
+        """Read an estimator that `save` wrote.
+
+        Args:
+            path: of the file.
+
+        Returns:
+            The estimator.
+
+        Raises:
+            InputError: the file is missing, damaged, of a newer format or of another kind.
+        """
         return read_stored(Path(path), cls.__name__, cls._from_stored)
 
     @classmethod

@@ -39,14 +39,14 @@ _CELLS = 1 << 20  # inputs that go through the network at a time in prediction
 class SparseEstimator(Arguments):
     """A multilayer perceptron with sparse connections, trained by gradient descent and rewired after each epoch.
 
-    A subclass says what outputs mean: by `_task`, `_learn_targets`, `_encode` and its ``predict``.
+    A subclass defines the meaning of outputs by `_task`, `_learn_targets`, `_encode` and its ``predict``.
     """
 
     network_: MLP
     n_features_in_: int
     n_iter_: int
 
-    _stored: tuple[str, ...] = (  # what a file keeps besides the network
+    _stored: tuple[str, ...] = (  # contents of a file besides the network
         "n_features_in_",
         "n_iter_",
         "loss_curve_",
@@ -57,7 +57,7 @@ class SparseEstimator(Arguments):
     )
     _stream: Stream | None = None
 
-    # ---- what a subclass says ----------------------------------------------------------------------------------------
+    # ---- defined by a subclass ---------------------------------------------------------------------------------------
 
     @property
     def _task(self) -> Task:
@@ -80,15 +80,21 @@ class SparseEstimator(Arguments):
 
     @all_or_nothing
     def fit(self, X: Matrix, y: Targets, sample_weight: ArrayLike | None = None) -> Self:
-        """Train a new network (with ``warm_start``, go on with the one there is).
+        """Train a new network (with ``warm_start``, continue with the existing one).
+
+        After an error or Ctrl-C the estimator is as it was before the call.
 
         Args:
             X: (n_samples, n_features), an array, a data frame or a sparse matrix.
-            y: what is to be predicted.
-            sample_weight: (n_samples), ≥ 0, how much each sample counts. One of weight 0 has no influence but that
+            y: (n_samples) targets, or (n_samples, n_targets).
+            sample_weight: (n_samples), ≥ 0, how much each sample counts. One of weight 0 has no influence except that
                 its class is one of ``classes_``.
 
-        After an error or Ctrl-C the estimator is what it was before the call.
+        Returns:
+            The estimator.
+
+        Raises:
+            InputError: an argument is outside its range.
         """
         warm = self.warm_start and hasattr(self, "network_")
         X, y, weight = self._read(X, y, sample_weight, reset=not warm)
@@ -115,7 +121,7 @@ class SparseEstimator(Arguments):
                 watch(epoch)
             if fit.rewire is not None:
                 fit.rewire.remove_hooks()
-            if warm:  # what was trained is a copy, so that the network stays whole until now
+            if warm:  # a copy was trained, so that the network stays whole until now
                 self.network_.to(find_device(self.device)).load_state_dict(network.state_dict())
                 network = self.network_
         self._end_stream()
@@ -127,12 +133,23 @@ class SparseEstimator(Arguments):
 
     @all_or_nothing
     def partial_fit(self, X: Matrix, y: Targets, sample_weight: ArrayLike | None = None) -> Self:
-        """Train once through these samples, and go on from there in the next call.
+        """Train once through these samples, and continue from there in the next call.
 
-        The first call decides the sizes and learns the scaling, so let it bring more than a handful of samples. The
+        The first call fixes the sizes and learns the scaling, so it should bring more than a handful of samples. The
         network is rewired at the beginning of a call if it has had 100 updates since the last time. The learning rate
-        stays what it is; a pickled or loaded estimator goes on with a new optimizer. After an error or Ctrl-C network
-        and optimizer are what they were before the call.
+        is constant; a pickled or loaded estimator continues with a new optimizer. After an error or Ctrl-C network
+        and optimizer are as they were before the call.
+
+        Args:
+            X: (n_samples, n_features), an array, a data frame or a sparse matrix.
+            y: (n_samples) targets, or (n_samples, n_targets).
+            sample_weight: (n_samples), ≥ 0, how much each sample counts.
+
+        Returns:
+            The estimator.
+
+        Raises:
+            InputError: an argument is outside its range.
         """
         first = not hasattr(self, "network_")
         X, y, weight = self._read(X, y, sample_weight, reset=first)
@@ -223,7 +240,7 @@ class SparseEstimator(Arguments):
         return strength / total if total > 0 else strength
 
     def _raw(self, X: Matrix) -> NDArray[np.float64]:
-        """(n_samples, outputs): what the network says."""
+        """Compute the outputs of the network (n_samples, outputs)."""
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, accept_sparse="csr", dtype=(np.float64, np.float32))
         device = find_device(self.device)
@@ -240,10 +257,16 @@ class SparseEstimator(Arguments):
     # ---- files -------------------------------------------------------------------------------------------------------
 
     def save(self, path: str | Path) -> None:
-        """Write the trained estimator to ``path``, a safetensors file: whole or not at all, and safe to open.
+        """Write the trained estimator to a safetensors file: whole or not at all, and safe to open.
 
-        What `partial_fit` keeps between calls isn't written, and neither are a pair of rules in ``rewire`` and a
-        ``random_state`` that isn't a number.
+        The file does not hold the state that `partial_fit` keeps between calls, a pair of rules in ``rewire`` and a
+        ``random_state`` that is not a number.
+
+        Args:
+            path: of the file.
+
+        Raises:
+            sklearn.exceptions.NotFittedError: the estimator is not fitted.
         """
         check_is_fitted(self)
         parameters: dict[str, Any] = self.get_params(deep=False)
@@ -259,7 +282,17 @@ class SparseEstimator(Arguments):
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read what `save` wrote; `InputError` if it is missing, damaged, of a newer format or something else."""
+        """Read an estimator that `save` wrote.
+
+        Args:
+            path: of the file.
+
+        Returns:
+            The estimator.
+
+        Raises:
+            InputError: the file is missing, damaged, of a newer format or of another kind.
+        """
         return read_stored(Path(path), cls.__name__, cls._from_stored)
 
     @classmethod
@@ -291,7 +324,7 @@ class SparseEstimator(Arguments):
 
 
 def first_layer(network: MLP) -> tuple[str, nn.Linear | SparseLinear]:
-    """Its name, and the layer that reads the inputs."""
+    """Return the layer that reads the inputs, and its name."""
     return next((name, m) for name, m in network.named_children() if isinstance(m, nn.Linear | SparseLinear))
 
 

@@ -24,13 +24,16 @@ __all__ = ["SparseClassifier"]
 
 
 class SparseClassifier(ClassifierMixin, SparseEstimator):  # type: ignore[misc]
-    """A multilayer perceptron of sparse connections that are rewired while it learns, as a scikit-learn classifier.
+    """A multilayer perceptron of sparse connections that are rewired during training, as a scikit-learn classifier.
 
-    The words are those of ``gossamer train``, and what isn't given is chosen by the size of the data as there.
+    Arguments are named as those of ``gossamer train``, and defaults of None follow from the size of the data as there.
+
+    The importance of an input is the strength of its connections, Σ|w|. Where inputs are standardised their weights can
+    be compared; an uninformative input loses its connections to the others in the course of rewiring.
 
     Args:
         hidden: units of each hidden layer, such as ``(300, 300)``; a number is one layer.
-        density: fraction of the connections of all hidden layers together, in (0, 1]; 0.1 if nothing is said.
+        density: fraction of the connections of all hidden layers together, in (0, 1]; None for 0.1.
         epsilon: instead of ``density``: ε (n_in + n_out) connections in each hidden layer (Mocanu et al. 2018).
         output_density: fraction of the connections of the output layer; None leaves it dense.
         allocate: how the hidden layers share connections: ``"er"``, ``"erk"`` or ``"uniform"``.
@@ -41,23 +44,25 @@ class SparseClassifier(ClassifierMixin, SparseEstimator):  # type: ignore[misc]
             ``"CTRE"``, ``"RigL"``, …; see `gossamer.plasticity.PRESETS`), ``"none"``, or a pair of rules such as
             ``(gossamer.drop.magnitude(0.2), gossamer.grow.gradient())``.
         fraction: share of the connections that moves, in (0, 1); None takes the rule's own.
-        max_epochs: passes through the data.
-        batch_size: samples in a step.
+        max_epochs: passes through the data; None chooses by its size.
+        batch_size: samples in a step; None likewise.
         optimizer: ``"adam"``, ``"adamw"`` or ``"sgd"``.
-        learning_rate: 0.001, with sgd 0.1, if nothing is said; larger for sparse weights under Adam, see
+        learning_rate: None for 0.001, with sgd 0.1; larger for sparse weights under Adam, see
             `gossamer.training.Recipe`.
         schedule: of learning rate and fraction: ``"cosine"`` or ``"constant"``.
-        momentum: of sgd.
-        weight_decay: strength of the pull of all parameters towards 0.
+        momentum: of sgd, in [0, 1).
+        weight_decay: strength of weight decay, ≥ 0.
         early_stopping: hold back ``validation_fraction`` of the samples, stop after ``patience`` epochs without a
             better loss on them, and return to the best epoch.
+        validation_fraction: share of the samples that ``early_stopping`` holds back, in (0, 1).
+        patience: epochs without a better loss until ``early_stopping`` stops, ≥ 1.
         standardize: give dense inputs mean 0 and variance 1; divide those of a sparse matrix by the root mean square of
-            their entries that aren't zero, so that it stays sparse.
-        class_weight: a weight for each class, as a dict, or ``"balanced"``; of labels, a list of dicts.
-        warm_start: `fit` goes on with the network of the last one.
-        random_state: decides everything that is left to chance; None is different each time. Torch's and NumPy's own
-            generators are left alone.
-        n_jobs: threads for training and prediction, −1 for all; None leaves them as they are.
+            their non-zero entries, so that it stays sparse.
+        class_weight: a weight for each class, as a dict, or ``"balanced"``; for multilabel targets, a list of dicts.
+        warm_start: `fit` continues with the network of the last one.
+        random_state: seed of all random choices; None is different each time. Torch's and NumPy's own generators stay
+            untouched.
+        n_jobs: threads for training and prediction, −1 for all; None leaves them unchanged.
         device: ``"cpu"``, ``"cuda"``, …
         dtype: ``"float32"`` or ``"float64"``; None computes in double precision where the data has it and is so small
             that this costs nothing (50,000 numbers), else in single.
@@ -68,13 +73,27 @@ class SparseClassifier(ClassifierMixin, SparseEstimator):  # type: ignore[misc]
         classes_: (n_classes) labels in order; for an indicator matrix the numbers of its columns.
         feature_importances_: (n_features_in_) share of Σ|w| over the connections that leave an input.
         input_degrees_: (n_features_in_) connections of each input that survived the last removal, or with
-            ``early_stopping`` all that it has.
-        n_iter_, loss_curve_: epochs, and the mean loss of each, in nats.
-        validation_scores_: accuracy after each epoch on what ``early_stopping`` held back, else None.
-        n_features_in_, feature_names_in_: as everywhere in scikit-learn.
+            ``early_stopping`` all connections that it has.
+        n_iter_: number of epochs.
+        loss_curve_: mean loss of each epoch, in nats.
+        validation_scores_: accuracy after each epoch on the samples that ``early_stopping`` held back, else None.
+        n_features_in_: number of features.
+        feature_names_in_: (n_features_in_) their names, if ``X`` has names.
 
-    **Importance** is how strongly an input is connected. Where inputs are standardised their weights can be compared;
-    an input that says nothing loses its connections to the others in the course of rewiring.
+    Raises:
+        InputError: from `fit` and `partial_fit`, for an argument outside its range.
+
+    Example:
+        >>> from sklearn.datasets import load_digits
+        >>> X, y = load_digits(return_X_y=True)
+        >>> clf = gs.SparseClassifier((100,), density=0.2, batch_size=20, max_epochs=10, random_state=0)
+        >>> clf = clf.fit(X[:1000], y[:1000])
+        >>> clf.score(X[1000:], y[1000:]) > 0.8
+        True
+
+    References:
+        Mocanu et al., "Scalable training of artificial neural networks with adaptive sparse connectivity inspired by
+        network science", Nature Communications 9:2383 (2018) (SET).
     """
 
     classes_: NDArray[Any]
@@ -145,14 +164,17 @@ class SparseClassifier(ClassifierMixin, SparseEstimator):  # type: ignore[misc]
     def partial_fit(
         self, X: Matrix, y: Targets, sample_weight: ArrayLike | None = None, classes: ArrayLike | None = None
     ) -> Self:
-        """Train once through these samples, and go on from there in the next call; see `SparseEstimator.partial_fit`.
+        """Train once through these samples, and continue in the next call; see `SparseEstimator.partial_fit`.
 
         Args:
             X: (n_samples, n_features), an array, a data frame or a sparse matrix.
             y: (n_samples) labels, or an indicator matrix (n_samples, n_labels) of 0 and 1.
             sample_weight: (n_samples), ≥ 0, how much each sample counts.
-            classes: (n_classes) all labels that will ever occur: needed in the first call, may be repeated later. An
-                indicator matrix does without.
+            classes: (n_classes) all labels that will ever occur: needed in the first call, may be repeated later. Not
+                needed for an indicator matrix.
+
+        Returns:
+            The estimator.
 
         Raises:
             InputError: no ``classes`` in a first call, or others than in the first.
@@ -210,23 +232,51 @@ class SparseClassifier(ClassifierMixin, SparseEstimator):  # type: ignore[misc]
     # ---- prediction --------------------------------------------------------------------------------------------------
 
     def decision_function(self, X: Matrix) -> NDArray[np.float64]:
-        """(n_samples, n_classes): what the network says of each class or label, in nats; of two classes (n_samples),
-        by how much the second is ahead."""
+        """Compute the logits of each class or label, in nats.
+
+        Args:
+            X: (n_samples, n_features_in_).
+
+        Returns:
+            The logits (n_samples, n_classes); for two classes (n_samples), the logit of the second minus that of the
+            first.
+        """
         raw = self._raw(X)
         return raw[:, 1] - raw[:, 0] if len(self.classes_) == 2 and not self._multilabel else raw
 
     def predict_proba(self, X: Matrix) -> NDArray[np.float64]:
-        """(n_samples, n_classes): the probability of each class, or of each label, which then needn't add up to 1."""
+        """Predict the probability of each class, or of each label; the latter need not add up to 1.
+
+        Args:
+            X: (n_samples, n_features_in_).
+
+        Returns:
+            The probabilities (n_samples, n_classes).
+        """
         raw = self._raw(X)
         return expit(raw) if self._multilabel else softmax(raw, axis=1)
 
     def predict_log_proba(self, X: Matrix) -> NDArray[np.float64]:
-        """(n_samples, n_classes): logarithms of `predict_proba`."""
+        """Compute the logarithms of `predict_proba`.
+
+        Args:
+            X: (n_samples, n_features_in_).
+
+        Returns:
+            The logarithms (n_samples, n_classes).
+        """
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X))
 
     def predict(self, X: Matrix) -> NDArray[Any]:
-        """(n_samples): the likeliest class; or (n_samples, n_labels), 1 for each label likelier than not."""
+        """Predict the most probable class, or all labels that are more probable than not.
+
+        Args:
+            X: (n_samples, n_features_in_).
+
+        Returns:
+            The classes (n_samples), or an indicator matrix (n_samples, n_labels).
+        """
         raw = self._raw(X)
         return (raw > 0).astype(np.int64) if self._multilabel else self.classes_[raw.argmax(1)]
 

@@ -1,4 +1,4 @@
-"""Dictionary learning as a scikit-learn transformer, and what it does to whole images.
+"""Dictionary learning as a scikit-learn transformer, and its use on whole images.
 
 patches = gossamer.models.sample_patches(images, (16, 16), 100_000, np.random.default_rng(0))
 learner = gossamer.estimators.DictionaryLearner(n_components=256, random_state=0).fit(patches)
@@ -35,44 +35,56 @@ _DECAY = 20  # steps of `partial_fit` after which the step size has fallen to 1/
 
 
 class DictionaryLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Learn atoms from which samples can be put together, a few for each: ``X ≈ code @ components_``.
+    """Learn atoms of which a few add up to each sample: ``X ≈ code @ components_``.
 
-    The learning rule is Hebbian-like, with codes of given sparseness (EZDL, `gossamer.models.dictionary`). It is blind
-    to the scale and the mean of a sample. What `transform` gives isn't: its coefficients are in the units of ``X``, and
-    the mean of a sample is a coefficient too, that of a constant atom.
+    The learning rule is Hebbian-like, with codes of given sparseness (EZDL, `gossamer.models.dictionary`). It is
+    invariant to the scale and the mean of a sample. `transform` is not: its coefficients are in the units of ``X``, and
+    the mean of a sample is a coefficient too, that of a constant atom. Learning is in float32 for any ``X``; components
+    and codes have the dtype of ``X``.
 
     Args:
         n_components: rows of ``components_``; None for as many as features, or as fill the ``grid``.
         sparseness: Hoyer's, of the codes while learning, in (0, 1).
         signed: whether a Hoyer code may subtract atoms.
-        center: take each sample's mean off before learning. ``components_[0]`` is then the constant atom, of length 1,
-            and all others are learned. Without, all are learned, from samples as they are.
+        center: subtract each sample's mean before learning. ``components_[0]`` is then the constant atom, of length 1,
+            and all others are learned. Otherwise all are learned, from samples as they are.
         atom_sparseness: Hoyer's sparseness of each learned atom, in (0, 1); None for any.
         rank: of each learned atom as a matrix of pixels, 1 for separable atoms; None for any.
-        grid: (rows, columns) of a torus on which the learned atoms find an order, one place for each; None for none.
-        smoothing: how far neighbours on that torus act together: standard deviation of a Gaussian, in places.
+        grid: (rows, columns) of a torus on which the learned atoms are ordered, one place for each; None for none.
+        smoothing: standard deviation of the Gaussian on that torus by which neighbours are active together, in places.
         patch_shape: (height, width) or (height, width, channels) of a sample; None for a square.
         max_iter: passes through the samples.
         batch_size: samples in a step.
         learning_rate: step size at the start. `fit` lowers it in a straight line to zero; `partial_fit` as
             1 / √(1 + step/20).
-        transform_algorithm: "omp" (orthogonal matching pursuit) codes a sample by a given number of live atoms; it
-            reproduces better than "projection", the code of the learning rule at its best length, which is far faster
-            and has exactly the given sparseness.
-        transform_n_nonzero_coefs: live learned atoms of "omp"; None for a tenth of the features, at least one.
-        random_state: decides the first atoms and the order of samples.
+        transform_algorithm: ``"omp"`` (orthogonal matching pursuit) codes a sample by a given number of active atoms;
+            it reproduces better than ``"projection"``, the code of the learning rule at its best length, which is far
+            faster and has exactly the given sparseness.
+        transform_n_nonzero_coefs: active learned atoms of ``"omp"``; None for a tenth of the features, at least one.
+        random_state: seed of the first atoms and the order of samples.
         n_jobs: threads, counted as joblib counts jobs; None for as many as PyTorch takes.
-        device: where to learn: "cpu", "cuda", …
+        device: ``"cpu"``, ``"cuda"``, …
         verbose: print the error of each pass.
 
     Attributes:
         components_: (n_components, n_features), the atoms, each of length 1.
         error_: 1 − ρ² of the projected code, averaged over each pass: its squared error relative to the sample.
-        n_iter_: passes made (calls of `partial_fit` don't count).
-        n_steps_: batches seen.
-        n_features_in_, feature_names_in_: as in scikit-learn.
+        n_iter_: number of passes (calls of `partial_fit` don't count).
+        n_steps_: number of batches.
+        n_features_in_: number of features.
+        feature_names_in_: (n_features_in_) their names, if ``X`` has names.
 
-    Learning is in float32 whatever ``X`` is; components and codes come in the dtype of ``X``.
+    Raises:
+        InputError: from `fit` and `partial_fit`, for an argument outside its range.
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(size=(500, 16))
+        >>> learner = gs.DictionaryLearner(20, max_iter=2, transform_n_nonzero_coefs=3, random_state=0).fit(x)
+        >>> learner.components_.shape, learner.transform(x).shape
+        ((20, 16), (500, 20))
+
+    References:
+        Thom, Rapp, Palm, "Efficient dictionary learning with sparseness-enforcing projections", IJCV 114 (2015).
     """
 
     components_: Floats
@@ -126,7 +138,18 @@ class DictionaryLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
     @all_or_nothing
     def fit(self, X: ArrayLike, y: object = None) -> Self:
-        """Learn a new dictionary from samples ``X`` (n_samples, n_features); ``y`` is ignored."""
+        """Learn a new dictionary.
+
+        Args:
+            X: samples (n_samples, n_features).
+            y: ignored.
+
+        Returns:
+            The estimator.
+
+        Raises:
+            InputError: an argument is outside its range.
+        """
         x = self._read(X, reset=True)
         check_count("max_iter", self.max_iter, low=1)
         batches = math.ceil(len(x) / check_count("batch_size", self.batch_size, low=1))
@@ -154,7 +177,18 @@ class DictionaryLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
     @all_or_nothing
     def partial_fit(self, X: ArrayLike, y: object = None) -> Self:
-        """Go on learning, with one step on ``X`` as a batch; the first call makes the atoms from it."""
+        """Take one step of learning on a batch; the first call makes the atoms from it.
+
+        Args:
+            X: samples (n_samples, n_features).
+            y: ignored.
+
+        Returns:
+            The estimator.
+
+        Raises:
+            InputError: an argument is outside its range.
+        """
         first = not hasattr(self, "components_")
         x = self._read(X, reset=first)
         check_fraction("learning_rate", self.learning_rate, high=math.inf, open_low=True, open_high=True)
@@ -217,10 +251,16 @@ class DictionaryLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     # ---- coding ------------------------------------------------------------------------------------------------------
 
     def transform(self, X: ArrayLike) -> Floats:
-        """Codes (n_samples, n_components) in the units of ``X``, so that ``code @ components_`` comes near to ``X``.
+        """Compute codes in the units of ``X``, so that ``code @ components_`` is near to ``X``.
 
-        With ``center`` the first coefficient is the mean of the sample times √n_features, less what its other atoms
-        bring of it. A constant sample has no other coefficient.
+        With ``center`` the first coefficient is the mean of the sample times √n_features, less the contribution of its
+        other atoms. A constant sample has no other coefficient.
+
+        Args:
+            X: samples (n_samples, n_features).
+
+        Returns:
+            The codes (n_samples, n_components).
         """
         check_is_fitted(self)
         x = self._read(X)
@@ -243,7 +283,17 @@ class DictionaryLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         return codes
 
     def inverse_transform(self, X: ArrayLike) -> Floats:
-        """The samples (n_samples, n_features) that codes ``X`` (n_samples, n_components) stand for."""
+        """Reproduce samples from codes, ``X @ components_``.
+
+        Args:
+            X: codes (n_samples, n_components).
+
+        Returns:
+            The samples (n_samples, n_features).
+
+        Raises:
+            InputError: ``X`` has another number of columns.
+        """
         check_is_fitted(self)
         codes: Floats = check_array(X, dtype=_DTYPES)
         if codes.shape[1] != len(self.components_):
@@ -251,8 +301,15 @@ class DictionaryLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         return codes @ self.components_
 
     def score(self, X: ArrayLike, y: object = None) -> float:
-        """How much of the squared length of ``X`` (with ``center``, of what deviates from each sample's mean) its codes
-        reproduce: 1 for all of it, and 0 for samples of which there is nothing to reproduce."""
+        """Measure the share of the squared length of ``X`` (with ``center``, less means) that its codes reproduce.
+
+        Args:
+            X: samples (n_samples, n_features).
+            y: ignored.
+
+        Returns:
+            The share, at most 1; 0 for samples of length 0.
+        """
         check_is_fitted(self)
         x = self._read(X)
         signal = x - x.mean(1, keepdims=True) if self.center else x
@@ -263,27 +320,42 @@ class DictionaryLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     # ---- images ------------------------------------------------------------------------------------------------------
 
     def reconstruct(self, image: ArrayLike, *, stride: int = 1) -> Floats:
-        """``image`` from the codes of all its patches, averaged where they overlap.
+        """Reconstruct an image from the codes of all its patches, averaged where they overlap.
 
         Args:
             image: (height, width), or (height, width, channels) where patches have channels.
             stride: pixels from one patch to the next, from 1 to the size of a patch.
+
+        Returns:
+            An image of the same shape.
+
+        Raises:
+            InputError: ``image`` is smaller than a patch, or ``stride`` is outside its range.
         """
         return self._mapped(image, stride, lambda x: self.inverse_transform(self.transform(x)))
 
     def denoise(self, image: ArrayLike, noise: float | None = None, *, stride: int = 1) -> Floats:
-        """``image`` without its Gaussian noise.
+        """Remove Gaussian noise from an image.
 
-        Each patch is fitted by orthogonal matching pursuit until what is left could be noise, and patches are averaged
-        where they overlap, as in Elad, Aharon, "Image denoising via sparse and redundant representations over learned
-        dictionaries", IEEE Trans. Image Process. 15 (2006). The limit is ours: the energy of noise σ on d pixels is
-        σ²χ² with d degrees of freedom, and a patch is left at its mean plus one standard deviation, σ² (d + √(2d)).
+        Each patch is fitted by orthogonal matching pursuit until the residual could be noise, and patches are averaged
+        where they overlap. The limit is ours: the energy of noise σ on d pixels is σ²χ² with d degrees of freedom, and
+        a patch is left at its mean plus one standard deviation, σ² (d + √(2d)).
 
         Args:
             image: (height, width), or (height, width, channels) where patches have channels.
             noise: its standard deviation in the units of the image; None to estimate it (`noise_level`), which takes
                 fine texture for noise.
-            stride: pixels from one patch to the next; larger is faster and not as clean.
+            stride: pixels from one patch to the next; larger is faster and less clean.
+
+        Returns:
+            An image of the same shape.
+
+        Raises:
+            InputError: ``image`` is smaller than a patch, or an argument is outside its range.
+
+        References:
+            Elad, Aharon, "Image denoising via sparse and redundant representations over learned dictionaries", IEEE
+            Trans. Image Process. 15 (2006).
         """
         check_is_fitted(self)
         pixels = _image(image)

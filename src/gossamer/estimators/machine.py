@@ -29,7 +29,7 @@ def all_or_nothing(
 ) -> Callable[Concatenate[Estimator, Given], Estimator]:
     """Decorate a method that fits: after an error or Ctrl-C the estimator has all attributes that it had before.
 
-    What ``method`` changes in place, such as a network that goes on learning, it has to restore itself.
+    What ``method`` changes in place, such as a network that continues to learn, it has to restore itself.
     """
 
     @functools.wraps(method)
@@ -46,16 +46,16 @@ def all_or_nothing(
 
 
 def draw_seed(random_state: int | np.random.RandomState | None) -> int:
-    """In [0, 2³¹ − 1), decided by ``random_state``; None is different each time, and leaves NumPy's generator alone."""
+    """Return a seed in [0, 2³¹ − 1) drawn by ``random_state``; None differs each time."""
     given = int(np.random.SeedSequence().generate_state(1)[0]) if random_state is None else random_state
     return int(check_random_state(given).randint(2**31 - 1))
 
 
 @contextlib.contextmanager
 def threads(n_jobs: int | None) -> Iterator[None]:
-    """Compute with so many threads, counted as joblib counts jobs (−1 for all); None leaves their number alone.
+    """Compute with so many threads, counted as joblib counts jobs (−1 for all); None leaves their number unchanged.
 
-    With one in a process that was forked, as joblib's "multiprocessing" does it, whatever ``n_jobs`` is.
+    In a process that was forked, as by joblib's "multiprocessing", the number is one for any ``n_jobs``.
     """
     from joblib import effective_n_jobs
 
@@ -77,7 +77,7 @@ def threads(n_jobs: int | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def progress(verbose: bool, epochs: int, name: str) -> Iterator[Callable[[Epoch], None]]:
-    """The progress callback for each epoch: a bar of rich if it is installed, else a line."""
+    """Yield the progress callback for each epoch: a bar of rich if it is installed, else a line."""
     if not verbose:
         yield lambda epoch: None
         return

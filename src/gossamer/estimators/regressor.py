@@ -18,13 +18,58 @@ __all__ = ["SparseRegressor"]
 
 
 class SparseRegressor(RegressorMixin, SparseEstimator):  # type: ignore[misc]
-    """A multilayer perceptron of sparse connections that are rewired while it learns, as a scikit-learn regressor.
+    """A multilayer perceptron of sparse connections that are rewired during training, as a scikit-learn regressor.
 
     It learns the squared error of targets scaled to mean 0 and variance 1, of one target or of several together. A
-    target that is the same in all samples is predicted exactly.
+    target that is the same in all samples is predicted exactly. Arguments, attributes and importances are those of
+    `SparseClassifier`, without classes.
 
-    Args, attributes and importances are those of `SparseClassifier`, without classes. ``loss_curve_`` is in units of
-    the targets' variances; ``validation_scores_`` are 1 − loss of what ``early_stopping`` held back.
+    Args:
+        hidden: units of each hidden layer, such as ``(300, 300)``; a number is one layer.
+        density: fraction of the connections of all hidden layers together, in (0, 1]; None for 0.1.
+        epsilon: instead of ``density``: ε (n_in + n_out) connections in each hidden layer.
+        output_density: fraction of the connections of the output layer; None leaves it dense.
+        allocate: how the hidden layers share connections: ``"er"``, ``"erk"`` or ``"uniform"``.
+        activation: the activation function, such as ``"hoyer:0.7"``, ``"topk:100"`` or ``"relu"``.
+        dropout: probability of dropping a hidden unit in training, in [0, 1).
+        rewire: a published rule, ``"none"``, or a pair of rules.
+        fraction: share of the connections that moves, in (0, 1); None takes the rule's own.
+        max_epochs: passes through the data; None chooses by its size.
+        batch_size: samples in a step; None likewise.
+        optimizer: ``"adam"``, ``"adamw"`` or ``"sgd"``.
+        learning_rate: None for 0.001, with sgd 0.1.
+        schedule: of learning rate and fraction: ``"cosine"`` or ``"constant"``.
+        momentum: of sgd, in [0, 1).
+        weight_decay: strength of weight decay, ≥ 0.
+        early_stopping: hold back samples and stop after ``patience`` epochs without a better loss on them.
+        validation_fraction: share of the samples that ``early_stopping`` holds back, in (0, 1).
+        patience: epochs without a better loss until ``early_stopping`` stops, ≥ 1.
+        standardize: scale inputs, as `SparseClassifier` does.
+        warm_start: `fit` continues with the network of the last one.
+        random_state: seed of all random choices; None is different each time.
+        n_jobs: threads for training and prediction, −1 for all; None leaves them unchanged.
+        device: ``"cpu"``, ``"cuda"``, …
+        dtype: ``"float32"``, ``"float64"``, or None to choose by the data.
+        verbose: show progress.
+
+    Attributes:
+        network_: the trained `gossamer.models.MLP`.
+        feature_importances_: (n_features_in_) share of Σ|w| over the connections that leave an input.
+        input_degrees_: (n_features_in_) connections of each input that survived the last removal.
+        n_iter_: number of epochs.
+        loss_curve_: mean loss of each epoch, in units of the targets' variances.
+        validation_scores_: 1 − loss after each epoch on the samples that ``early_stopping`` held back, else None.
+        n_features_in_: number of features.
+        feature_names_in_: (n_features_in_) their names, if ``X`` has names.
+
+    Raises:
+        InputError: from `fit` and `partial_fit`, for an argument outside its range.
+
+    Example:
+        >>> X = np.random.default_rng(0).normal(size=(300, 5))
+        >>> reg = gs.SparseRegressor((50,), density=0.3, activation="relu", max_epochs=30, random_state=0)
+        >>> reg.fit(X, X[:, 0] - 2 * X[:, 1]).predict(X[:3]).shape
+        (3,)
     """
 
     _stored = (*SparseEstimator._stored, "_mean", "_std", "_constant", "_flat")
@@ -57,12 +102,19 @@ class SparseRegressor(RegressorMixin, SparseEstimator):  # type: ignore[misc]
         numbers = self._numbers(y)
         if numbers.shape[1] != len(self._mean):
             raise InputError(f"y must have {len(self._mean)} columns as before, got shape {y.shape}")
-        self._constant = self._constant & (numbers == self._mean).all(axis=0)  # so far, where training goes on
+        self._constant = self._constant & (numbers == self._mean).all(axis=0)  # so far, where training continues
         return (numbers - self._mean) / self._std
 
     def predict(self, X: Matrix) -> NDArray[np.float64]:
-        """(n_samples) or (n_samples, n_targets), as the targets were."""
-        outputs = self._raw(X)  # which says so if nothing is fitted
+        """Predict the targets.
+
+        Args:
+            X: (n_samples, n_features_in_).
+
+        Returns:
+            The predictions (n_samples) or (n_samples, n_targets), as the targets were.
+        """
+        outputs = self._raw(X)  # which raises an error if nothing is fitted
         y = np.where(self._constant, self._mean, outputs * self._std + self._mean)
         return y[:, 0] if self._flat else y
 

@@ -1,4 +1,4 @@
-"""Which samples count, how much, and which of them are held back."""
+"""Samples that count, their weights, and the samples that are held back."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Targets = Any
 def sample_weights(
     sample_weight: ArrayLike | None, rows: int, class_weight: Any = None, y: Targets = None
 ) -> NDArray[np.float64] | None:
-    """(rows) how much each sample counts: its own weight times that of its class; None if all count the same.
+    """Return how much each sample counts, its own weight times that of its class: (rows); None if all count the same.
 
     Args:
         sample_weight: (rows) finite numbers of at least 0, or None for ones.
         rows: the number of samples.
-        class_weight: a weight for each class as a dict, "balanced", or None; of labels, a list of dicts.
+        class_weight: a weight for each class as a dict, "balanced", or None; for multilabel targets, a list of dicts.
         y: the targets that ``class_weight`` refers to.
 
     Raises:
@@ -41,7 +41,7 @@ def sample_weights(
 
 
 def class_numbers(y: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int64]:
-    """(n) the place of each label in the sorted ``classes``; `InputError` for a label that is none of them."""
+    """Return the place of each label in the sorted ``classes``, (n); `InputError` for a label that is none of them."""
     index = np.searchsorted(classes, y).clip(max=len(classes) - 1)
     if not np.array_equal(classes[index], y):
         unknown = np.setdiff1d(y, classes).tolist()
@@ -61,7 +61,7 @@ def _given(sample_weight: ArrayLike, rows: int) -> NDArray[np.float64]:
 def counting(
     X: Matrix, y: Targets, weight: NDArray[np.float64] | None
 ) -> tuple[Matrix, Targets, NDArray[np.float64] | None]:
-    """The samples with a ``weight`` above 0, and their weights, with mean 1; None if all count the same."""
+    """Return the samples with a ``weight`` above 0, and their weights, with mean 1; None if all count the same."""
     if weight is None:
         return X, y, None
     counts = weight > 0
@@ -75,7 +75,7 @@ def counting(
 def divided(
     targets: NDArray[Any], validation_fraction: float, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Numbers of the samples to train on and to validate on: classes in proportion, where each has two samples."""
+    """Divide samples into numbers to train on and to validate on: classes in proportion, where each has two samples."""
     from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
 
     check_fraction("validation_fraction", validation_fraction, open_low=True, open_high=True)

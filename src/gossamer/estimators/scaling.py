@@ -24,17 +24,17 @@ _CHUNK = 1 << 20  # numbers that are scaled at a time, in float64
 
 
 def dense(x: Matrix) -> NDArray[Any]:
-    """``x`` as an array."""
+    """Return ``x`` as an array."""
     return np.asarray(x.toarray() if hasattr(x, "toarray") else x)
 
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
-    """x ↦ (x − mean) / scale of each column; ``mean`` and ``scale`` (features) are None where nothing is done.
+    """Scaling of columns, x ↦ (x − mean) / scale; ``mean`` and ``scale`` (features) are None for the identity.
 
-    What was learned from dense rows makes mean 0 and variance 1; a constant column is not divided. What was learned
-    from a sparse matrix leaves zero at zero, and the entries that aren't zero with mean square 1: the deviation of a
-    column with few of them would blow them up. Either way the same numbers give the same inputs, in whatever form.
+    A scaling learned from dense rows makes mean 0 and variance 1; a constant column is not divided. A scaling learned
+    from a sparse matrix leaves zero at zero, and gives the non-zero entries mean square 1: the standard deviation of a
+    column with few of them would make them very large. Either way equal numbers give equal inputs, in any form.
     """
 
     mean: NDArray[np.float64] | None
@@ -42,7 +42,7 @@ class Scaling:
 
     @classmethod
     def learn(cls, X: Matrix, weight: NDArray[np.float64] | None) -> Scaling:
-        """From the rows of ``X``, each of which counts ``weight`` times."""
+        """Learn a scaling from the rows of ``X``, each of which counts ``weight`` times."""
         if not issparse(X):
             with np.errstate(over="ignore", invalid="ignore"):
                 scaler = StandardScaler().fit(X, sample_weight=weight)
@@ -56,7 +56,7 @@ class Scaling:
         return cls(None, _finite(np.sqrt(np.divide(total, live, out=np.ones_like(total), where=total > 0))))
 
     def rows(self, X: Matrix, dtype: torch.dtype, device: torch.device) -> Tensor | SparseRows:
-        """``X`` scaled, as a network reads it: a copy, dense or sparse as ``X`` is."""
+        """Scale ``X`` as a network reads it: a copy, dense or sparse as ``X`` is."""
         number = torch.empty(0, dtype=dtype).numpy().dtype
         sparse: bool = issparse(X)
         if sparse:

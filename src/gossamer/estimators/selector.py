@@ -1,4 +1,4 @@
-"""Choosing features by how strongly a network wires itself to them."""
+"""Feature selection by the strength of a sparse network's connections."""
 
 from __future__ import annotations
 
@@ -38,23 +38,26 @@ _NOISE = 0.2  # standard deviation, of inputs with variance 1
 
 
 class SparseFeatureSelector(SelectorMixin, BaseEstimator):  # type: ignore[misc]
-    """Keep the features that a sparse network connects itself to.
+    """Select the features to which a sparse network connects most.
 
-    ``"SET"``             A network learns to predict y while its weakest connections give way to others, drawn by
-                          chance (Mocanu et al., Nature Communications 9:2383, 2018). The score is Σ|w| over the
-                          connections that leave a feature. Continuous y make it a regression.
+    ``"SET"``             A network learns to predict y while its weakest connections are replaced by random ones
+    (Mocanu et
+                          al., Nature Communications 9:2383, 2018). The score is Σ|w| over the connections that leave a
+                          feature. Continuous y make it a regression.
     ``"CoDACoRSET"``      A network learns to predict y while its connections move to pairs of units that respond alike
                           (Pieterse & Mocanu, arXiv 1903.07138v1). The score of a feature is its number of connections
                           after the last removal; of equal ones the stronger is ranked higher.
-    ``"QuickSelection"``  An auto-encoder with one hidden layer learns to take noise away from the features, and y is
-                          not looked at (Atashgahi et al., arXiv 2012.00560). The score is Σ|w| over the connections
-                          that leave a feature, after a last removal.
+    ``"QuickSelection"``  A denoising auto-encoder with one hidden layer learns the features, without y (Atashgahi et
+    al.,
+                          arXiv 2012.00560). The score is Σ|w| over the connections that leave a feature, after a last
+                          removal.
 
-    Of the three, SET chose best on average over eight data sets, CoDACoRSET where most features are noise. Ours are SET
-    as a selector, the optimizer, Adam instead of plain descent, and noise that is drawn anew for each batch, not once.
+    Of the three, SET selected best on average over eight data sets, CoDACoRSET where most features are noise. Ours are
+    SET as a selector, the optimizer, Adam instead of plain descent, and noise that is drawn anew for each batch, not
+    once. Features are scaled as by `SparseClassifier`; a sparse matrix stays sparse.
 
     Args:
-        method: one of the three.
+        method: ``"SET"``, ``"CoDACoRSET"`` or ``"QuickSelection"``.
         k: how many features to keep, or None for those whose score reaches the ``threshold``.
         threshold: a number, ``"mean"`` or ``"median"`` of the scores.
         hidden: units of the hidden layers; None takes one of 1000, for CoDACoRSET three, as published, and 300 units
@@ -62,18 +65,29 @@ class SparseFeatureSelector(SelectorMixin, BaseEstimator):  # type: ignore[misc]
         epsilon: ε (n_in + n_out) connections in each layer; None takes the published 20, of an auto-encoder 13, or
             less where that would leave a feature half of all possible connections.
         max_epochs: passes through the data; None takes 100, of an auto-encoder as many as make 400 steps, or 5: one
-            that learns for long learns to copy what is noise, and connects itself to that too.
+            that trains for long learns to copy noise, and connects itself to noise too.
         batch_size: samples in a step.
-        learning_rate: 0.001 if nothing is said, of Adam, and it falls along half a cosine.
-        random_state, n_jobs, device, verbose: as in `SparseClassifier`.
-
-    Features are scaled as by `SparseClassifier`; a sparse matrix stays sparse.
+        learning_rate: of Adam, None for 0.001; it falls along half a cosine.
+        random_state: seed of all random choices; None is different each time.
+        n_jobs: threads for training, −1 for all; None leaves them unchanged.
+        device: ``"cpu"``, ``"cuda"``, …
+        verbose: show progress.
 
     Attributes:
         scores_: (n_features_in_) float64.
-        ranking_: (n_features_in_) 1 for the best feature, 2, 3, … for the others, by which ``k`` of them are chosen.
-        network_: the network that was trained.
-        n_features_in_, feature_names_in_: as everywhere in scikit-learn.
+        ranking_: (n_features_in_) 1 for the best feature, 2, 3, … for the others, by which ``k`` of them are selected.
+        network_: the trained network.
+        n_features_in_: number of features.
+        feature_names_in_: (n_features_in_) their names, if ``X`` has names.
+
+    Raises:
+        InputError: from `fit`, for an argument outside its range.
+
+    Example:
+        >>> X = np.random.default_rng(0).normal(size=(500, 10))
+        >>> selector = gs.SparseFeatureSelector(k=2, hidden=50, max_epochs=40, learning_rate=0.01, random_state=0)
+        >>> selector.fit(X, X[:, 3] + X[:, 7]).get_support(indices=True)
+        array([3, 7])
     """
 
     scores_: NDArray[np.float64]
@@ -113,7 +127,13 @@ class SparseFeatureSelector(SelectorMixin, BaseEstimator):  # type: ignore[misc]
 
         Args:
             X: (n_samples, n_features), an array, a data frame or a sparse matrix.
-            y: classes, labels or numbers; QuickSelection does without.
+            y: (n_samples) classes or numbers, or (n_samples, n_labels); QuickSelection does without.
+
+        Returns:
+            The estimator.
+
+        Raises:
+            InputError: an argument is outside its range.
         """
         supervised = check_choice("method", self.method, _METHODS) != "QuickSelection"
         given = {"accept_sparse": "csr", "dtype": (np.float64, np.float32), "ensure_min_samples": 2}

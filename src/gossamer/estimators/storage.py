@@ -27,12 +27,12 @@ Estimator = TypeVar("Estimator")
 
 @dataclass(frozen=True)
 class Stored:
-    """An estimator as a file holds it.
+    """The contents of an estimator's file.
 
     Args:
         kind: name of its class.
         parameters: arguments of the class.
-        fitted: what was learned besides the network, by name.
+        fitted: fitted attributes besides the network, by name.
         network: the network's ``state_dict``.
     """
 
@@ -43,7 +43,7 @@ class Stored:
 
 
 def write_stored(path: Path, stored: Stored) -> None:
-    """Write ``stored`` to ``path``, whole or not at all; `InputError` for a value that a file can't hold."""
+    """Write ``stored`` to ``path``, whole or not at all; `InputError` for a value that a file cannot hold."""
     tensors = {f"network.{name}": tensor for name, tensor in stored.network.items()}
     header = {
         "estimator": stored.kind,
@@ -54,13 +54,13 @@ def write_stored(path: Path, stored: Stored) -> None:
 
 
 def read_stored(path: Path, kind: str, make: Callable[[Stored], Estimator]) -> Estimator:
-    """``make`` of the estimator of this ``kind`` in ``path``.
+    """Read the estimator of this ``kind`` in ``path``, as ``make`` of its contents.
 
     Raises:
         InputError: the file is missing, damaged, of a newer format or of another kind, or ``make`` can't use it.
     """
     if not path.exists():
-        raise InputError(f"{path} isn't there")
+        raise InputError(f"{path} doesn't exist")
     header, tensors = read_tensors(path, key=_KEY, version=FORMAT, what="estimator")
     if header.get("estimator") != kind:
         raise InputError(f"{path} holds a {header.get('estimator')}: load it with {header.get('estimator')}.load")
@@ -94,7 +94,7 @@ def _pack(value: Any, name: str = "", tensors: dict[str, Tensor] | None = None) 
         return {"dict": [[_pack(key), _pack(item)] for key, item in value.items()]}
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise InputError(f"a file can hold numbers, texts and what is made of them, got {value!r} of type {type(value)}")
+    raise InputError(f"a file can hold numbers, strings, lists and dicts of them, got {value!r} of type {type(value)}")
 
 
 def _unpack(packed: Any, tensors: dict[str, Tensor]) -> Any:

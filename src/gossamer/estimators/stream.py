@@ -1,4 +1,4 @@
-"""Training that goes on from one call to the next."""
+"""Training that continues from one call to the next."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _UPDATES = 100  # between two rewiring steps, at least: as often as RigL does (E
 class Stream:
     """State that `partial_fit` keeps between calls, not saved in pickles and files: optimizer and rewiring.
 
-    ``rule`` says how to rewire, if not by the rule that ``recipe`` names.
+    ``rule`` is the rewiring rule, if it is not the one that ``recipe`` names.
     """
 
     def __init__(self, network: MLP, recipe: Recipe, rule: RuleArguments | None, seed: int) -> None:
@@ -35,9 +35,9 @@ class Stream:
         self.updates, self.loss = 0, math.nan  # since the last rewiring, and of the last call
 
     def go_through(self, samples: Samples, task: Task, batch_size: int, number: int) -> float:
-        """Train on all ``samples`` once, the ``number``-th time that it does, after rewiring if it is time to.
+        """Train on all ``samples`` once, in the ``number``-th call, after rewiring if it is due.
 
-        After an error or Ctrl-C network, optimizer and rewiring are what they were before the call.
+        After an error or Ctrl-C network, optimizer and rewiring are as they were before the call.
         """
         before = self._state()
         try:
@@ -74,6 +74,6 @@ class Stream:
         return self.loss
 
     def end(self) -> None:
-        """Let go of the network."""
+        """Release the network."""
         if self.rewire is not None:
             self.rewire.remove_hooks()

@@ -34,10 +34,25 @@ Number = TypeVar("Number", int, float)
 
 @dataclass(frozen=True)
 class LayerCost:
-    """Costs of one layer; the quantities are defined at the top of this file.
+    """Costs of one layer; the quantities are defined in the module's docstring.
 
-    ``shape`` is (out, in), of a convolution (channels out, channels that each of them reads · cells of the kernel), and
-    ``kernel`` its (height, width).
+    Attributes:
+        name: qualified name of the layer.
+        kind: name of its class.
+        shape: (out, in), of a convolution (channels out, channels that each of them reads · positions of the kernel).
+        kernel: (height, width) of a convolution's kernel, () of a linear layer.
+        parameters: numbers that are trained or frozen, biases included.
+        connections: connections of a sparse layer, in · out of a dense one.
+        weight_bytes: bytes of weights and biases.
+        gradient_bytes: bytes of their gradients in training.
+        optimizer_bytes: bytes of the optimizer's state for them; None while it is unknown.
+        index_bytes: bytes of the index buffers.
+        macs_per_sample: multiply-adds for one sample; None while the size of a convolution's images is unknown.
+        active_macs_per_sample: those of them that read an active input; None while activations are unknown.
+
+    Example:
+        >>> gs.evaluate.cost(gs.SparseLinear(100, 20, density=0.1)).layers[0].weight_bytes
+        880
     """
 
     name: str
@@ -68,7 +83,18 @@ class LayerCost:
 
 @dataclass(frozen=True)
 class Cost:
-    """Costs of a model: its linear layers and convolutions, and in ``other`` all remaining parameters."""
+    """Costs of a model.
+
+    Attributes:
+        layers: the linear layers and convolutions, in the order of the model.
+        other: all remaining parameters.
+
+    Example:
+        >>> net = nn.Sequential(gs.SparseLinear(100, 20, density=0.1), nn.BatchNorm1d(20))
+        >>> costs = gs.evaluate.cost(net)
+        >>> costs.total.parameters, costs.other.parameters
+        (260, 40)
+    """
 
     layers: tuple[LayerCost, ...]
     other: LayerCost
@@ -99,20 +125,31 @@ def cost(
     | None = None,
     x: Tensor | None = None,
 ) -> Cost:
-    """Count what linear layers and 2-D convolutions of ``model`` store and compute, and the parameters beside them.
+    """Count stored bytes and multiply-adds of linear layers and 2-D convolutions, and the parameters beside them.
+
+    A parameter that several modules share is counted with the first. Multiply-adds at the borders of an image, with
+    padding, are counted as all others. The module's docstring defines the quantities.
 
     Args:
         model: any module.
         optimizer: its state is measured, not guessed. Optimizers make their state at the first step: before that, and
             without an optimizer, ``optimizer_bytes`` is None.
-        activation: by qualified layer name, the active share of the layer's inputs in [0, 1], or what
-            `measure_activations` found, which weighs each input by the connections that leave it.
+        activation: by qualified layer name, the active share of the layer's inputs in [0, 1], or the result of
+            `measure_activations`, which weighs each input by the connections that leave it.
             ``active_macs_per_sample`` is None for layers that are not in it.
-        x: samples, on which `measure_activations` measures layers that are missing in ``activation``. A convolution's
-            multiply-adds depend on the size of its images, and are None without either.
+        x: samples (batch, …), on which `measure_activations` measures layers that are missing in ``activation``. A
+            convolution's multiply-adds depend on the size of its images, and are None without either.
 
-    A parameter that several modules share is counted with the first. Multiply-adds at the borders of an image, with
-    padding, are counted as all others.
+    Returns:
+        The costs, layer by layer.
+
+    Raises:
+        InputError: ``activation`` names a layer that does not exist, or a share outside [0, 1].
+
+    Example:
+        >>> net = nn.Sequential(gs.SparseLinear(784, 100, density=0.05), nn.ReLU(), nn.Linear(100, 10))
+        >>> [(layer.connections, layer.macs_per_sample) for layer in gs.evaluate.cost(net).layers]
+        [(3920, 3920), (1000, 1000)]
     """
     layers = linear_layers(model)
     measured = {} if x is None else measure_activations(model, x)
@@ -138,7 +175,7 @@ def _layer(
     share: float | None,
     seen: set[int],
 ) -> LayerCost:
-    """``share``: of the layer's inputs, how many are active, if that is not what was ``found``."""
+    """``share``: the active share of the layer's inputs, if it is given instead of ``found``."""
     if isinstance(layer, SparseLayer):
         shape, connections = (layer.out_features, layer.in_features), layer.nnz
         index_bytes = sum(_bytes(tensor) for tensor in layer.pattern.structure)

@@ -1,4 +1,4 @@
-"""How strongly inputs are connected: what the connections of a first layer say about the data."""
+"""Importance of inputs by the connections of a first layer."""
 
 from __future__ import annotations
 
@@ -12,9 +12,26 @@ __all__ = ["strength_out"]
 
 @torch.no_grad()
 def strength_out(layer: nn.Linear | SparseLinear) -> Tensor:
-    """(in): Σ_j |w_ji| over the connections that leave each input i ("strength", Atashgahi et al., arXiv 2012.00560).
+    """Measure the strength Σ_j |w_ji| of each input i, over the connections that leave it.
 
-    Strengths of different inputs can be compared if the inputs vary alike.
+    Strengths of different inputs can be compared if the inputs have equal variance.
+
+    Args:
+        layer: the first layer of a network.
+
+    Returns:
+        The strengths (in), in the dtype of the weights.
+
+    Example:
+        >>> from gossamer.evaluate.importance import strength_out
+        >>> layer = nn.Linear(2, 1)
+        >>> _ = layer.weight.data.copy_(torch.tensor([[0.5, -2.0]]))
+        >>> strength_out(layer)
+        tensor([0.5000, 2.0000])
+
+    References:
+        Atashgahi et al., "Quick and robust feature selection: the strength of energy-efficient sparse training for
+        autoencoders", arXiv 2012.00560.
     """
     if not isinstance(layer, SparseLinear):
         return layer.weight.abs().sum(0)

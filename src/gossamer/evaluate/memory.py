@@ -1,4 +1,4 @@
-"""How much memory a training step really takes."""
+"""Peak memory of a training step."""
 
 from __future__ import annotations
 
@@ -18,18 +18,34 @@ _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def peak_memory(step: Callable[[], object], warmup: int = 1, device: torch.device | str = "cpu") -> int:
-    """Most bytes in use during ``step()`` above those before it.
+    """Measure the most bytes in use during ``step()`` above those before it.
 
-    ``step`` is called ``warmup`` times first, so that what a training step makes once and keeps (optimizer state,
-    scratch memory of libraries, pages of code) is there when the measurement starts.
+    ``step`` is called ``warmup`` times first, so that everything a training step makes once and keeps (optimizer state,
+    scratch memory of libraries, pages of code) exists when the measurement starts.
 
-    On the CPU this is the growth of the process's resident memory (Linux: the high-water mark VmHWM, set back to the
-    present by writing 5 to /proc/self/clear_refs). PyTorch's profiler would see the tensors alone, and of those only
-    what was allocated under it; resident memory is also what C++ code and the libraries below allocate, and only pages
-    that were really touched. So that it follows what is in use, malloc is kept from reusing or keeping free blocks of
-    64 KiB or more (see `_Malloc`). Exact to some pages per thread; nothing else may run in the process meanwhile.
+    On the CPU this is the growth of the process's resident memory (Linux: the high-water mark VmHWM, reset by writing 5
+    to /proc/self/clear_refs). PyTorch's profiler would see tensors only, and of those only the ones allocated under it;
+    resident memory includes the allocations of C++ code and libraries, and only pages that were really touched. So that
+    it follows the memory in use, malloc is kept from reusing or keeping free blocks of 64 KiB or more (see `_Malloc`).
+    The result is exact to some pages per thread; nothing else may run in the process meanwhile.
 
     On a CUDA device it is the peak of PyTorch's caching allocator.
+
+    Args:
+        step: a function without arguments, such as one step of training.
+        warmup: calls before the one that is measured.
+        device: a CPU or CUDA device.
+
+    Returns:
+        Bytes.
+
+    Raises:
+        InputError: ``device`` is neither a CPU nor a CUDA device, or ``warmup`` is negative.
+        NotImplementedError: on the CPU of a system other than Linux.
+
+    Example:
+        >>> gs.evaluate.peak_memory(lambda: torch.ones(1_000_000)) >= 4_000_000  # doctest: +SKIP
+        True
     """
     check_count("warmup", warmup)
     device = torch.device(device)
@@ -76,7 +92,7 @@ def _status(field: str) -> int:
 
 
 class _Malloc:
-    """glibc's malloc without slack: a large block is mapped when it is asked for and unmapped when it is freed.
+    """glibc's malloc without slack: a large block is mapped when it is allocated and unmapped when it is freed.
 
     By default blocks below a threshold, which adapts up to 32 MiB, are cut from a heap in which freed ones leave holes:
     the process would neither shrink when memory is freed nor grow when the holes are filled. With other C libraries

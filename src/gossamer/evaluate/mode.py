@@ -1,4 +1,4 @@
-"""Running a model to measure it, without a trace left on it."""
+"""Evaluation mode for measurements, without a trace left on the model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["evaluating"]
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; afterwards, and after an error, each module is in the mode that it had."""
+    """Run in evaluation mode without gradients; afterwards, and after an error, restore the mode of each module."""
     before = {module: module.training for module in model.modules()}
     model.eval()
     try:

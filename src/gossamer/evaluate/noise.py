@@ -1,4 +1,4 @@
-"""How well a classifier holds against noise on its input."""
+"""Accuracy of a classifier under noise on its input."""
 
 from __future__ import annotations
 
@@ -22,17 +22,32 @@ def accuracy_under_noise(
     batch_size: int = 512,
     clip: tuple[float, float] | None = None,
 ) -> list[tuple[float, float]]:
-    """[(σ, accuracy)] for each σ in ``sigmas``: the share of samples with argmax model(x + σ n) = y, n ~ N(0, I).
+    """Measure the share of samples with argmax model(x + σ n) = y, n ~ N(0, I), for each σ.
 
     Args:
-        model: gives (samples, classes) scores.
-        x: (samples, …).
-        y: (samples) class numbers.
-        sigmas: standard deviations in the units of ``x``, ≥ 0.
-        seed: of n. All σ see the same n, and so does every model: with equal ``seed``, ``x`` and ``batch_size``, a
-            sparse network and its dense twin are compared on the very same inputs.
+        model: returns scores (samples, classes); it is run in evaluation mode, which is restored.
+        x: inputs (samples, …).
+        y: class numbers (samples).
+        sigmas: standard deviations σ ≥ 0, in the units of ``x``.
+        seed: seed of n. All σ use the same n, and so does every model: with equal ``seed``, ``x`` and ``batch_size``, a
+            sparse network and its dense twin are compared on the same inputs.
         batch_size: samples run at a time.
-        clip: range to which noisy inputs are cut, such as (0, 1) for pixels (Cekic et al. 2022).
+        clip: range to which noisy inputs are cut, such as (0, 1) for pixels.
+
+    Returns:
+        The pairs (σ, accuracy), in the order of ``sigmas``.
+
+    Raises:
+        InputError: ``x`` and ``y`` differ in length or are empty, or ``model`` returns no scores (samples, classes).
+
+    Example:
+        >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+        >>> gs.evaluate.accuracy_under_noise(nn.Identity(), x, torch.tensor([0, 1]), sigmas=(0.0, 0.01))
+        [(0.0, 1.0), (0.01, 1.0)]
+
+    References:
+        Cekic, Bakiskan, Madhow, "Neuro-inspired deep neural networks with sparse, strong activations", ICIP 2022, arXiv
+        2202.13074 (the protocol with pixels clipped to [0, 1]).
     """
     check_count("batch_size", batch_size, low=1)
     for sigma in sigmas:

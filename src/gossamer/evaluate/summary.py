@@ -18,10 +18,16 @@ _WIDTH = 100  # columns of a terminal; longer names of layers lose their middle
 
 @dataclass(frozen=True, eq=False)
 class Summary:
-    """``cost`` and ``activation`` of a model; ``str`` makes tables of at most 100 columns of them.
+    """Costs, activations and isolated units of a model; ``str`` makes tables of at most 100 columns of them.
 
-    ``isolated``: by layer name, how many inputs no connection leaves and how many outputs none reaches.
-    ``activation`` is empty if no data was given.
+    Attributes:
+        cost: bytes and multiply-adds of each layer.
+        activation: by layer name, how often units are active; empty if no samples were given.
+        isolated: by layer name, the number of inputs that no connection leaves and of outputs that none reaches.
+
+    Example:
+        >>> gs.summary(nn.Linear(100, 20)).isolated
+        {'': (0, 0)}
     """
 
     cost: Cost
@@ -106,11 +112,28 @@ def _shortened(name: str, width: int) -> str:
 def summary(model: nn.Module, x: Tensor | None = None) -> Summary:
     """Summarize storage, computation and, on samples ``x``, active units of each linear layer and 2-D convolution.
 
-    ``print(summary(model, x))`` shows tables of at most 100 columns. Bytes are decimal (1 kB = 1000 B); a MAC is one multiply-add, counted
-    for one sample (see `cost`: those of a convolution depend on ``x``); "active" and "dead" are as in
-    `measure_activations`; "isolated" counts inputs without outgoing and outputs without incoming connections. The size of
-    a convolution is input channels × height × width of its kernel → output channels, and "positions" is the number of
-    places at which it is applied to one sample.
+    ``print(summary(model, x))`` shows tables of at most 100 columns. Bytes are decimal (1 kB = 1000 B); a MAC is one
+    multiply-add, counted for one sample (see `cost`: those of a convolution depend on ``x``); "active" and "dead" are
+    as in `measure_activations`; "isolated" counts inputs without outgoing and outputs without incoming connections. The
+    size of a convolution is input channels × height × width of its kernel → output channels, and "positions" is the
+    number of places at which it is applied to one sample.
+
+    Args:
+        model: any module.
+        x: samples (batch, …) on which activations are measured.
+
+    Returns:
+        The summary.
+
+    Example:
+        >>> net = nn.Sequential(gs.SparseLinear(784, 100, density=0.05), nn.ReLU(), nn.Linear(100, 10))
+        >>> print(gs.summary(net))
+        layer  kind             size  density  connections  weights  indices   MACs  isolated
+        ...
+        0      SparseLinear  784→100     0.05        3,920  16.1 kB  34.9 kB  3,920 ...
+        2      Linear         100→10        1        1,000   4.0 kB      0 B  1,000     0 / 0
+        ...
+        total                                        4,920  20.1 kB  34.9 kB  4,920
     """
     activation = {} if x is None else measure_activations(model, x)
     idle = {name: isolated(layer) for name, layer in linear_layers(model).items()}

@@ -1,8 +1,8 @@
-"""Activity of units: how often each is active, and which never are.
+"""Activations of units: how often each is active, and which never are.
 
 For a layer that reads x (batch, in), the activation of input unit i is P_i = share of the samples in which x_i ≠ 0. A
 unit with P_i = 0 is dead. The layer needs Σ_i fan_out_i · P_i multiplications a sample, where fan_out_i is the number
-of connections that leave i: what rests at zero needs none.
+of connections that leave i: a unit at zero needs none.
 
 The units of a convolution are channels, active where a pixel is not zero: P_i is the share of the pixels of all
 samples. Its multiplications are counted at each position of its kernel, and padding is zero.
@@ -34,7 +34,7 @@ def linear_layers(model: nn.Module) -> dict[str, Layer]:
 
 
 def fan_out(layer: Layer) -> Tensor:
-    """(in): connections that leave each input of the layer, a feature or a channel."""
+    """Count the connections that leave each input of the layer, a feature or a channel: (in)."""
     leaving = _fan_out_of_positions(layer)
     return leaving.view(layer.in_channels, -1).sum(1) if isinstance(layer, Convolution) else leaving
 
@@ -55,7 +55,7 @@ def _fan_out_of_positions(layer: Layer) -> Tensor:
 
 
 def isolated(layer: Layer) -> tuple[int, int]:
-    """How many inputs no connection leaves, and how many outputs none reaches; features, or channels."""
+    """Count the inputs that no connection leaves, and the outputs that none reaches; features, or channels."""
     if isinstance(layer, nn.Linear | nn.Conv2d):
         return 0, 0
     return int((fan_out(layer) == 0).sum()), int((layer.pattern.fan_in == 0).sum())
@@ -63,14 +63,23 @@ def isolated(layer: Layer) -> tuple[int, int]:
 
 @dataclass(frozen=True, eq=False)
 class UnitActivations:
-    """Activation of the units around one layer, over ``samples`` samples.
+    """Activations of the units around one layer.
 
-    ``input_active`` (in) float64 on the CPU: share of the samples, of a convolution their pixels, in which each input
-    is not zero. ``output_active`` (out): the same for the layer's output units, as the next layer reads them, behind
-    whatever transfer function stands between the two; None for the last layer, or if the next reads something else.
-    ``fan_out`` (in): connections that leave each input. ``active_connections``: connections that leave an active
-    input, in the mean over what the layer reads. ``positions``: how often it reads for one sample of the model: 1, or
-    as often as there are time steps, calls, or positions of a convolution's kernel.
+    Attributes:
+        samples: number of samples that the layer has read.
+        input_active: (in) float64 on the CPU, the share of the samples, of a convolution their pixels, in which each
+            input is not zero.
+        output_active: (out), the same for the layer's output units as the next layer reads them, after the activation
+            function between the two; None for the last layer, or if the next layer reads something else.
+        fan_out: (in), connections that leave each input.
+        active_connections: connections that leave an active input, in the mean over the inputs that the layer reads.
+        positions: how often the layer reads for one sample of the model: 1, or as often as there are time steps, calls,
+            or positions of a convolution's kernel.
+
+    Example:
+        >>> x = torch.tensor([[1.0, 0.0], [2.0, 0.0]])
+        >>> gs.evaluate.measure_activations(nn.Sequential(nn.Linear(2, 3)), x)["0"].dead_inputs
+        1
     """
 
     samples: int
@@ -87,7 +96,7 @@ class UnitActivations:
 
     @property
     def dead_inputs(self) -> int:
-        """Inputs that were zero in every sample."""
+        """Number of inputs that were zero in every sample."""
         return int((self.input_active == 0).sum())
 
     @property
@@ -97,7 +106,7 @@ class UnitActivations:
 
     @property
     def dead_units(self) -> int | None:
-        """Output units that were active in no sample; None where ``output_active`` is."""
+        """Number of output units that were active in no sample; None where ``output_active`` is."""
         return None if self.output_active is None else int((self.output_active == 0).sum())
 
 
@@ -117,7 +126,7 @@ class _Counter:
         if isinstance(layer, Convolution):
             x = x[None] if x.dim() == 3 else x
             if x.dim() != 4 or x.shape[1] != units:
-                return  # the layer itself says what is wrong
+                return  # the layer itself raises the error
             read = windows(x, layer)
             active, positions = x.count_nonzero((0, 2, 3)), _nonzero_positions(read)
             seen, times = x[:, 0].numel(), read[:, 0, 0, 0].numel()
@@ -141,13 +150,29 @@ def _nonzero_positions(read: Tensor) -> Tensor:
 
 
 def measure_activations(model: nn.Module, x: Tensor, batch_size: int = 512) -> dict[str, UnitActivations]:
-    """Run ``x`` through ``model`` in evaluation mode and count what is active at each linear layer and 2-D convolution.
+    """Run ``x`` through ``model`` in evaluation mode and count active units at each linear layer and 2-D convolution.
 
-    ``x`` (samples, …) is cut into batches along its first dimension. The result has the layers that ran, by qualified
-    name, in the order of their first call. Leading dimensions of a linear layer's input (time steps, patches) count as
-    samples, and so do repeated calls. The output units of a layer are taken to be what the layer that runs next reads,
-    if it has as many inputs; of a convolution, also if a linear layer reads its channels flattened, one after the
-    other. The model's modes are restored and its gradients untouched.
+    Leading dimensions of a linear layer's input (time steps, patches) count as samples, and so do repeated calls. The
+    output units of a layer are taken to be the inputs of the layer that runs next, if it has as many; of a convolution,
+    also if a linear layer reads its channels flattened, one after the other. The model's modes are restored and its
+    gradients untouched.
+
+    Args:
+        model: any module.
+        x: samples (samples, …), cut into batches along the first dimension.
+        batch_size: samples run at a time.
+
+    Returns:
+        The activations of the layers that ran, by qualified name, in the order of their first call.
+
+    Raises:
+        InputError: ``x`` holds no sample, or ``batch_size`` is less than 1.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(4, 8), gs.TopK(2), nn.Linear(8, 3))
+        >>> found = gs.evaluate.measure_activations(net, torch.rand(10, 4))
+        >>> found["2"].input_active_fraction
+        0.25
     """
     check_count("batch_size", batch_size, low=1)
     if x.dim() == 0 or x.shape[0] == 0:
@@ -194,7 +219,7 @@ def measure_activations(model: nn.Module, x: Tensor, batch_size: int = 512) -> d
 
 
 def _of_outputs(layer: Layer, after: Layer, shares: Tensor) -> Tensor | None:
-    """``shares`` of the inputs of the layer ``after`` as those of the outputs of ``layer``; None if they are others."""
+    """Convert ``shares`` of the inputs of ``after`` to shares of the outputs of ``layer``; None if they differ."""
     if not isinstance(layer, Convolution):
         return shares if len(shares) == layer.out_features else None
     pixels = isinstance(after, nn.Linear | SparseLinear) and len(shares) % layer.out_channels == 0

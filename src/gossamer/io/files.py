@@ -39,7 +39,7 @@ def read_sealed(path: Path, remedy: str = "") -> bytes:
 
 @contextlib.contextmanager
 def written(path: Path, but: str = "") -> Iterator[None]:
-    """Turn the operating system's refusal to write ``path`` into an `InputError` that says why, and what remains."""
+    """Turn an `OSError` while ``path`` is written into an `InputError` with the reason and the state of the file."""
     try:
         yield
     except (OSError, ValueError) as error:
@@ -121,7 +121,7 @@ def is_partial(path: Path) -> bool:
 
 
 def remove_partial(folder: Path) -> None:
-    """Remove what a killed process had begun to write; only for the holder of the lock."""
+    """Remove a file that a killed process had begun to write; only for the holder of the lock."""
     with written(folder):
         for partial in filter(is_partial, folder.iterdir()):
             partial.unlink(missing_ok=True)

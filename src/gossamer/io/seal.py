@@ -26,6 +26,7 @@ def seal(content: bytes) -> bytes:
     """``content`` with its digest in the place of the first `EMPTY_SEAL`, or at the end if it has none.
 
     Example:
+        >>> from gossamer.io.seal import seal, unseal
         >>> unseal(seal(b"three weights"))[:13]
         b'three weights'
     """

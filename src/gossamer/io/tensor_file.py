@@ -22,7 +22,7 @@ __all__ = ["load_weights", "read_tensors", "write_tensors"]
 def write_tensors(
     path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any], *, key: str, version: int
 ) -> None:
-    """Write ``tensors`` and ``header``; what is of kind ``key`` and format ``version`` `read_tensors` reads back."""
+    """Write ``tensors`` and ``header`` as kind ``key`` and format ``version``, for `read_tensors`."""
     from safetensors.torch import save
 
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -42,7 +42,7 @@ def read_tensors(path: Path, *, key: str, version: int, what: str) -> tuple[dict
         length = int.from_bytes(content[:8], "little")
         metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
         if key not in metadata:
-            raise InputError(f"{path} holds no {what} of gossamer: its header doesn't say so")
+            raise InputError(f"{path} holds no {what} of gossamer, according to its header")
         tensors = load(unseal(content))
         header: dict[str, Any] = json.loads(metadata[key])
         written = int(header["format"])

@@ -1,4 +1,4 @@
-"""How it runs fast: the products of sparse layers, as operators over C++ and a torch reference."""
+"""Kernels: the products of sparse layers, as operators over C++ and a torch reference."""
 
 from __future__ import annotations
 
@@ -61,7 +61,13 @@ __all__ = [
 
 
 class Info(NamedTuple):
-    """Instruction set, vector width and threads of the CPU kernels."""
+    """The CPU kernels in use.
+
+    Attributes:
+        instruction_set: chosen at import.
+        vector_bytes: width of its vectors.
+        threads: number of threads of the next call.
+    """
 
     instruction_set: str
     vector_bytes: int
@@ -69,5 +75,13 @@ class Info(NamedTuple):
 
 
 def info() -> Info:
-    """The instruction set that was chosen at import, its vector width, and the threads that the next call will use."""
+    """Return the instruction set of the CPU kernels, its vector width, and the number of threads of the next call.
+
+    Returns:
+        The three.
+
+    Example:
+        >>> gs.kernels.info().threads == torch.get_num_threads()
+        True
+    """
     return Info(_cpu.isa(), _cpu.vector_bytes(), torch.get_num_threads())

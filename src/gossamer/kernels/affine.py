@@ -227,7 +227,18 @@ class _Linear(torch.autograd.Function):
 
 
 def linear(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None = None, relu: bool = False) -> Tensor:
-    """X Wᵀ + bias, through a ReLU if asked for: (batch, cols) -> (batch, rows), feature-major in memory."""
+    """Compute X Wᵀ + bias, through a ReLU if ``relu``.
+
+    Args:
+        values: weights (nnz), in row order.
+        s: their connections, (rows, cols).
+        x: (batch, cols).
+        bias: (rows), or None.
+        relu: return the positive part.
+
+    Returns:
+        (batch, rows), feature-major in memory.
+    """
     chosen = way(x, values)
     if chosen is AUTOGRAD:
         return _Linear.apply(own_view(values), *s, x, bias, relu)  # type: ignore[no-any-return, no-untyped-call]

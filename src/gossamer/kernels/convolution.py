@@ -1,4 +1,4 @@
-"""2-D convolutions of which only the live entries of the weight exist, as PyTorch operators with derivatives.
+"""2-D convolutions whose weight has only its connections, as PyTorch operators with derivatives.
 
 The weight w (out, in / groups, kh, kw) has ``values`` (nnz) at the connections of a `Structure` of shape
 (out, in / groups · kh · kw). With stride s, dilation d, padding p, and c running over the input channels of o's group,
@@ -197,7 +197,7 @@ def conv2d_input(values: Tensor, s: Structure, grad: Tensor, size: Sequence[int]
 
 
 def conv2d_values(grad: Tensor, s: Structure, x: Tensor, g: Geometry) -> Tensor:
-    """The gradient of the live weights, (nnz)."""
+    """The gradient of the weights, (nnz)."""
     if transformed():
         return images.dense_values(grad, unwrapped(s), x, g)
     return torch.ops.gossamer.conv2d_values(grad, *s, x, *g)  # type: ignore[no-any-return]
@@ -319,7 +319,18 @@ class _Conv2d(torch.autograd.Function):
 
 
 def conv2d(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None, g: Geometry) -> Tensor:
-    """The convolution of ``x``: (N, in, H, W) -> (N, out, H', W')."""
+    """Compute the convolution of images with a sparse weight.
+
+    Args:
+        values: weights (nnz), in row order.
+        s: their connections, (out, in / groups · kh · kw).
+        x: images (N, in, H, W).
+        bias: (out), or None.
+        g: how the kernel moves over the image.
+
+    Returns:
+        Images (N, out, H', W').
+    """
     chosen = way(x, values)
     if chosen is AUTOGRAD:
         return _Conv2d.apply(own_view(values), *s, x, bias, *g)  # type: ignore[no-any-return, no-untyped-call]

@@ -21,7 +21,7 @@ def _plain(*tensors: Tensor) -> bool:
 
 
 def flat_indices_of(s: Structure) -> Tensor:
-    """(nnz) int64, ascending: the number of each connection."""
+    """Return the flat index of each connection, (nnz) int64, ascending."""
     rows, cols = s.shape
     if not _plain(s.indptr, s.indices):
         return rows_of(s.indptr).mul_(cols).add_(s.indices)
@@ -31,7 +31,7 @@ def flat_indices_of(s: Structure) -> Tensor:
 
 
 def csr_of(flat_indices: Tensor, rows: int, cols: int) -> tuple[Tensor, Tensor]:
-    """(rows + 1) and (n) int32: row pointers and columns of these positions."""
+    """Return row pointers (rows + 1) and columns (n) of flat indices, int32."""
     if _plain(flat_indices):
         indptr, indices = (torch.empty(n, dtype=torch.int32, device="cpu") for n in (rows + 1, flat_indices.numel()))
         _cpu.csr_of(flat_indices.data_ptr(), flat_indices.numel(), rows, cols, indptr.data_ptr(), indices.data_ptr())
@@ -43,7 +43,7 @@ def csr_of(flat_indices: Tensor, rows: int, cols: int) -> tuple[Tensor, Tensor]:
 
 
 def merge(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Two lists of positions, with none in common, as one; and a mask that is True where an entry comes from ``a``."""
+    """Merge two lists of positions, with none in common; and return a mask that is True for entries of ``a``."""
     count = a.numel() + b.numel()
     both = torch.empty(count, dtype=torch.int64, device=a.device)
     if _plain(a, b):
@@ -57,7 +57,7 @@ def merge(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def split(flat_indices: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """Those of ``flat_indices`` (n) that ``chosen`` (n) marks, and the others, both in order."""
+    """Divide ``flat_indices`` (n) into those that ``chosen`` (n) marks and the others, both in order."""
     if flat_indices.shape != chosen.shape or chosen.dtype != torch.bool:
         raise InputError(
             f"chosen must be a mask of {flat_indices.numel()} connections, got {chosen.dtype} of shape "
@@ -72,7 +72,7 @@ def split(flat_indices: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def empty_at(occupied: Tensor, ranks: Tensor) -> Tensor:
-    """The empty positions of these ascending ranks 0, 1, …, beside the occupied ones."""
+    """Return the empty positions of these ascending ranks 0, 1, …, beside the occupied ones."""
     if not _plain(occupied, ranks):
         below = occupied - torch.arange(occupied.numel(), device=occupied.device)
         return ranks + torch.searchsorted(below, ranks, right=True)
@@ -82,7 +82,7 @@ def empty_at(occupied: Tensor, ranks: Tensor) -> Tensor:
 
 
 def follow(source: Tensor, stays: Tensor, place: Tensor) -> Tensor:
-    """The elements of ``source`` (n) that ``stays`` (n) marks, in order, where ``place`` (m) is True; elsewhere 0.
+    """Place the elements of ``source`` (n) that ``stays`` (n) marks, in order, where ``place`` (m) is True; else 0.
 
     Both masks mark equally many.
     """

@@ -1,13 +1,13 @@
 """The convolution of images with a sparse weight, in C++ on the CPU and in plain torch elsewhere.
 
 Images are (batch, channels, height, width). In memory they are batch-innermost, as the transposed view that a sparse
-linear layer returns, or contiguous: results have the layout of what they are computed from. (Batch-innermost results
+linear layer returns, or contiguous: results have the layout of their operands. (Batch-innermost results
 everywhere would gain nothing: copies into and out of frames cost as much, and the backward pass of
 `torch.nn.BatchNorm2d` takes several times as long on such images.)
 
 In C++ (float32, in which float16 is computed, float64, and bfloat16 with sums in float32) a thread copies a strip of
 some samples into a padded frame whose innermost dimension is the sample, multiplies there, and copies the result out:
-each live entry costs one broadcast and a few fused multiply-adds on whole vectors, whatever the width of the image, and
+each connection costs one broadcast and a few fused multiply-adds on whole vectors, for any width of the image, and
 the memory needed beside input and output is a few megabytes. In plain torch the weight is made dense for the time of
 the call.
 """
@@ -53,7 +53,7 @@ class Geometry(NamedTuple):
     def of(
         kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int], groups: int
     ) -> Geometry:
-        """From lists, checked."""
+        """Make the geometry from lists, after checks."""
         g = Geometry(tuple(kernel), tuple(stride), tuple(padding), tuple(dilation), groups)  # type: ignore[arg-type]
         if (len(g.kernel), len(g.stride), len(g.padding), len(g.dilation)) != (2, 2, 4, 2):
             raise InputError(f"kernel, stride and dilation must be pairs and padding four numbers, got {g}")
@@ -105,6 +105,7 @@ def laid_out_as(x: Tensor, like: Tensor) -> Tensor:
 
 
 def forward(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None, g: Geometry) -> Tensor:
+    """Compute the convolution: (N, in, H, W) -> (N, out, H', W')."""
     x, values = _laid_out(x), values.contiguous()
     bias = None if bias is None else bias.contiguous()
     y = empty_images(x, s.shape[0], g.output_size(x.shape[2:]))
@@ -128,8 +129,8 @@ def backward(
 ) -> tuple[Tensor | None, Tensor | None]:
     """Gradients of the images, of (height, width) ``size``, and of the values.
 
-    The first needs ``values``, the second ``x``: what is None is not computed. With both, every number of ``grad`` is
-    read once for both.
+    The first needs ``values``, the second ``x``; it is not computed where that is None. With both, every number of
+    ``grad`` is read once for both.
     """
     grad, x = _laid_out(grad), None if x is None else _laid_out(x)
     values = None if values is None else values.contiguous()
@@ -185,11 +186,13 @@ def _padded(x: Tensor, g: Geometry) -> Tensor:
 
 
 def dense_forward(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None, g: Geometry) -> Tensor:
+    """Compute the convolution with a dense weight: (N, in, H, W) -> (N, out, H', W')."""
     weight = _dense_weight(values, s, g)
     return functional.conv2d(_padded(x, g), weight, bias, g.stride, 0, g.dilation, g.groups)
 
 
 def dense_input(values: Tensor, s: Structure, grad: Tensor, size: Sequence[int], g: Geometry) -> Tensor:
+    """Compute the gradient of images of (height, width) = ``size`` with a dense weight."""
     top, bottom, left, right = g.padding
     padded = (grad.shape[0], g.channels(s)[0], size[0] + top + bottom, size[1] + left + right)
     whole: Tensor = gradients.conv2d_input(padded, _dense_weight(values, s, g), grad, g.stride, 0, g.dilation, g.groups)
@@ -197,5 +200,6 @@ def dense_input(values: Tensor, s: Structure, grad: Tensor, size: Sequence[int],
 
 
 def dense_values(grad: Tensor, s: Structure, x: Tensor, g: Geometry) -> Tensor:
+    """Compute the gradient of the values, (nnz), from that of a dense weight."""
     whole: Tensor = gradients.conv2d_weight(_padded(x, g), _weight_shape(s, g), grad, g.stride, 0, g.dilation, g.groups)
     return whole.flatten()[_positions(s)]

@@ -1,4 +1,4 @@
-"""How a dense tensor of any order of dimensions lies in memory, for kernels that work along one of them."""
+"""The memory layout of dense tensors, for kernels that work along one dimension."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["laid_out_as", "rows_in_memory"]
 
 
 def laid_out_as(model: Tensor, x: Tensor) -> Tensor:
-    """``x`` with the type, shape and strides of ``model``: itself, or a copy."""
+    """Return ``x`` with the type, shape and strides of ``model``: itself, or a copy."""
     same = x.dtype == model.dtype and x.shape == model.shape and x.stride() == model.stride() and not x.is_neg()
     return x if same else torch.empty_like(model).copy_(x)
 

@@ -1,7 +1,7 @@
 """The same products on the CPU in C++: float32, float64, and bfloat16 with sums in float32.
 
 Matrices are feature-major, (features, batch) with contiguous rows, so that a row's product stays in registers.
-Addresses and sizes go to C++; what they point to is checked here.
+Addresses and sizes go to C++; the tensors behind them are checked here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The online rule of associative units in C++, many units at once; the rule stands in `gossamer.associative.rule`."""
+"""The online rule of associative units in C++, many units at once; `gossamer.associative.rule` defines the rule."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def learn_units(
     older: bool,
     seconds: float,
 ) -> None:
-    """Go on with each unit whose ``status`` is 0 until it stops or so many ``seconds`` have passed.
+    """Continue each unit whose ``status`` is 0 until it stops or so many ``seconds`` have passed.
 
     Units are shared among PyTorch's threads. What is written are ``weights``, ``steps``, ``report``, ``status`` and
     ``history``, all of them of the caller, and no unit depends on another.
@@ -97,7 +97,7 @@ def learn_units(
 
 
 def _address(name: str, array: NDArray[Any], dtype: type, shape: tuple[int, ...]) -> int:
-    """Of an array that C++ may read and write as it is."""
+    """Return the address of an array that C++ may read and write in place."""
     if array.dtype != dtype or array.shape != shape or not array.flags.c_contiguous:
         raise ValueError(
             f"{name} must be a contiguous array of {np.dtype(dtype)} and shape {shape}, "

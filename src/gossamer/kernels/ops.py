@@ -102,7 +102,16 @@ for _name, _fake in (
 
 
 def spmm(values: Tensor, s: Structure, x: Tensor) -> Tensor:
-    """W X: (cols, batch) -> (rows, batch)."""
+    """Compute the product W X of a sparse matrix and a dense one.
+
+    Args:
+        values: weights (nnz), in row order.
+        s: their connections, (rows, cols).
+        x: (cols, batch).
+
+    Returns:
+        (rows, batch).
+    """
     if transformed():
         s = unwrapped(s)
         check_values(values, s)
@@ -112,7 +121,16 @@ def spmm(values: Tensor, s: Structure, x: Tensor) -> Tensor:
 
 
 def spmm_t(values: Tensor, s: Structure, y: Tensor) -> Tensor:
-    """Wᵀ Y: (rows, batch) -> (cols, batch)."""
+    """Compute the product Wᵀ Y of a transposed sparse matrix and a dense one.
+
+    Args:
+        values: weights (nnz), in row order.
+        s: their connections, (rows, cols).
+        y: (rows, batch).
+
+    Returns:
+        (cols, batch).
+    """
     if transformed():
         s = unwrapped(s)
         check_values(values, s)
@@ -122,7 +140,16 @@ def spmm_t(values: Tensor, s: Structure, y: Tensor) -> Tensor:
 
 
 def sddmm(a: Tensor, b: Tensor, s: Structure) -> Tensor:
-    """⟨a[r], b[c]⟩ at each connection (r, c): (rows, batch), (cols, batch) -> (nnz)."""
+    """Compute ⟨a[r], b[c]⟩ at each connection (r, c), a dense product sampled at the connections.
+
+    Args:
+        a: (rows, batch).
+        b: (cols, batch).
+        s: the connections, (rows, cols).
+
+    Returns:
+        (nnz), in row order.
+    """
     if transformed():
         s = unwrapped(s)
         check_inner(a, b, s)

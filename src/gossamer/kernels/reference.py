@@ -39,14 +39,17 @@ def _scatter_product(values: Tensor, to: Tensor, source: Tensor, x: Tensor, size
 
 
 def spmm(values: Tensor, s: Structure, x: Tensor) -> Tensor:
+    """Compute W X: (cols, batch) -> (rows, batch)."""
     return _scatter_product(values, rows_of(s.indptr), s.indices, x, s.shape[0])
 
 
 def spmm_t(values: Tensor, s: Structure, y: Tensor) -> Tensor:
+    """Compute Wᵀ Y: (rows, batch) -> (cols, batch)."""
     return _scatter_product(values, s.indices, rows_of(s.indptr), y, s.shape[1])
 
 
 def sddmm(a: Tensor, b: Tensor, s: Structure) -> Tensor:
+    """Compute ⟨A[r], B[c]⟩ at each connection (r, c): (nnz)."""
     wide = torch.promote_types(a.dtype, torch.float32)
     rows = rows_of(s.indptr)
     parts = [

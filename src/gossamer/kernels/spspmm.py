@@ -240,7 +240,18 @@ torch.library.register_autograd("gossamer::spspmm", _gradient, setup_context=_sa
 
 
 def spspmm(values: Tensor, s: Structure, code: Code, bias: Tensor | None = None, relu: bool = False) -> Tensor:
-    """C Wᵀ + bias, through a ReLU if asked for: a code of ``cols`` units -> (batch, rows)."""
+    """Compute C Wᵀ + bias for a sparse code C, through a ReLU if ``relu``.
+
+    Args:
+        values: weights (nnz), in row order.
+        s: their connections, (rows, cols).
+        code: a code of ``cols`` units, (batch, slots).
+        bias: (rows), or None.
+        relu: return the positive part.
+
+    Returns:
+        (batch, rows).
+    """
     code.check(s.shape[1])
     chosen = way(code.values, values)
     if chosen is KERNEL:

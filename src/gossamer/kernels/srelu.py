@@ -1,4 +1,4 @@
-"""S-shaped units with learned pieces, on the CPU in C++; the mathematics stands in `gossamer.activation.units`."""
+"""The S-shaped rectified linear unit on the CPU in C++; the mathematics is in `gossamer.activation.units`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Where the connections of a layer are: CSR and transposed CSR, checked before a kernel reads them.
+"""Structure of a layer's connections: CSR and transposed CSR, checked before a kernel reads them.
 
-A pattern of ``rows × cols`` positions with ``nnz`` live ones is four int32 tensors:
+A pattern of ``nnz`` connections in ``rows × cols`` positions is four int32 tensors:
 
 ==============  ==========  ================================================================================
 ``indptr``      (rows + 1)  entries of row r are ``indptr[r] … indptr[r + 1] - 1``
@@ -55,6 +55,7 @@ class Structure(NamedTuple):
 
     @property
     def nnz(self) -> int:
+        """Number of connections."""
         return self.indices.numel()
 
 
@@ -76,10 +77,10 @@ def ordinary(tensor: Tensor) -> Tensor:
 
 
 def own_view(values: Tensor) -> Tensor:
-    """``values`` as what a backward pass keeps of it: not the parameter itself but a view, as a dense layer keeps.
+    """Return ``values`` as a backward pass saves it: not the parameter itself but a view, as a dense layer does.
 
     Autograd saves a leaf by reference, so one that is given other data between forward and backward (``layer.to``,
-    ``layer.weight_values.data = …``) would be read as it is then. A view stays with the memory of the forward pass.
+    ``layer.weight_values.data = …``) would be read as it is then. A view keeps the memory of the forward pass.
     """
     if torch.is_grad_enabled() and values.is_leaf and not (torch.compiler.is_compiling() or transformed()):
         return values.clone() if values.is_inference() else values.view_as(values)  # the former can't be saved
@@ -166,7 +167,7 @@ _validated: dict[int, _Validated] = {}
 
 
 class _Validated:
-    """A sound structure."""
+    """The state of a structure that has been validated."""
 
     __slots__ = ("gone", "others", "permutation", "state")
 
@@ -187,7 +188,7 @@ def validate(structure: Structure) -> None:
 
 
 def mark_validated(structure: Structure) -> None:
-    """Take a structure as sound from now on: for code of ours that has just built it."""
+    """Mark a structure as validated, for internal code that has just built it."""
     state = _state(structure)
     if state is not None:
         _validated[id(structure.indices)] = _Validated(state, structure)

@@ -1,30 +1,31 @@
 """The supervised online auto-encoder (SOAE): one matrix encodes and decodes, and a small one classifies codes.
 
-A sample x of d inputs, weights W (n × d, each row what one hidden unit looks for), V (classes × n) and θ (classes):
+A sample x of d inputs, weights W (n × d, each row the filter of one hidden unit), V (classes × n) and θ (classes):
 
     u = W x,   h = f(u)              the code, f is the activation function
     x̃ = Wᵀ h                         the reconstruction, by the same weights
     y = softmax(V h + θ)             the classes
 
-The cost of a sample mixes how well its code reconstructs with how well it classifies,
+The cost of a sample mixes the errors of reconstruction and classification,
 
     E = (1 − α) E_R + α E_C,   E_R = 1 − ρ(x̃, x),   E_C = −log y_target,
 
-where ρ is Pearson's correlation: blind to the scale and the offset of x̃, which codes of fixed length can't bring out.
-With g_r = dE/dx̃ and g_u = dE/du, the weights receive two terms, one as decoder and one as encoder:
+where ρ is Pearson's correlation: invariant to the scale and the offset of x̃, which codes of fixed length cannot
+represent. With g_r = dE/dx̃ and g_u = dE/du, the weights receive two terms, one as decoder and one as encoder:
 
     dE/dW = h g_rᵀ + g_u xᵀ.
 
 *Sparse activations*: f projects u onto codes of a given sparseness (`Hoyer`), or keeps the k largest units (`TopK`).
 *Sparse connectivity*: after a step of gradient descent each row of W is projected to a given sparseness and length 1.
 
-Sparse activations save computation. Training n = 1000 units on d = 784 inputs is five products of the size
-batch × n × d: both directions forward, one backward, two for dE/dW. A code with a tenth of its units live leaves one of
-them dense, u = W x; the other four touch active units only.
+Sparse activations save computation. Training n = 1000 units on d = 784 inputs takes five products of the size
+batch × n × d: both directions forward, one backward, two for dE/dW. With a tenth of the units active, one of them stays
+dense, u = W x; the other four touch active units only.
 
-Source: Thom, Palm, "Sparse Activity and Sparse Connectivity in Supervised Learning", JMLR 14 (2013) 1091-1143: the
-transfer function, sparse connectivity by projection, and training end to end. Tied weights, the form of the cost, the
-schedule of α and the start from samples are as remembered, not checked against the article. Defaults are ours.
+References:
+    Thom, Palm, "Sparse Activity and Sparse Connectivity in Supervised Learning", JMLR 14 (2013) 1091-1143: the
+    transfer function, sparse connectivity by projection, and training end to end. Tied weights, the form of the cost,
+    the schedule of α and the start from samples are as remembered, not checked against the article. Defaults are ours.
 """
 
 from __future__ import annotations
@@ -68,7 +69,22 @@ _FEW = 0.3  # up to this fraction the sparse products are faster than the dense 
 
 
 def exponential_schedule(epochs: float = 100.0) -> Schedule:
-    """ν ↦ α = 1 − exp(−ν / epochs): from reconstruction alone towards classification alone."""
+    """Make the schedule α(ν) = 1 − exp(−ν / epochs), from reconstruction alone towards classification alone.
+
+    Args:
+        epochs: time constant, > 0.
+
+    Returns:
+        A function of the number ν ≥ 0 of completed epochs to α in [0, 1].
+
+    Raises:
+        InputError: ``epochs`` is not positive and finite.
+
+    Example:
+        >>> alpha = gs.models.exponential_schedule(100)
+        >>> round(alpha(10), 3), round(alpha(100), 3)
+        (0.095, 0.632)
+    """
     return partial(_exponential, check_fraction("epochs", epochs, high=math.inf, open_low=True, open_high=True))
 
 
@@ -77,10 +93,24 @@ def _exponential(constant: float, epoch: float) -> float:
 
 
 def correlation_cost(reconstruction: Tensor, x: Tensor) -> Tensor:
-    """E_R = 1 − ρ for each row, in [0, 2]: ρ = ⟨a, x̂⟩ / (‖a‖ ‖x̂‖), with a and x̂ the rows less their means.
+    """Compute E_R = 1 − ρ for each row, with ρ Pearson's correlation of the row and its reconstruction.
 
-    Shapes: (batch, features) both, result (batch). Where a row of either is constant, ρ is 0/0: its cost and its
-    gradient are 0.
+        ρ = ⟨a, x̂⟩ / (‖a‖ ‖x̂‖),   a and x̂ the rows less their means
+
+    Where a row of either is constant, ρ is 0/0: its cost and its gradient are 0.
+
+    Args:
+        reconstruction: (batch, features).
+        x: (batch, features).
+
+    Returns:
+        The costs (batch), in [0, 2].
+
+    Example:
+        >>> x = torch.tensor([[1.0, 2.0, 4.0], [1.0, 0.0, -1.0]])
+        >>> cost = gs.models.correlation_cost(x * torch.tensor([[3.0], [-1.0]]), x)
+        >>> torch.allclose(cost, torch.tensor([0.0, 2.0]), atol=1e-6)
+        True
     """
     a = reconstruction - reconstruction.mean(1, keepdim=True)
     target = x - x.mean(1, keepdim=True)
@@ -91,23 +121,41 @@ def correlation_cost(reconstruction: Tensor, x: Tensor) -> Tensor:
 
 
 class SupervisedAutoencoder(nn.Module):
-    """x ↦ logits of its classes, by way of a code that reconstructs x too.
+    """A classifier by way of sparse codes, which learn to reconstruct the inputs too.
+
+        u = W x,   h = f(u),   x̃ = Wᵀ h,   logits = V h + θ
+
+    An optimizer's step may leave the set that ``connectivity`` names: call `project_` after it.
 
     Args:
-        in_features: inputs d, ≥ 2.
-        hidden: hidden units n, ≥ 2.
+        in_features: number of inputs d, ≥ 2.
+        hidden: number of hidden units n, ≥ 2.
         classes: ≥ 2.
-        activation: f: a text that `activation_from` reads ("hoyer:0.8" for codes of that sparseness and length 1,
-            "topk:90", "relu", "none" for a linear network, …), or a module.
+        activation: f: a string that `activation_from` reads (``"hoyer:0.8"`` for codes of that sparseness and length 1,
+            ``"topk:90"``, ``"relu"``, ``"none"`` for a linear network, …), or a module.
         connectivity: Hoyer's sparseness in (0, 1) of each row of W, or any of `gossamer.constraints`; None leaves W
             free.
         bias: learn an additive term in u.
         samples: (m, d), a tensor, or anything with that ``shape`` whose rows can be indexed by a tensor; each row of W
-            starts as one of them, of length 1. Without, it starts at random.
+            starts as one of them, of length 1. Without samples it starts at random.
         generator: source of the initial weights (default: torch's own).
 
-    ``weight`` is W, ``output`` the layer with V as its ``weight`` and θ as its ``bias``. An optimizer's step may leave
-    the set that ``connectivity`` names: call `project_` after it.
+    Attributes:
+        weight: W (hidden, in_features).
+        output: the linear layer with V as its ``weight`` and θ as its ``bias``.
+
+    Raises:
+        InputError: an argument is outside its range.
+
+    Example:
+        >>> net = gs.models.SupervisedAutoencoder(64, hidden=100, classes=10)
+        >>> x, y = torch.rand(8, 64), torch.arange(8)
+        >>> net.loss(x, y, alpha=0.5).backward()
+        >>> gs.measures.hoyer(net.weight[:3].detach())
+        tensor([0.7500, 0.7500, 0.7500])
+
+    References:
+        Thom, Palm, "Sparse Activity and Sparse Connectivity in Supervised Learning", JMLR 14 (2013) 1091-1143.
     """
 
     def __init__(
@@ -140,7 +188,15 @@ class SupervisedAutoencoder(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, samples: Rows | None = None, generator: torch.Generator | None = None) -> None:
-        """Start anew: rows of W from ``samples`` or at random, V small and random, the rest zero."""
+        """Draw new parameters: rows of W from ``samples`` or at random, V small and random, the rest zero.
+
+        Args:
+            samples: (m, in_features), or None.
+            generator: source of the parameters (default: torch's own).
+
+        Raises:
+            InputError: ``samples`` has another shape or no rows.
+        """
         rows = torch.randn(self.weight.shape, generator=generator)
         if samples is not None:
             if len(samples.shape) != 2 or samples.shape[1] != self.in_features or not samples.shape[0]:
@@ -163,29 +219,56 @@ class SupervisedAutoencoder(nn.Module):
             self.connectivity.project_(self.weight)
 
     def encode(self, x: Tensor) -> Tensor:
-        """The codes h: (batch, in_features) -> (batch, hidden)."""
+        """Compute the codes h.
+
+        Args:
+            x: (batch, in_features).
+
+        Returns:
+            The codes (batch, hidden).
+        """
         return self._pass(x, decode=False)[0]
 
     def decode(self, code: Tensor) -> Tensor:
-        """The reconstructions x̃: (batch, hidden) -> (batch, in_features)."""
+        """Compute the reconstructions x̃.
+
+        Args:
+            code: (batch, hidden).
+
+        Returns:
+            The reconstructions (batch, in_features).
+        """
         return code @ self.weight
 
     def forward(self, x: Tensor) -> Tensor:
-        """The logits V h + θ: (batch, in_features) -> (batch, classes)."""
+        """Compute the logits V h + θ.
+
+        Args:
+            x: (batch, in_features).
+
+        Returns:
+            The logits (batch, classes).
+
+        Raises:
+            InputError: ``x`` has another shape.
+        """
         logits: Tensor = self.output(self.encode(x))
         return logits
 
     def loss(self, x: Tensor, y: Tensor, alpha: float, weight: Tensor | None = None) -> Tensor:
-        """Mean of w ((1 − α) E_R + α E_C) over a batch.
+        """Compute the mean of w ((1 − α) E_R + α E_C) over a batch.
 
         Args:
             x: (batch, in_features).
-            y: (batch) int64, classes.
+            y: class numbers (batch), int64.
             alpha: α in [0, 1].
-            weight: (batch) w, how much each sample counts; None for ones.
+            weight: w (batch), how much each sample counts; None for ones.
 
         Returns:
-            The cost, a number.
+            The cost, a scalar.
+
+        Raises:
+            InputError: ``alpha`` is outside [0, 1], or ``x`` has another shape.
         """
         alpha = check_fraction("alpha", alpha)
         code, decoded = self._pass(x, decode=alpha < 1)
@@ -200,7 +283,7 @@ class SupervisedAutoencoder(nn.Module):
         return cost
 
     def _pass(self, x: Tensor, *, decode: bool) -> tuple[Tensor, Tensor | None]:
-        """The codes and, if asked for, their reconstructions."""
+        """Compute the codes and, with ``decode``, their reconstructions."""
         if x.dim() != 2 or x.shape[1] != self.in_features:
             raise InputError(f"x must have shape (batch, {self.in_features}), got {tuple(x.shape)}")
         f = self.activation
@@ -213,6 +296,7 @@ class SupervisedAutoencoder(nn.Module):
         return code, self.decode(code) if decode else None
 
     def extra_repr(self) -> str:
+        """Show the arguments."""
         sizes = f"in_features={self.in_features}, hidden={self.hidden}, classes={self.classes}"
         return f"{sizes}, connectivity={self.connectivity}, bias={self.bias is not None}"
 
@@ -225,7 +309,7 @@ def _mean(cost: Tensor, weight: Tensor | None) -> Tensor:
 
 
 def _compiled(x: Tensor, weight: Tensor) -> bool:
-    """Whether the kernels in C++ can take these: on the CPU, outside compilers, autocast and functional transforms."""
+    """Return whether the kernels in C++ apply: on the CPU, outside compilers, autocast and functional transforms."""
     return (
         x.device.type == "cpu"
         and x.dtype == weight.dtype
@@ -237,9 +321,9 @@ def _compiled(x: Tensor, weight: Tensor) -> bool:
 
 
 def _live(code: Tensor) -> tuple[Tensor, Structure] | None:
-    """The live places of a (batch, hidden) code: their numbers in the flattened code, and as a structure.
+    """Return the active entries of a (batch, hidden) code: their flat indices, and the same as a structure.
 
-    None if they are too many to gain by it.
+    None if they are too many for a gain.
     """
     batch, hidden = code.shape
     fires = code != 0
@@ -254,8 +338,9 @@ def _live(code: Tensor) -> tuple[Tensor, Structure] | None:
 
 
 class _Pass(torch.autograd.Function):
-    """u = W x + b, h = f(u) and, with ``decode``, x̃ = Wᵀ h, for an f that is zero with its derivative where units are
-    silent. Backward, with g_h what reaches h from elsewhere:
+    """u = W x + b, h = f(u) and, with ``decode``, x̃ = Wᵀ h, for an f that is flat at inactive units.
+
+    Backward, with g_h the gradient that reaches h from elsewhere:
 
         g_u = f'(u) (g_h + W g_r),   dE/dW = h g_rᵀ + g_u xᵀ,   dE/dx = Wᵀ g_u,   dE/db = g_u.
     """

@@ -7,21 +7,22 @@ mean and unit length. Then
     a = W h,   less its mean                       reproduction
     ρ = ⟨x, a⟩ / ‖a‖                               its correlation with the sample
     g = ∂ρ/∂a = (x − ρ a/‖a‖) / ‖a‖
-    W ← W + η Σ g hᵀ   over a batch                each atom that fired moves towards what the sample lacks
+    W ← W + η Σ g hᵀ   over a batch                each active atom moves towards the error of the reproduction
     w_j ← w_j / ‖w_j‖
 
-That h depends on W is ignored: the change of a connection is the product of the activations on its two sides. Nothing
-is solved for, so a step costs three matrix products. ρ is blind to scale and offset; `Dictionary.encode` gives them
-back.
+The dependence of h on W is ignored: the change of a connection is the product of the activations on its two sides. No
+system is solved, so a step costs three matrix products. ρ is invariant to scale and offset; `Dictionary.encode`
+restores both.
 
-Three kinds of atoms besides any of unit length: of given Hoyer sparseness, by projection; of low rank as matrices of
-pixels (rank 1 is separable); and topographic, in order on a torus of rows and columns, by smoothing Wᵀ x over the
-neighbours on it before the projection, so that neighbours are active together and become alike.
+There are three kinds of atoms besides any of unit length: of given Hoyer sparseness, by projection; of low rank as
+matrices of pixels (rank 1 is separable); and topographic, in order on a torus of rows and columns, by smoothing Wᵀ x
+over the neighbours on it before the projection, so that neighbours are active together and become alike.
 
-Source: Thom, Rapp, Palm, "Efficient dictionary learning with sparseness-enforcing projections", IJCV 114 (2015), arXiv
-1604.04767, for the idea: a Hebbian-like rule, codes by projection, separable and topographic atoms. The formulas are
-ours where that leaves room, and so are batches, the step sizes and their schedule, the first atoms, unit length after
-every step, the kernel on the torus, and when atoms of low rank are restored (every tenth step).
+References:
+    Thom, Rapp, Palm, "Efficient dictionary learning with sparseness-enforcing projections", IJCV 114 (2015), arXiv
+    1604.04767, for the idea: a Hebbian-like rule, codes by projection, separable and topographic atoms. The formulas
+    are ours where the article leaves room, and so are batches, the step sizes and their schedule, the first atoms, unit
+    length after every step, the kernel on the torus, and when atoms of low rank are restored (every tenth step).
 """
 
 from __future__ import annotations
@@ -47,14 +48,14 @@ _FEW = 1 / 16  # where a smaller share of the code is live, reading that alone w
 
 
 def hebbian_update_(atoms: Tensor, x: Tensor, code: Tensor, rate: float, *, center: bool = True) -> Tensor:
-    """W ← W + rate Σ g hᵀ over a batch, in place and without the return to unit length; gives ρ (batch).
+    """Update W ← W + rate Σ g hᵀ over a batch in place, without the return to unit length, and return ρ (batch).
 
     Args:
         atoms: (n, d), the columns of W as rows.
         x: (batch, d), of zero mean (with ``center``) and unit length. A zero row changes nothing.
         code: (batch, n), h.
         rate: η.
-        center: take the mean off the reproduction; otherwise ρ is the cosine.
+        center: subtract the mean of the reproduction; otherwise ρ is the cosine.
     """
     few = code.device.type == "cpu" and atoms.shape[1] >= 128 and int(code.count_nonzero()) < _FEW * code.numel()
     a = _live_product(code, atoms) if few else code @ atoms
@@ -73,7 +74,7 @@ def hebbian_update_(atoms: Tensor, x: Tensor, code: Tensor, rate: float, *, cent
 
 
 def _live_product(code: Tensor, matrix: Tensor) -> Tensor:
-    """``code @ matrix``, which reads only the rows of ``matrix`` that the code's live entries point to."""
+    """``code @ matrix``, which reads only the rows of ``matrix`` that the code's non-zero entries point to."""
     rows, columns = code.nonzero(as_tuple=True)
     starts = torch.searchsorted(rows, torch.arange(len(code)))
     live = code[rows, columns]
@@ -82,7 +83,7 @@ def _live_product(code: Tensor, matrix: Tensor) -> Tensor:
 
 
 def low_rank(atoms: Tensor, shape: tuple[int, int], rank: int) -> Tensor:
-    """The nearest atoms (n, d) that are matrices of ``shape`` with at most that rank: their largest singular values."""
+    """Return the nearest atoms (n, d) that are matrices of ``shape`` with at most that rank."""
     u, s, v = torch.linalg.svd(atoms.reshape(-1, *shape), full_matrices=False)
     near: Tensor = (u[:, :, :rank] * s[:, None, :rank]) @ v[:, :rank]
     return near.reshape(atoms.shape)
@@ -108,7 +109,9 @@ class Encoding(NamedTuple):
 
 
 class Dictionary(nn.Module):
-    """n atoms, how samples are coded by them, and how they learn.
+    """A dictionary of n atoms that codes samples sparsely and learns by a Hebbian-like rule.
+
+    ``atoms`` is a buffer: it moves with the module, is part of its ``state_dict``, and has no gradient.
 
     Args:
         atoms: (n, d), d ≥ 2; the dictionary keeps the nearest that are allowed. A single atom is always active.
@@ -118,10 +121,27 @@ class Dictionary(nn.Module):
         atom_sparseness: Hoyer's sparseness of each atom, in (0, 1); None for any.
         rank: of each atom as a matrix of ``patch_shape``; None for any.
         patch_shape: (height, width) of the samples, where ``rank`` needs it.
-        grid: (rows, columns) of the torus on which atoms find an order, rows × columns = n; None for none.
+        grid: (rows, columns) of the torus on which atoms are ordered, rows × columns = n; None for none.
         smoothing: standard deviation of the Gaussian on the torus, > 0, in places.
 
-    ``atoms`` is a buffer: it moves with the module, is part of its ``state_dict``, and has no gradient.
+    Attributes:
+        atoms: (n, d), each of unit length.
+
+    Raises:
+        InputError: ``atoms`` is not finite floating point (n, d), or an argument is outside its range or excludes
+            another.
+
+    Example:
+        >>> x = torch.randn(500, 16)
+        >>> dictionary = gs.models.Dictionary.from_samples(x, 20, generator=torch.Generator().manual_seed(0))
+        >>> for _ in range(10):
+        ...     correlation = dictionary.update(x)
+        >>> code, offset = dictionary.encode(x, k=4)
+        >>> code.shape, (code != 0).sum(1).max()
+        (torch.Size([500, 20]), tensor(4))
+
+    References:
+        Thom, Rapp, Palm, "Efficient dictionary learning with sparseness-enforcing projections", IJCV 114 (2015).
     """
 
     atoms: Tensor
@@ -172,10 +192,19 @@ class Dictionary(nn.Module):
 
     @classmethod
     def from_samples(cls, x: Tensor, n: int, *, generator: torch.Generator, **options: object) -> Self:
-        """A dictionary of ``n`` atoms, each a random mixture of samples ``x`` (batch, d), in float32.
+        """Make a dictionary of ``n`` atoms, each a random mixture of samples, in float32.
 
-        Each is drawn from a normal distribution with the covariance of the samples; directions that the samples leave
-        out stay out. If all are constant the atoms are white noise. ``options`` are those of the class.
+        Each is drawn from a normal distribution with the covariance of the samples; directions in which the samples do
+        not vary stay out. If all samples are constant the atoms are white noise.
+
+        Args:
+            x: samples (batch, d).
+            n: number of atoms.
+            generator: source of the atoms.
+            **options: keyword arguments of the class.
+
+        Returns:
+            The dictionary.
         """
         check_count("n", n)
         center = bool(options.get("center", True))
@@ -189,7 +218,7 @@ class Dictionary(nn.Module):
         return cls(mixture, **options)  # type: ignore[arg-type]
 
     def constrain_(self) -> None:
-        """Move each atom to the nearest one of unit length, and of the rank or sparseness asked for."""
+        """Project each atom to unit length, and to the rank or sparseness that the dictionary asks for, in place."""
         if self.rank is not None:
             assert self.patch_shape is not None
             self.atoms.copy_(low_rank(self.atoms, self.patch_shape, self.rank))
@@ -203,7 +232,14 @@ class Dictionary(nn.Module):
             self.atoms /= torch.where(length > 0, length, 1.0)
 
     def project(self, x: Tensor) -> Tensor:
-        """h of samples (batch, d) whose mean is off: codes (batch, n) of sparseness σ and length 1."""
+        """Compute the codes h of centred samples.
+
+        Args:
+            x: samples (batch, d), of zero mean with ``center``.
+
+        Returns:
+            Codes (batch, n) of sparseness σ and length 1.
+        """
         sensors = (self.atoms if self._kernel is None else self._kernel @ self.atoms).to(x.dtype)
         u = x @ sensors.T
         if u.shape[1] < 2:
@@ -212,16 +248,36 @@ class Dictionary(nn.Module):
 
     @torch.no_grad()
     def update(self, x: Tensor, rate: float = 0.3) -> Tensor:
-        """One step on samples (batch, d), float32 or float64 at any scale; gives the ρ of each, before the step.
+        """Take one step of the learning rule.
 
-        ``rate`` > 0 is η. A batch of more than n samples counts as one of n, lest an atom that most of them use is
-        moved too far. Atoms of low rank are left to `constrain_`.
+        Atoms of low rank are left to `constrain_`.
+
+        Args:
+            x: samples (batch, d), float32 or float64 at any scale. A batch of more than n samples counts as one of n,
+                so that an atom that most of them use is not moved too far.
+            rate: η > 0.
+
+        Returns:
+            ρ (batch), the correlation of each sample with its reproduction before the step.
+
+        Raises:
+            InputError: ``x`` is not finite floating point (batch, d), or ``rate`` is not positive.
         """
         check_fraction("rate", rate, high=math.inf, open_low=True, open_high=True)
         return self.step(self.standardize(x), rate)
 
     def standardize(self, x: Tensor) -> Tensor:
-        """Samples (batch, d) as `step` reads them: of unit length, with ``center`` of zero mean."""
+        """Scale samples as `step` reads them.
+
+        Args:
+            x: samples (batch, d).
+
+        Returns:
+            The samples (batch, d), of unit length, with ``center`` of zero mean; constant samples are zero.
+
+        Raises:
+            InputError: ``x`` is not finite floating point (batch, d).
+        """
         self._check(x)
         return standardized(x, self.center).to(self.atoms.dtype)
 
@@ -232,7 +288,15 @@ class Dictionary(nn.Module):
 
     @torch.no_grad()
     def step(self, unit: Tensor, rate: float) -> Tensor:
-        """`update` of samples (batch, d) that are standardized already; gives ρ (batch)."""
+        """Take one step of the learning rule on samples that are standardized already.
+
+        Args:
+            unit: samples (batch, d) from `standardize`.
+            rate: η > 0.
+
+        Returns:
+            ρ (batch), the correlation of each sample with its reproduction before the step.
+        """
         rate *= min(1.0, len(self.atoms) / max(1, len(unit)))
         rho = hebbian_update_(self.atoms, unit, self.project(unit), rate, center=self.center)
         self._normalize_()
@@ -240,17 +304,23 @@ class Dictionary(nn.Module):
 
     @torch.no_grad()
     def encode(self, x: Tensor, coder: Coder = "omp", *, k: int | None = None, tolerance: float = 0.0) -> Encoding:
-        """Coefficients and offsets of samples, in their units.
-
-        Args:
-            x: (batch, d), float32 or float64.
-            coder: "projection" gives the code of the learning rule, in the length that brings the reproduction nearest
-                to the sample: its sparseness is σ. "omp" gives orthogonal matching pursuit, which takes far longer
-                and reproduces better with as many live atoms. Its coefficients have either sign.
-            k: live atoms of "omp" (default: min(n, d)).
-            tolerance: "omp" stops at ‖x − reproduction‖² ≤ tolerance.
+        """Compute coefficients and offsets of samples, in their units.
 
         A sample that is constant (with ``center``) or zero has code 0.
+
+        Args:
+            x: samples (batch, d), float32 or float64.
+            coder: ``"projection"`` returns the code of the learning rule, in the length that brings the reproduction
+                nearest to the sample: its sparseness is σ. ``"omp"`` uses orthogonal matching pursuit, which takes far
+                longer and reproduces better with as many active atoms. Its coefficients have either sign.
+            k: active atoms of ``"omp"`` (default: min(n, d)).
+            tolerance: ``"omp"`` stops at ‖x − reproduction‖² ≤ tolerance.
+
+        Returns:
+            The code (batch, n) and the offset (batch, 1): x ≈ code @ atoms + offset.
+
+        Raises:
+            InputError: ``x`` is not finite floating point (batch, d), or an argument is outside its range.
         """
         check_choice("coder", coder, ("omp", "projection"))
         self._check(x)
@@ -270,10 +340,18 @@ class Dictionary(nn.Module):
         return Encoding(code, mean - code @ offsets)
 
     def decode(self, encoding: Encoding) -> Tensor:
-        """The samples (batch, d) that an encoding stands for."""
+        """Reproduce samples from their encoding.
+
+        Args:
+            encoding: the result of `encode`.
+
+        Returns:
+            The samples (batch, d).
+        """
         return encoding.code @ self.atoms.to(encoding.code.dtype) + encoding.offset
 
     def extra_repr(self) -> str:
+        """Show the arguments."""
         n, d = self.atoms.shape
         names = ("signed", "center", "atom_sparseness", "rank", "grid")
         options = ", ".join(f"{name}={getattr(self, name)}" for name in names)
@@ -281,7 +359,7 @@ class Dictionary(nn.Module):
 
 
 def standardized(x: Tensor, center: bool) -> Tensor:
-    """Samples of unit length, with ``center`` of zero mean; those that are constant but for rounding are zero."""
+    """Scale samples to unit length, with ``center`` to zero mean; samples that are constant up to rounding become 0."""
     if x.dim() != 2 or not x.is_floating_point():
         raise InputError(f"x must be floating point of shape (batch, features), got {x.dtype} of {tuple(x.shape)}")
     x = x if x.dtype == torch.float64 else x.float()

@@ -26,20 +26,36 @@ _PLAIN: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "n
 def activation_from(
     spec: str, units: int | None = None, *, position: int = 1, generator: torch.Generator | None = None
 ) -> nn.Module:
-    """The module that a short text describes, for a layer of ``units`` (default: of any number).
+    """Make the activation module that a string names, for a layer of ``units``.
 
     ``"relu"``       max(x, 0)
     ``"hoyer:σ"``    projection of each sample onto the non-negative vectors of Hoyer's sparseness σ and length
-                     √(units / 6) (1 if units aren't given)
+                     √(units / 6) (1 if units are not given)
     ``"topk:k"``     the k largest units of each sample, the others 0
     ``"srelu"``      `SReLU`, S-shaped, with four learned numbers for each unit, drawn by ``generator``
     ``"allrelu:α"``  `AllReLU`, of the slope that belongs to the hidden layer number ``position``
     ``"sigmoid"``    1 / (1 + exp(−x))
     ``"none"``       the identity
 
-    The length is that of a ReLU layer at the start of training on inputs of unit variance, whose units have variance
-    1/3 (weights are uniform on ±1/√fan-in) and half of that as mean square. Length 1, as in Thom & Palm (2013), leaves
-    the logits of wide layers so small that training with usual learning rates is slow.
+    The length √(units / 6) is that of a ReLU layer at the start of training on inputs of unit variance, whose units
+    have variance 1/3 (weights are uniform on ±1/√fan-in) and half of that as mean square. Length 1, as in Thom & Palm
+    (2013), leaves the logits of wide layers so small that training with usual learning rates is slow.
+
+    Args:
+        spec: one of the strings above.
+        units: number of units of the layer (default: any number).
+        position: number of the hidden layer, 1, 2, ….
+        generator: source of the parameters of SReLU (default: torch's own).
+
+    Returns:
+        The module, from (batch, units) to (batch, units).
+
+    Raises:
+        InputError: ``spec`` is none of the strings above, or its number is outside its range.
+
+    Example:
+        >>> gs.models.activation_from("topk:3", units=10)
+        TopK(k=3, dim=-1, signed=False, packed=False)
     """
     name, colon, argument = str(spec).strip().lower().partition(":")
     if not colon and name in _PLAIN:
@@ -63,24 +79,36 @@ def activation_from(
 
 
 class MLP(nn.Module):
-    """x ↦ W_L f(… f(W₁ x + b₁) …) + b_L: ``in_features`` → ``hidden`` → ``out_features``, logits at the end.
+    """A multilayer perceptron with sparse or dense connections, in_features → hidden → out_features.
+
+        x ↦ W_L f(… f(W₁ x + b₁) …) + b_L,   without an activation function at the end
+
+    The layers are named ``linear1``, ``activation1``, …, ``output``, the same in a network and in its dense twin.
+    Weights start uniform on ±1/√fan-in, counting the connections that exist.
 
     Args:
-        in_features: inputs, ≥ 1.
+        in_features: number of inputs, ≥ 1.
         hidden: units of each hidden layer; may be empty.
-        out_features: outputs, ≥ 1.
+        out_features: number of outputs, ≥ 1.
         density: fraction of the connections of all hidden layers together, in (0, 1]; None makes every layer an
             `nn.Linear`: the dense twin.
-        output_density: fraction of the connections of the output layer; None leaves it dense, as in SET (Mocanu
-            et al. 2018), since it is small and each of its connections matters.
+        output_density: fraction of the connections of the output layer, in (0, 1]; None leaves it dense, as in SET
+            (Mocanu et al. 2018), since it is small and each of its connections matters.
         allocate: how the hidden layers share their connections; see `gossamer.allocate_densities`. A layer whose share
             is all of its connections is dense.
         activation: f, as `activation_from` reads it.
         dropout: probability of zeroing a hidden unit during training, in [0, 1).
         generator: source of patterns and weights (default: torch's own).
 
-    The layers are named ``linear1``, ``activation1``, …, ``output``, the same in a network and in its twin. Weights
-    start uniform on ±1/√fan-in, with the fan-in that is live.
+    Raises:
+        InputError: an argument is outside its range.
+
+    Example:
+        >>> net = gs.models.MLP(784, (300, 100), 10, density=0.05, activation="hoyer:0.7")
+        >>> net.linear1
+        SparseLinear(in_features=784, out_features=300, density=0.05, nnz=11760, bias=True)
+        >>> net(torch.rand(32, 784)).shape
+        torch.Size([32, 10])
     """
 
     def __init__(
@@ -126,6 +154,14 @@ class MLP(nn.Module):
         self.add_module("output", layer(sizes[-1], out_features, output_density))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute the outputs.
+
+        Args:
+            x: (batch, in_features).
+
+        Returns:
+            The outputs (batch, out_features), logits for a classifier.
+        """
         for layer in self.children():
             x = layer(x)
         return x

@@ -1,4 +1,4 @@
-"""Noise in training whose chance can be taken from a generator of one's own."""
+"""Noise in training that may be drawn from a generator other than torch's own."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ class Dropout(Noise, nn.Dropout):
     """`torch.nn.Dropout`: in training each unit is 0 with probability p, and the others are divided by 1 − p."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Drop units in training mode: (…) -> (…)."""
         if self.generator is None or not self.training or self.p in (0, 1):
             return super().forward(x)
         return x * _kept(x, self.p, self.generator).to(x.dtype).mul_(1 / (1 - self.p))
@@ -28,16 +29,22 @@ def _kept(x: Tensor, p: float, generator: torch.Generator) -> Tensor:
 
 
 class GaussianNoise(Noise, nn.Module):
-    """x + σ N(0, 1) in training, x afterwards."""
+    """Additive noise x + σ N(0, 1) in training, the identity in evaluation mode.
+
+    Args:
+        std: σ ≥ 0.
+    """
 
     def __init__(self, std: float) -> None:
         super().__init__()
         self.std = std
 
     def forward(self, x: Tensor) -> Tensor:
+        """Add noise in training mode: (…) -> (…)."""
         if not self.training:
             return x
         return x + torch.empty_like(x).normal_(std=self.std, generator=self.generator)
 
     def extra_repr(self) -> str:
+        """Show the argument."""
         return f"std={self.std:g}"

@@ -1,4 +1,4 @@
-"""Pictures and the patches they are made of.
+"""Image patches: sampling them, and mapping all patches of an image.
 
 An image is an array (height, width) or (height, width, channels) of numbers, a patch a piece of it as one row of
 numbers: pixels in reading order, each with its channels.
@@ -25,13 +25,25 @@ _NUMBERS = 1 << 23  # of patches in memory at a time
 def sample_patches(
     images: Sequence[NDArray[Any]] | NDArray[Any], shape: Sequence[int], count: int, generator: np.random.Generator
 ) -> NDArray[Any]:
-    """``count`` patches (count, Π shape) from places drawn uniformly, with replacement, from all in ``images``.
+    """Sample patches from places drawn uniformly, with replacement, from all places in ``images``.
 
     Args:
-        images: of any sizes, all with the channels that ``shape`` has.
+        images: arrays of any sizes, all with the channels that ``shape`` has.
         shape: (height, width) or (height, width, channels) of a patch.
-        count: ≥ 1.
-        generator: decides.
+        count: number of patches, ≥ 1.
+        generator: source of the places.
+
+    Returns:
+        The patches (count, Π shape), in the dtype of the images.
+
+    Raises:
+        InputError: there is no image, or one is smaller than a patch.
+
+    Example:
+        >>> image = np.arange(12.0).reshape(3, 4)
+        >>> gs.models.sample_patches([image], (2, 2), count=2, generator=np.random.default_rng(0))
+        array([[ 6.,  7., 10., 11.],
+               [ 4.,  5.,  8.,  9.]])
     """
     check_count("count", count, low=1)
     windows = [_windows(np.asarray(image), shape) for image in images]
@@ -51,14 +63,25 @@ def sample_patches(
 def map_patches(
     image: Floats, shape: Sequence[int], function: Callable[[Floats], Floats], *, stride: int = 1
 ) -> Floats:
-    """Replace the overlapping patches of ``image`` by what ``function`` makes of them, and average where they overlap.
+    """Replace the overlapping patches of an image by the result of a function, and average where they overlap.
 
     Args:
-        image: floating point, at least as large as a patch.
+        image: floating point, (height, width) or (height, width, channels), at least as large as a patch.
         shape: (height, width) or (height, width, channels) of a patch.
-        function: (patches, Π shape) to the same shape; it is given a part of the patches at a time.
+        function: from (patches, Π shape) to the same shape; it is given a part of the patches at a time.
         stride: pixels from one patch to the next, ≥ 1. The last row and column of patches end where the image ends,
             so that every pixel is covered.
+
+    Returns:
+        An image of the shape of ``image``.
+
+    Raises:
+        InputError: ``image`` is smaller than a patch, or ``stride`` is less than 1.
+
+    Example:
+        >>> image = np.array([[0.0, 0.0, 3.0]])
+        >>> gs.models.map_patches(image, (1, 2), lambda patches: patches.mean(1, keepdims=True) + 0 * patches)
+        array([[0.  , 0.75, 1.5 ]])
     """
     windows = _windows(image, shape)
     check_count("stride", stride, low=1, high=min(shape[:2]))
@@ -77,11 +100,23 @@ def map_patches(
 
 
 def noise_level(image: Floats) -> float:
-    """Standard deviation of Gaussian noise, from the response to a mask that sees no edges (mean of the channels).
+    """Estimate the standard deviation of Gaussian noise, in the mean of the channels.
 
-    Source: Immerkær, "Fast noise variance estimation", Computer Vision and Image Understanding 64 (1996): the mask is
-    the difference of two Laplacians, and σ = √(π/2) Σ|response| / (6 (width − 2) (height − 2)). Texture counts
-    as noise.
+        σ = √(π/2) Σ|response| / (6 (width − 2) (height − 2)),   response: to the difference of two Laplacians
+
+    The mask does not respond to edges; texture counts as noise.
+
+    Args:
+        image: (height, width) or (height, width, channels), of at least 3 × 3 pixels.
+
+    Returns:
+        The standard deviation, in the units of ``image``.
+
+    Raises:
+        InputError: ``image`` is smaller than 3 × 3 pixels.
+
+    References:
+        Immerkær, "Fast noise variance estimation", Computer Vision and Image Understanding 64 (1996).
     """
     if image.ndim not in (2, 3) or min(image.shape[:2]) < 3:
         raise InputError(f"image must have at least 3 × 3 pixels, got shape {image.shape}")

@@ -1,15 +1,16 @@
 """Orthogonal matching pursuit: sparse coefficients of many samples at once.
 
 For a sample x and atoms w_1 … w_n of unit length, the support S grows by one atom at a time, the one that is most
-correlated with what is left, and the coefficients are those of least squares on all of S:
+correlated with the residual, and the coefficients are those of least squares on all of S:
 
     S ← S ∪ {argmax_j |⟨w_j, x − W c⟩|},     c_S = (W_Sᵀ W_S)⁻¹ W_Sᵀ x,     c = 0 elsewhere,
 
-until k atoms are live or ‖x − W c‖² is small enough. Given Wᵀ W and Wᵀ x, no step looks at the sample again.
+until k atoms are active or ‖x − W c‖² is small enough. Given Wᵀ W and Wᵀ x, no step looks at the sample again.
 
-Source: Pati, Rezaiifar, Krishnaprasad, "Orthogonal matching pursuit", Asilomar 1993; Rubinstein, Zibulevsky, Elad,
-"Efficient implementation of the K-SVD algorithm using batch orthogonal matching pursuit", Technion CS-2008-08 (the
-Gram matrix in place of the samples).
+References:
+    Pati, Rezaiifar, Krishnaprasad, "Orthogonal matching pursuit", Asilomar 1993.
+    Rubinstein, Zibulevsky, Elad, "Efficient implementation of the K-SVD algorithm using batch orthogonal matching
+    pursuit", Technion CS-2008-08 (the Gram matrix in place of the samples).
 """
 
 from __future__ import annotations
@@ -25,17 +26,31 @@ __all__ = ["orthogonal_matching_pursuit"]
 def orthogonal_matching_pursuit(
     x: Tensor, atoms: Tensor, k: int | None = None, tolerance: float | Tensor = 0.0
 ) -> Tensor:
-    """Coefficients (batch, n) of ``x`` (batch, d), at most ``k`` of each row non-zero, so that x ≈ code @ atoms.
+    """Compute sparse coefficients so that x ≈ code @ atoms, with at most ``k`` of each row non-zero.
+
+    Rows are independent; a row with a NaN or an infinity is all NaN.
 
     Args:
-        x: float32 or float64.
-        atoms: (n, d), rows of unit length, or zero: such an atom stays silent. Of equally good atoms the first is
+        x: samples (batch, d), float32 or float64.
+        atoms: (n, d), rows of unit length, or zero: such an atom is never used. Of equally good atoms the first is
             taken.
-        k: live atoms, from 1 (or 0, if there are none) to n (default: min(n, d)).
-        tolerance: a row is done when ‖x − code @ atoms‖² ≤ tolerance; one number ≥ 0, or one for each row. What is
-            left below the rounding error of x counts as nothing.
+        k: active atoms, from 1 (or 0, if there are none) to n (default: min(n, d)).
+        tolerance: a row is done when ‖x − code @ atoms‖² ≤ tolerance; one number ≥ 0, or one for each row. A residual
+            below the rounding error of x counts as zero.
 
-    Row by row, a row with a NaN or an infinity is all NaN.
+    Returns:
+        Coefficients (batch, n), in the dtype of ``x``.
+
+    Raises:
+        InputError: ``x`` has another shape or dtype than the atoms ask for, or an argument is outside its range.
+
+    Example:
+        >>> x = torch.tensor([[3.0, 4.0, 0.1]])
+        >>> gs.models.orthogonal_matching_pursuit(x, torch.eye(3), k=2)
+        tensor([[3., 4., 0.]])
+
+    References:
+        Pati, Rezaiifar, Krishnaprasad, "Orthogonal matching pursuit", Asilomar 1993.
     """
     n, d = atoms.shape
     if x.dim() != 2 or x.shape[1] != d or x.dtype != atoms.dtype or x.dtype not in (torch.float32, torch.float64):
@@ -49,7 +64,7 @@ def orthogonal_matching_pursuit(
         raise InputError(f"tolerance must be at least 0, got {tolerance.min().item():g}")
     gram, inner, energy = atoms @ atoms.T, x @ atoms.T, x.square().sum(1)
     known = energy.isfinite()
-    exact = torch.finfo(x.dtype).eps * energy  # what rounding leaves of a sample that is reproduced
+    exact = torch.finfo(x.dtype).eps * energy  # residual of a reproduced sample by rounding
     bound = torch.maximum(tolerance, 4 * exact)
 
     code = torch.where(known[:, None], torch.zeros_like(inner), torch.nan)

@@ -47,17 +47,30 @@ Weighted = TypeVar("Weighted", nn.Conv2d, nn.Linear)
 
 
 class HaHBlock(nn.Sequential):
-    """Unit-norm convolution, ReLU, divisive normalisation, threshold: (N, in, H, W) -> (N, out, H, W).
+    """A block of strong, sparse activations: unit-norm convolution, ReLU, divisive normalisation, threshold.
+
+    The modules are named ``conv``, ``relu``, ``norm`` and ``threshold``. The block maps (N, in, H, W) to (N, out, H,
+    W), behaves the same in training and evaluation, and is invariant to the scale of its input.
 
     Args:
         in_channels: ≥ 1.
         out_channels: ≥ 1.
         quantile: q in [0, 1): at most the share 1 − q of each map stays; see `quantile_threshold`.
-        sigma, window: of `divisive_norm`.
+        sigma: σ in [0, 1] of `divisive_norm`.
+        window: odd side of the window of `divisive_norm`.
         generator: source of the filters (default: torch's own).
 
-    Called ``conv``, ``relu``, ``norm`` and ``threshold``. The same in training and evaluation, and blind to the scale
-    of its input.
+    Raises:
+        InputError: an argument is outside its range.
+
+    Example:
+        >>> maps = gs.models.HaHBlock(3, 8)(torch.rand(2, 3, 10, 10))
+        >>> maps.shape, bool((maps > 0).float().mean() <= 0.2)
+        (torch.Size([2, 8, 10, 10]), True)
+
+    References:
+        Cekic, Bakiskan, Madhow, "Neuro-inspired deep neural networks with sparse, strong activations", ICIP 2022, arXiv
+        2202.13074.
     """
 
     conv: NormalizedConv2d
@@ -82,10 +95,23 @@ class HaHBlock(nn.Sequential):
 
 
 class StandardBlock(nn.Sequential):
-    """Convolution, ReLU, batch normalisation: (N, in, H, W) -> (N, out, H, W), named ``conv``, ``relu`` and ``norm``.
+    """The block of the baseline: convolution, ReLU, batch normalisation after the ReLU.
 
-    With ``normalized`` filters have length 1. Batch normalisation takes scale away anyway, so that this matters for
-    little but how far a step of the optimizer goes.
+    The modules are named ``conv``, ``relu`` and ``norm``. The block maps (N, in, H, W) to (N, out, H, W).
+
+    Args:
+        in_channels: ≥ 1.
+        out_channels: ≥ 1.
+        normalized: whether filters have length 1. Batch normalisation removes their scale, so this affects little but
+            the effective step of the optimizer.
+        generator: source of the filters (default: torch's own).
+
+    Raises:
+        InputError: a number of channels is less than 1.
+
+    Example:
+        >>> gs.models.StandardBlock(3, 8)(torch.rand(2, 3, 10, 10)).shape
+        torch.Size([2, 8, 10, 10])
     """
 
     def __init__(
@@ -106,20 +132,36 @@ class StandardBlock(nn.Sequential):
 
 
 class VGG(nn.Module):
-    """Blocks and pooling, one after the other, then a linear layer: (N, in_channels, S, S) -> logits (N, classes).
+    """A VGG network: blocks and pooling, one after the other, then a linear layer.
+
+    The layers are named ``features.block1``, …, ``features.pool1``, … and ``classifier``.
 
     Args:
-        layers: the channels of each block, and "M" for max-pooling of 2 × 2 with stride 2.
+        layers: the channels of each block, and ``"M"`` for max-pooling of 2 × 2 with stride 2.
         in_channels: channels of the images.
-        classes: outputs.
+        classes: number of outputs.
         image_size: S, their height and width.
         hebbian_blocks: how many of the blocks, from the first on, are `HaHBlock`; the others are `StandardBlock`.
-        quantile, sigma, window: of the HaH blocks.
+        quantile: q of the HaH blocks, in [0, 1).
+        sigma: σ of the HaH blocks, in [0, 1].
+        window: odd window of the HaH blocks.
         normalized: whether standard blocks have filters of length 1 (default: if there is a HaH block).
-        mean, std: of pixels, one number or one for each channel, by which images are standardised, (x − mean) / std.
+        mean: of pixels, one number or one for each channel; images are standardised, (x − mean) / std.
+        std: of pixels, positive, likewise.
         generator: source of all weights (default: torch's own), uniform on ±1/√fan-in.
 
-    Layers are ``features.block1``, …, ``features.pool1``, … and ``classifier``.
+    Raises:
+        InputError: an argument is outside its range, or the images are too small for the poolings.
+
+    Example:
+        >>> net = gs.models.VGG((8, "M", 16), in_channels=1, classes=10, image_size=8, hebbian_blocks=1)
+        >>> net(torch.rand(2, 1, 8, 8)).shape
+        torch.Size([2, 10])
+        >>> hebbian = gs.HebbianLoss(net.hebbian_layers, alpha=0.01)
+
+    References:
+        Cekic, Bakiskan, Madhow, "Neuro-inspired deep neural networks with sparse, strong activations", ICIP 2022, arXiv
+        2202.13074.
     """
 
     mean: Tensor
@@ -174,10 +216,21 @@ class VGG(nn.Module):
 
     @property
     def hebbian_layers(self) -> list[NormalizedConv2d]:
-        """The convolutions of the HaH blocks, first to last: what `HebbianLoss` takes."""
+        """The convolutions of the HaH blocks, first to last, as `HebbianLoss` takes them."""
         return [block.conv for block in self.features if isinstance(block, HaHBlock)]
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute the logits of images.
+
+        Args:
+            x: images (N, in_channels, S, S).
+
+        Returns:
+            The logits (N, classes).
+
+        Raises:
+            InputError: ``x`` has another shape.
+        """
         if x.dim() != 4 or x.shape[1:] != (self.in_channels, self.image_size, self.image_size):
             wanted = f"(N, {self.in_channels}, {self.image_size}, {self.image_size})"
             raise InputError(f"x must have shape {wanted}, got {tuple(x.shape)}")
@@ -197,9 +250,33 @@ def vgg16(
     std: float | Sequence[float] = _CIFAR10_STD,
     generator: torch.Generator | None = None,
 ) -> VGG:
-    """VGG16 for colour images of 32 × 32 with pixels in [0, 1]; the baseline for ``hebbian_blocks=0``.
+    """Make VGG16 for colour images of 32 × 32 with pixels in [0, 1]; the baseline for ``hebbian_blocks=0``.
 
-    Arguments as in `VGG`; ``mean`` and ``std`` are CIFAR-10's.
+    Args:
+        hebbian_blocks: how many of the 13 blocks, from the first on, are `HaHBlock`.
+        classes: number of outputs.
+        quantile: q of the HaH blocks, in [0, 1).
+        sigma: σ of the HaH blocks, in [0, 1].
+        window: odd window of the HaH blocks.
+        normalized: whether standard blocks have filters of length 1 (default: if there is a HaH block).
+        mean: of pixels; the default is that of CIFAR-10.
+        std: of pixels; the default is that of CIFAR-10.
+        generator: source of all weights (default: torch's own).
+
+    Returns:
+        The network, from images (N, 3, 32, 32) to logits (N, classes).
+
+    Raises:
+        InputError: an argument is outside its range.
+
+    Example:
+        >>> net = gs.models.vgg16()
+        >>> sum(parameter.numel() for parameter in net.parameters())
+        14722250
+
+    References:
+        Cekic, Bakiskan, Madhow, "Neuro-inspired deep neural networks with sparse, strong activations", ICIP 2022, arXiv
+        2202.13074.
     """
     return VGG(
         _VGG16,

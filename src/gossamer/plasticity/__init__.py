@@ -1,4 +1,4 @@
-"""How connectivity changes: connections are dropped, as many are grown, and their number stays constant."""
+"""Rewiring: connections are dropped, as many are grown elsewhere, and their number stays constant."""
 
 from gossamer.plasticity import drop, grow, schedule
 from gossamer.plasticity.average import AveragedModel, align_

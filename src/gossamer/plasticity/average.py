@@ -6,7 +6,7 @@ its weights following by connection. `AveragedModel` is torch's, for weight aver
 exponential moving averages (EMA), with `align_` before each update.
 
 An average is that of the dense matrices, in which a connection that does not exist has weight 0, at the connections
-that the network has now. So a connection that was grown starts at 0 in the average, whatever the network starts it
+that the network has now. So a connection that was grown starts at 0 in the average, wherever the network starts it
 with, and one that was dropped leaves the average, which stays as sparse as the network.
 """
 
@@ -33,7 +33,7 @@ __all__ = ["AveragedModel", "align_"]
 
 @torch.no_grad()
 def align_(copy: nn.Module, net: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
-    """Give the sparse layers of ``copy`` the connections that those of ``net`` have, all of them or none.
+    """Give the sparse layers of ``copy`` the connections of those of ``net``, all of them or none.
 
     Weights of connections that both have stay as they are in ``copy``, those of others are dropped, and new ones start
     at 0. Call it before anything that combines the two by position: an average, Polyak's target network, a mean
@@ -45,15 +45,16 @@ def align_(copy: nn.Module, net: nn.Module, optimizer: torch.optim.Optimizer | N
         optimizer: of ``copy``, if it has one; its state follows.
 
     Raises:
-        InputError: if the two have not the same sparse layers, by name and size.
+        InputError: the two have not the same sparse layers, by name and size.
 
-    Example::
-
-        teacher = copy.deepcopy(net)
-        rewire.step()
-        align_(teacher, net)
-        for slow, fast in zip(teacher.parameters(), net.parameters()):
-            slow.detach().lerp_(fast.detach(), 0.01)
+    Example:
+        >>> from copy import deepcopy
+        >>> net = gs.SparseLinear(10, 5, density=0.4)
+        >>> teacher = deepcopy(net)
+        >>> _ = gs.Rewire(net).step()
+        >>> gs.align_(teacher, net)
+        >>> for slow, fast in zip(teacher.parameters(), net.parameters()):
+        ...     _ = slow.detach().lerp_(fast.detach(), 0.01)
     """
     mine, other = ({n: m for n, m in bare(x).named_modules() if isinstance(m, SparseLayer)} for x in (copy, net))
     sizes, expected = ({n: (m.out_features, m.in_features) for n, m in x.items()} for x in (mine, other))
@@ -79,25 +80,28 @@ def _plan(name: str, layer: SparseLayer, target: Pattern, optimizer: torch.optim
 class AveragedModel(swa_utils.AveragedModel):
     """`torch.optim.swa_utils.AveragedModel` for networks whose connections change, by rewiring, pruning or loading.
 
-    The same arguments and methods. `update_parameters` calls `align_` first, so each connection is averaged with
-    itself. With ``use_buffers=True`` buffers of integers, such as patterns and counts of batches, are copied instead of
-    averaged.
+    `update_parameters` calls `align_` first, so each connection is averaged with itself. With ``use_buffers=True``
+    buffers of integers, such as patterns and counts of batches, are copied instead of averaged.
 
     Args:
         model: the network that is trained, or its wrapper.
-        device: where the average lives (default: where ``model`` is).
-        avg_fn, multi_avg_fn: how to average, as for torch's; the default is the mean of all updates (SWA),
+        device: device of the average (default: that of ``model``).
+        avg_fn: how to average one tensor, as for torch's.
+        multi_avg_fn: how to average lists of tensors, as for torch's; the default is the mean of all updates (SWA),
             ``torch.optim.swa_utils.get_ema_multi_avg_fn(0.999)`` an exponential moving average.
         use_buffers: average buffers of floating point too, instead of copying them.
 
-    Example::
+    Example:
+        >>> net = gs.SparseLinear(10, 5, density=0.4)
+        >>> average = gs.AveragedModel(net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.99))
+        >>> average.update_parameters(net)
+        >>> _ = gs.Rewire(net).step()
+        >>> average.update_parameters(net)
+        >>> torch.equal(average.module.pattern.flat_indices, net.pattern.flat_indices)
+        True
 
-        average = gs.AveragedModel(net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.99))
-        for x, y in loader:
-            ...
-            optimizer.step()
-            average.update_parameters(net)
-        rewire.step()  # before or after an update
+    References:
+        Izmailov et al., "Averaging weights leads to wider optima and better generalization", UAI 2018 (SWA).
     """
 
     def __init__(
@@ -116,7 +120,11 @@ class AveragedModel(swa_utils.AveragedModel):
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
-        """Average the parameters of ``model``, connection by connection, with those of all updates before."""
+        """Average the parameters of a network, connection by connection, with those of all updates before.
+
+        Args:
+            model: the network that is trained, or its wrapper.
+        """
         align_(self.module, model)
         super().update_parameters(model)
 

@@ -1,4 +1,4 @@
-"""New connectivity for a layer, while everything that belongs to a surviving connection stays what it was.
+"""New connectivity for a layer, while everything that belongs to a surviving connection stays unchanged.
 
 A change is made in two steps, so that it is done wholly or not at all. `prepare` computes a layer's new pattern,
 weights and optimizer state, and changes nothing. `commit` then puts the prepared changes of all layers in place.
@@ -24,10 +24,21 @@ __all__ = ["LayerChange", "Prepared", "core_degrees", "prepare"]
 class LayerChange:
     """Changes of one layer in one step.
 
-    ``dropped`` and ``grown`` are the flat indices row · cols + col of the positions that were emptied and filled,
-    ascending; a position in both was dropped and grown again as a new connection. ``core_degrees`` (in_features)
-    counts, for each input, the connections that survived, before growth; evolved inputs are ranked by it. The inputs
-    of a convolution are the positions (channel, row, column) of its kernel.
+    Attributes:
+        layer: qualified name of the layer.
+        step: number of the step.
+        nnz: number of connections afterwards.
+        dropped: flat indices row · cols + col of the positions that were emptied, ascending.
+        grown: flat indices of the positions that were filled, ascending; a position in both was dropped and grown again
+            as a new connection.
+        core_degrees: (in_features), for each input, the connections that survived, before growth; evolved inputs are
+            ranked by it. The inputs of a convolution are the positions (channel, row, column) of its kernel.
+
+    Example:
+        >>> net = gs.SparseLinear(10, 5, density=0.4)
+        >>> (change,) = gs.Rewire(net, drop=gs.drop.magnitude(0.25)).step()
+        >>> change.nnz, len(change.dropped), int(change.core_degrees.sum())
+        (20, 5, 15)
     """
 
     layer: str
@@ -43,7 +54,7 @@ class LayerChange:
 
 
 def core_degrees(kept: Tensor, layer: SparseLayer) -> Tensor:
-    """(in_features) int32: how many of the positions ``kept`` belong to each input."""
+    """Count the positions ``kept`` of each input: (in_features) int32."""
     return torch.bincount(kept % layer.in_features, minlength=layer.in_features).to(torch.int32)
 
 
@@ -54,7 +65,7 @@ class Prepared:
     layer: SparseLayer
     pattern: Pattern
     values: Tensor
-    state: Sequence[tuple[dict[str, Any], str, Tensor]]  # where it belongs, its name there, what it becomes
+    state: Sequence[tuple[dict[str, Any], str, Tensor]]  # where it belongs, its name there, its new value
 
     def put(self) -> None:
         """Change the layer and the state that its optimizer holds."""
@@ -86,13 +97,13 @@ def prepare(
         grown: the positions of new connections, ascending.
         weights: (connections grown) the weights they start with.
         optimizer: every tensor of its state for ``layer.weight_values`` that has the shape of ``weight_values`` (a
-            momentum, Adam's moments, whatever its name) follows the connections, also in the optimizers that it wraps.
+            momentum, Adam's moments, under any name) follows the connections, also in the optimizers that it wraps.
 
     If the number of connections stays the same, `Prepared.put` writes weights and state in place, so references to them
     stay good; otherwise the data of ``weight_values`` and the state tensors are replaced by tensors of the new length.
 
     Raises:
-        InputError: if the state has tensors of other shapes, of which nobody knows how they follow.
+        InputError: the state has tensors of other shapes, which cannot follow.
     """
     flat_indices, old = merge(kept, grown)
     pattern = Pattern.from_flat_indices(flat_indices, layer.out_features, layer.in_features)

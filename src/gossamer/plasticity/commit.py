@@ -1,4 +1,4 @@
-"""Several assignments that are carried out all or not at all, whatever interrupts them."""
+"""Several assignments that are carried out all or not at all, also where they are interrupted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which connections a rewiring step removes.
+"""Drop rules: which connections a rewiring step removes.
 
 A rule gives every connection an importance I, and a way to pick:
 
@@ -16,7 +16,7 @@ rule                  importance I         pick          source
 `magnitude`           |W|                  smallest      RigL, Evci et al. 2020; CTRE, Atashgahi et al. 2022
 `sensitivity`         |W ∂L/∂W|            smallest      first-order change of the loss (as SNIP, Lee et al. 2019)
 `gap`                 |W|                  I < width     weak connections of Baig & Stepanyants 2024
-`random`, `largest`   –, −|W|              smallest      controls: what selection by magnitude is to be compared with
+`random`, `largest`   –, −|W|              smallest      controls, to compare selection by magnitude with
 ====================  ===================  ============  =============================================================
 """
 
@@ -43,7 +43,19 @@ Pick = Callable[[Tensor, float], Tensor]
 
 @dataclass(frozen=True)
 class Drop:
-    """A rule of removal: ``pick(importance(evidence), fraction)`` is True for the connections to remove."""
+    """A drop rule: ``pick(importance(evidence), fraction)`` is True for the connections to remove.
+
+    Attributes:
+        name: of the importance, for messages.
+        fraction: ζ in [0, 1], or a schedule.
+        importance: from the evidence of a layer to (nnz) numbers.
+        pick: from importances and ζ to (nnz) bool.
+        needs: statistics that the importance reads.
+
+    Example:
+        >>> gs.drop.magnitude(0.3).fraction
+        0.3
+    """
 
     name: str
     fraction: Fraction
@@ -56,7 +68,7 @@ class Drop:
             check_fraction("fraction", self.fraction)
 
     def __call__(self, evidence: Evidence, step: int) -> Tensor:
-        """(nnz) bool: the connections to remove."""
+        """Mark the connections to remove, (nnz) bool."""
         importance = self.importance(evidence)
         if bool(importance.isnan().any()):
             raise InputError(f"{self.name} of layer {evidence.name!r} must be numbers, got NaN")
@@ -103,14 +115,47 @@ def _below(importance: Tensor, fraction: float, width: float) -> Tensor:
 
 
 def signed_magnitude(fraction: Fraction) -> Drop:
-    """SET: of the positive and of the negative weights the share ``fraction`` nearest zero, and all exact zeros."""
+    """Drop the share ``fraction`` nearest zero of the positive and of the negative weights, and all zeros (SET).
+
+    Args:
+        fraction: ζ in [0, 1], or a schedule.
+
+    Returns:
+        The rule.
+
+    Example:
+        >>> net = gs.SparseLinear(10, 5, density=0.4)
+        >>> _ = net.weight_values.data.copy_(torch.linspace(-1, 1, 20))
+        >>> (change,) = gs.Rewire(net, drop=gs.drop.signed_magnitude(0.3)).step()
+        >>> len(change.dropped)
+        6
+
+    References:
+        Mocanu et al., Nature Communications 9:2383 (2018).
+    """
     return Drop("signed_magnitude", fraction, _weight, smallest_of_each_sign)
 
 
 def magnitude_cosine(fraction: Fraction, activation: Activation = "pre", *, absolute: bool = True) -> Drop:
-    """CoR: as `signed_magnitude`, by weight · C: a connection goes if it is weak or if its two units respond unlike.
+    """Drop as `signed_magnitude`, by weight · C: connections that are weak, or whose two units respond unlike (CoR).
 
-    C in [0, 1] is measured on the connections only; see `similarity` for it and for ``activation``.
+    C in [0, 1] is measured on the connections only; see `gossamer.plasticity.similarity` for its definition.
+
+    Args:
+        fraction: ζ in [0, 1], or a schedule.
+        activation: ``"pre"`` or ``"post"``, the activations that C compares.
+        absolute: whether opposite units count as alike.
+
+    Returns:
+        The rule.
+
+    Example:
+        >>> gs.drop.magnitude_cosine(0.3).needs
+        (Cosine(activation='pre', absolute=True),)
+
+    References:
+        Pieterse, Mocanu, "Evolving and understanding sparse deep neural networks using cosine similarity", arXiv
+        1903.07138v1 (2019).
     """
     statistic = Cosine(activation, absolute)
     importance = partial(_weight_times_cosine, statistic=statistic)
@@ -118,23 +163,73 @@ def magnitude_cosine(fraction: Fraction, activation: Activation = "pre", *, abso
 
 
 def magnitude(fraction: Fraction) -> Drop:
-    """The share ``fraction`` of all connections with the smallest |weight|."""
+    """Drop the share ``fraction`` of all connections with the smallest |weight|.
+
+    Args:
+        fraction: ζ in [0, 1], or a schedule.
+
+    Returns:
+        The rule.
+
+    Example:
+        >>> net = gs.SparseLinear(10, 5, density=0.4)
+        >>> (change,) = gs.Rewire(net, drop=gs.drop.magnitude(0.25)).step()
+        >>> len(change.dropped)
+        5
+
+    References:
+        Evci et al., "Rigging the lottery: making all tickets winners", ICML 2020.
+    """
     return Drop("magnitude", fraction, _magnitude, _smallest_share)
 
 
 def sensitivity(fraction: Fraction) -> Drop:
-    """The share ``fraction`` with the smallest |weight · gradient|, the first-order change of the loss if a connection
-    goes.
+    """Drop the share ``fraction`` with the smallest |weight · gradient|, the first-order change of the loss.
 
-    Reads ``values.grad``: step between ``backward()`` and ``zero_grad()``."""
+    The rule reads ``weight_values.grad``: step between ``backward()`` and ``zero_grad()``.
+
+    Args:
+        fraction: ζ in [0, 1], or a schedule.
+
+    Returns:
+        The rule.
+
+    Example:
+        >>> net = gs.SparseLinear(10, 5, density=0.4)
+        >>> net(torch.randn(8, 10)).square().sum().backward()
+        >>> (change,) = gs.Rewire(net, drop=gs.drop.sensitivity(0.25)).step()
+        >>> len(change.dropped)
+        5
+
+    References:
+        Lee, Ajanthan, Torr, "SNIP: single-shot network pruning based on connection sensitivity", ICLR 2019.
+    """
     return Drop("sensitivity", fraction, _sensitivity, _smallest_share)
 
 
 def gap(width: float, spared: float = 0.0) -> Drop:
-    """Every connection with |weight| < ``width``, so that live weights keep a gap around zero.
+    """Drop every connection with |weight| < ``width``, so that the weights keep a gap around zero.
 
-    Each weak connection is spared with probability ``spared``. (The online rule of Baig & Stepanyants 2024 spares 4 %
-    and moves them to ±width; a drop rule leaves survivors as they are.)
+    Args:
+        width: of the gap, ≥ 0.
+        spared: probability in [0, 1] with which a weak connection stays. (The online rule of Baig & Stepanyants spares
+            4 % and moves them to ±width; a drop rule does not change survivors.)
+
+    Returns:
+        The rule.
+
+    Raises:
+        InputError: an argument is outside its range.
+
+    Example:
+        >>> net = gs.SparseLinear(100, 50, density=0.4)
+        >>> _ = gs.Rewire(net, drop=gs.drop.gap(0.05), new_weights="normal").final_prune()
+        >>> bool(net.weight_values.abs().min() >= 0.05)
+        True
+
+    References:
+        Baig, Stepanyants, "Sparse learning enabled by constraints on connectivity and function", arXiv 2409.04946
+        (2024).
     """
     if not width >= 0:
         raise InputError(f"width must be at least 0, got {width!r}")
@@ -143,10 +238,32 @@ def gap(width: float, spared: float = 0.0) -> Drop:
 
 
 def random(fraction: Fraction) -> Drop:
-    """A control: the share ``fraction``, chosen at random."""
+    """Drop the share ``fraction``, chosen at random: a control.
+
+    Args:
+        fraction: ζ in [0, 1], or a schedule.
+
+    Returns:
+        The rule.
+
+    Example:
+        >>> gs.drop.random(0.3).fraction
+        0.3
+    """
     return Drop("random", fraction, _chance, _smallest_share)
 
 
 def largest(fraction: Fraction) -> Drop:
-    """A control: the share ``fraction`` with the largest |weight|."""
+    """Drop the share ``fraction`` with the largest |weight|: a control.
+
+    Args:
+        fraction: ζ in [0, 1], or a schedule.
+
+    Returns:
+        The rule.
+
+    Example:
+        >>> gs.drop.largest(0.3).fraction
+        0.3
+    """
     return Drop("largest", fraction, _minus_magnitude, _smallest_share)

@@ -18,20 +18,20 @@ __all__ = ["Evidence", "PairScores", "Statistic", "generator_for"]
 
 
 class PairScores(Protocol):
-    """A number ≥ 0 for each pair (output, input) of a layer, summed over ranks; their matrix is never made whole."""
+    """A number ≥ 0 for each pair (output, input) of a layer, summed over ranks; the whole matrix is never made."""
 
     @property
     def shape(self) -> tuple[int, int]:
         """(outputs, inputs)."""
 
     def connections(self, structure: Structure) -> Tensor:
-        """(nnz): the scores of the connections."""
+        """Return the scores of the connections: (nnz)."""
 
     def at(self, flat_indices: Tensor) -> Tensor:
-        """(n): the scores of the positions with these numbers, (n) int64."""
+        """Return the scores of the positions with these flat indices: (n)."""
 
     def blocks(self) -> Iterator[tuple[int, Tensor]]:
-        """Each position once: number of the first position of a block, and the scores of it and those that follow."""
+        """Yield each position once: the first flat index of a block, and the scores from there on."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Evidence:
 
     @property
     def flat_indices(self) -> Tensor:
-        """(nnz) int64, ascending: the connections before the step; made anew each time, for they take much memory."""
+        """(nnz) int64, ascending: the connections before the step; computed at each access, to save memory."""
         return self.layer.pattern.flat_indices
 
     @property
@@ -72,6 +72,6 @@ class Evidence:
 
 
 def generator_for(seed: int, layer: int, step: int) -> torch.Generator:
-    """A generator that depends on these three numbers alone, so that every rank and every resumed run has the same."""
+    """Return a generator that depends on these three numbers alone, the same on all ranks and in resumed runs."""
     digest = hashlib.sha256(f"{seed} {layer} {step}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)

@@ -33,8 +33,11 @@ def smallest(scores: Tensor, count: int) -> Tensor:
 
 
 def _smallest(scores: Tensor, among: Tensor, count: int) -> Tensor:
-    """Which ``scores`` are not above the ``count``-th smallest of ``among``, a part of them: those of ``among`` that
-    are its ``count`` smallest, the earliest of equal ones, and maybe others that are not of it and lie below."""
+    """Mark the ``scores`` that are not above the ``count``-th smallest of ``among``, a part of them.
+
+    Those are the ``count`` smallest of ``among``, the earliest of equal ones, and maybe others that are not in it and
+    lie below.
+    """
     if count <= 0:
         return torch.zeros_like(scores, dtype=torch.bool)
     if count >= among.numel():
@@ -48,8 +51,10 @@ def _smallest(scores: Tensor, among: Tensor, count: int) -> Tensor:
 
 
 def smallest_of_each_sign(importance: Tensor, fraction: float) -> Tensor:
-    """(n) bool: of the n₊ positive entries the ⌊fraction · n₊⌋ smallest, of the n₋ negative entries the ⌊fraction · n₋⌋
-    nearest zero, and every exact zero; among equal ones the earliest (Mocanu et al. 2018, with exact counts)."""
+    """Mark the ⌊fraction · n₊⌋ smallest positive and the ⌊fraction · n₋⌋ negative entries nearest zero, and all zeros.
+
+    (n) bool; among equal entries the earliest (Mocanu et al. 2018, with exact counts).
+    """
     chosen = importance == 0
     for distance in (importance, -importance):
         side = distance > 0

@@ -1,7 +1,7 @@
-"""The gradient of the loss by every weight that could exist, live or not.
+"""The gradient of the loss by every weight that could exist, connected or not.
 
 With δ = ∂L/∂y of a layer y = W x + b, ∂L/∂W[j, i] = Σ_b δ[b, j] x[b, i] over the samples b of a batch: an outer product
-of what the layer has read and what came back to it, so both are kept and the matrix is made only in blocks of rows. A
+of the layer's input and the gradient of its output, so both are kept and the matrix is made only in blocks of rows. A
 convolution is a linear layer whose samples are its positions in the images (see `patches`).
 Weighted by decay^age over the last passes it is a momentum, truncated after ``window`` of them:
 
@@ -37,7 +37,16 @@ __all__ = ["GradientMemory", "LossGradient"]
 
 @dataclass(frozen=True)
 class LossGradient(Statistic):
-    """|M| of this page over the last ``window`` passes."""
+    """The statistic |M| over the last ``window`` passes, M the gradient or momentum of the module's docstring.
+
+    Attributes:
+        window: number of passes, ≥ 1.
+        decay: weight of each pass relative to the one after it, in (0, 1].
+
+    Example:
+        >>> gs.plasticity.LossGradient(window=8, decay=0.9)
+        LossGradient(window=8, decay=0.9)
+    """
 
     window: int = 1
     decay: float = 1.0
@@ -77,7 +86,7 @@ class GradientMemory:
     def measure(
         self, layers: Iterable[str], wanted: LossGradient, group: dist.ProcessGroup | None = None
     ) -> dict[str, PairScores]:
-        """|M| of these layers, summed over ranks."""
+        """Return |M| of these layers, summed over ranks."""
         out: dict[str, PairScores] = {}
         for name in layers:
             recent = [entry for entry in self.kept[name] if entry[0] > self.passes - wanted.window]
@@ -98,21 +107,21 @@ class GradientMemory:
         return out
 
     def forget(self) -> None:
-        """Begin anew: what is kept belongs to weights of the past."""
+        """Forget all passes: they belong to past weights."""
         for kept in self.kept.values():
             kept.clear()
 
     def remove(self) -> None:
-        """Take the hooks off."""
+        """Remove the hooks."""
         for handle in self.handles:
             handle.remove()
 
     def state(self) -> dict[str, Any]:
-        """The state, as numbers and tensors."""
+        """Return the state, as numbers and tensors."""
         return {"passes": self.passes, "kept": {name: list(kept) for name, kept in self.kept.items()}}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Put back what `state` gave."""
+        """Restore the result of `state`."""
         self.passes = int(state["passes"])
         self.kept = {name: deque(tuple(entry) for entry in state["kept"].get(name, ())) for name in self.kept}
 

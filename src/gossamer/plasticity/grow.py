@@ -1,14 +1,14 @@
-"""Which empty positions a rewiring step fills.
+"""Grow rules: which empty positions a rewiring step fills.
 
 ============================  ======================================================  ==================================
-rule                          empty positions to fill                                     source
+rule                          empty positions to fill                                 source
 ============================  ======================================================  ==================================
 `uniform`                     uniformly at random                                     SET, Mocanu et al. 2018
 `cosine`                      largest similarity C of the two units                   CoDASET, arXiv 1903.07138v1
 `cosine_proportional`         at random, weight C, without replacement                CoPASET, arXiv 1903.07138v1
 `gradient`                    largest |∂L/∂W|                                         RigL, Evci et al. 2020
 `momentum`                    largest momentum of ∂L/∂W                               Dettmers & Zettlemoyer 2019
-`sequential`                  one rule until validation stands still, then another    CTRE, Atashgahi et al. 2022
+`sequential`                  one rule until validation stops improving, then another CTRE, Atashgahi et al. 2022
 ============================  ======================================================  ==================================
 
 C and ∂L/∂W are read in blocks (see `pairs`), and a running best is kept: memory is linear in the new connections and
@@ -41,9 +41,17 @@ _DRAWS = 1 << 20  # at a time
 
 @dataclass(frozen=True)
 class Grow:
-    """A rule of growth: ``propose(evidence, empty, count)`` are at most ``count`` distinct empty positions, ascending.
+    """A grow rule: ``propose(evidence, empty, count)`` are at most ``count`` distinct empty positions, ascending.
 
-    With ``exclude_removed``, positions that the same step has emptied are taken only if there are not enough others.
+    Attributes:
+        name: for messages.
+        propose: from the evidence of a layer, its empty positions and a count to flat indices.
+        needs: statistics that the proposal reads.
+        exclude_removed: take positions that the same step has emptied only if there are not enough others.
+
+    Example:
+        >>> gs.grow.uniform().name
+        'uniform'
     """
 
     name: str
@@ -52,11 +60,18 @@ class Grow:
     exclude_removed: bool = False
 
     def at(self, scores: Sequence[float]) -> Grow:
-        """The rule in force after validation has scored ``scores``: this one."""
+        """Return the rule in force after some validations: this one.
+
+        Args:
+            scores: all validation scores so far.
+
+        Returns:
+            This rule.
+        """
         return self
 
     def __call__(self, evidence: Evidence, kept: Tensor, dropped: Tensor, count: int) -> Tensor:
-        """(count) ascending: the positions to fill, given those that stay and those that were just dropped."""
+        """Return the positions to fill, (count) ascending, given those that stay and those that were just dropped."""
         everywhere = EmptyIndices(kept, evidence.layer.out_features * evidence.layer.in_features)
         elsewhere = everywhere.without(dropped) if self.exclude_removed else everywhere
         grown = self.propose(evidence, elsewhere, min(count, elsewhere.count))
@@ -70,7 +85,18 @@ class Grow:
 
 @dataclass(frozen=True)
 class Sequential:
-    """``first`` until ``patience`` validations in a row were no better than the best before them; then ``then``."""
+    """The rule ``first`` until ``patience`` validations in a row had no new best score, and ``then`` afterwards.
+
+    Attributes:
+        first: the rule at the start.
+        then: the rule after that.
+        patience: number of validations without a new best, ≥ 1.
+
+    Example:
+        >>> rule = gs.grow.sequential(gs.grow.cosine(), patience=2)
+        >>> rule.at([0.5, 0.4]).name, rule.at([0.5, 0.4, 0.5]).name
+        ('cosine', 'uniform')
+    """
 
     first: Grow
     then: Grow
@@ -78,7 +104,7 @@ class Sequential:
 
     @property
     def name(self) -> str:
-        """Of both rules."""
+        """The names of both rules."""
         return f"sequential({self.first.name}, {self.then.name})"
 
     @property
@@ -87,7 +113,17 @@ class Sequential:
         return self.first.needs + self.then.needs
 
     def at(self, scores: Sequence[float]) -> Grow:
-        """The rule in force after validation has scored ``scores``."""
+        """Return the rule in force after some validations.
+
+        Args:
+            scores: all validation scores so far, higher is better.
+
+        Returns:
+            ``first`` or ``then``.
+
+        Raises:
+            InputError: there are no scores.
+        """
         if not scores:
             raise InputError("sequential growth must be told how validation went: step(score=…)")
         best, waited = -math.inf, 0
@@ -102,12 +138,46 @@ class Sequential:
 
 
 def uniform(*, exclude_removed: bool = False) -> Grow:
-    """SET: every set of empty positions is equally likely. O(nnz) time and memory."""
+    """Grow at empty positions drawn uniformly (SET), in O(nnz) time and memory.
+
+    Args:
+        exclude_removed: take positions that the same step has emptied only if there are not enough others.
+
+    Returns:
+        The rule.
+
+    Example:
+        >>> net = gs.SparseLinear(10, 5, density=0.4)
+        >>> (change,) = gs.Rewire(net, grow=gs.grow.uniform(exclude_removed=True)).step()
+        >>> bool(torch.isin(change.grown, change.dropped).any())
+        False
+
+    References:
+        Mocanu et al., Nature Communications 9:2383 (2018).
+    """
     return Grow("uniform", _by_chance, (), exclude_removed)
 
 
 def cosine(activation: Activation = "pre", *, absolute: bool = True, exclude_removed: bool = False) -> Grow:
-    """CoDASET: between the units that respond most alike; see `similarity` for C and ``activation``."""
+    """Grow between the units that respond most alike (CoDASET).
+
+    Args:
+        activation: ``"pre"`` or ``"post"``, the activations that C compares; see `gossamer.plasticity.similarity`.
+        absolute: whether opposite units count as alike.
+        exclude_removed: take positions that the same step has emptied only if there are not enough others.
+
+    Returns:
+        The rule.
+
+    Example:
+        >>> net = gs.SparseLinear(10, 5, density=0.4)
+        >>> (change,) = gs.Rewire(net, grow=gs.grow.cosine(), inputs=torch.randn(100, 10)).step()
+        >>> len(change.grown) == len(change.dropped)
+        True
+
+    References:
+        Pieterse, Mocanu, arXiv 1903.07138v1 (2019).
+    """
     statistic = Cosine(activation, absolute)
     return Grow("cosine", partial(_best, statistic=statistic), (statistic,), exclude_removed)
 
@@ -115,11 +185,30 @@ def cosine(activation: Activation = "pre", *, absolute: bool = True, exclude_rem
 def cosine_proportional(
     activation: Activation = "pre", *, absolute: bool = True, exclude_removed: bool = False, tries: int = 20
 ) -> Grow:
-    """CoPASET: drawn one after the other without replacement, each with probability proportional to C.
+    """Grow at positions drawn without replacement, each with probability proportional to C (CoPASET).
 
     Uniform empty positions are accepted with probability C. If ``tries`` of them for each new connection don't suffice,
     all positions get a key E / C, with E from the unit exponential distribution, and the smallest keys win: the same
     law.
+
+    Args:
+        activation: ``"pre"`` or ``"post"``, the activations that C compares; see `gossamer.plasticity.similarity`.
+        absolute: whether opposite units count as alike.
+        exclude_removed: take positions that the same step has emptied only if there are not enough others.
+        tries: proposals for each new connection, ≥ 0.
+
+    Returns:
+        The rule.
+
+    Raises:
+        InputError: ``activation`` or ``tries`` is outside its range.
+
+    Example:
+        >>> gs.grow.cosine_proportional().name
+        'cosine_proportional'
+
+    References:
+        Pieterse, Mocanu, arXiv 1903.07138v1 (2019).
     """
     statistic = Cosine(activation, absolute)
     propose = partial(_in_proportion, statistic=statistic, tries=check_count("tries", tries))
@@ -127,23 +216,79 @@ def cosine_proportional(
 
 
 def gradient(*, exclude_removed: bool = False) -> Grow:
-    """RigL: where the loss would fall fastest, by the gradient of the last training pass (all ranks together).
+    """Grow where the loss falls fastest, by |∂L/∂W| of the last training pass, summed over ranks (RigL).
 
     Call ``step()`` after ``backward()``; Evci et al. do it instead of the optimizer's step.
+
+    Args:
+        exclude_removed: take positions that the same step has emptied only if there are not enough others.
+
+    Returns:
+        The rule.
+
+    Example:
+        >>> net = gs.SparseLinear(10, 5, density=0.4)
+        >>> rewire = gs.Rewire(net, grow=gs.grow.gradient())
+        >>> net(torch.randn(8, 10)).square().sum().backward()
+        >>> (change,) = rewire.step()
+        >>> len(change.grown) == len(change.dropped)
+        True
+
+    References:
+        Evci et al., "Rigging the lottery: making all tickets winners", ICML 2020, equation 1.
     """
     statistic = LossGradient()
     return Grow("gradient", partial(_best, statistic=statistic), (statistic,), exclude_removed)
 
 
 def momentum(decay: float = 0.9, window: int = 32, *, exclude_removed: bool = False) -> Grow:
-    """As `gradient`, with gradients of the last ``window`` training passes, each ``decay`` times the one after it."""
+    """Grow as `gradient`, with a momentum of gradients, truncated after ``window`` training passes.
+
+    Args:
+        decay: weight of each pass relative to the one after it, in (0, 1].
+        window: number of passes, ≥ 1.
+        exclude_removed: take positions that the same step has emptied only if there are not enough others.
+
+    Returns:
+        The rule.
+
+    Raises:
+        InputError: ``decay`` or ``window`` is outside its range.
+
+    Example:
+        >>> gs.grow.momentum(0.9, window=16).name
+        'momentum'
+
+    References:
+        Dettmers, Zettlemoyer, "Sparse networks from scratch: faster training without losing performance", arXiv
+        1907.04840 (2019).
+    """
     statistic = LossGradient(window, decay)
     return Grow("momentum", partial(_best, statistic=statistic), (statistic,), exclude_removed)
 
 
 def sequential(first: Grow, then: Grow | None = None, *, patience: int = 40) -> Sequential:
-    """CTRE: ``first`` until ``step(score=…)`` has had ``patience`` scores in a row without a new best, then for good
-    ``then`` (default `uniform`)."""
+    """Grow by ``first`` until ``step(score=…)`` had ``patience`` scores without a new best, then by ``then`` (CTRE).
+
+    Args:
+        first: the rule at the start.
+        then: the rule after that (default `uniform`).
+        patience: number of scores in a row without a new best, ≥ 1.
+
+    Returns:
+        The rule.
+
+    Raises:
+        InputError: ``patience`` is less than 1.
+
+    Example:
+        >>> rule = gs.grow.sequential(gs.grow.cosine(), patience=2)
+        >>> rule.at([0.5, 0.4]).name, rule.at([0.5, 0.4, 0.5]).name
+        ('cosine', 'uniform')
+
+    References:
+        Atashgahi et al., Machine Learning (2022), arXiv 1903.07138 (CTRE).
+    """
     return Sequential(first, uniform() if then is None else then, check_count("patience", patience, low=1))
 
 
@@ -197,7 +342,7 @@ def _in_proportion(e: Evidence, empty: EmptyIndices, count: int, statistic: Stat
         chosen = _distinct(torch.cat([chosen, in_turn]))[:count]
         made += now
     chosen = chosen.sort().values
-    if chosen.numel() < count:  # go on from here by keys
+    if chosen.numel() < count:  # continue from here by keys
         rest = empty.without(chosen)
         blocks = _keyed(_empty_blocks(pairs, rest), e.generator)
         chosen = merge(chosen, _largest(blocks, rest, count - chosen.numel()))[0]

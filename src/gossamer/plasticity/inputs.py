@@ -1,4 +1,4 @@
-"""Where the samples come from on which similarities are measured: given ones, or the last that the network has read."""
+"""Sources of the samples on which similarities are measured: given ones, or the last that the network has read."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ class InputMemory:
                 self.calls.popleft()
 
     def remove(self) -> None:
-        """Take the hook off."""
+        """Remove the hook."""
         self.handle.remove()
 
 
 def calls_of(inputs: Inputs, device: torch.device, samples: int, generator: torch.Generator) -> Iterator[Call]:
-    """Arguments for calls of a network: ``inputs`` by batches, on ``device``.
+    """Yield arguments for calls of a network: ``inputs`` by batches, on ``device``.
 
     A tensor (samples, …) is cut into batches, after drawing ``samples`` of its rows if there are more. Of an iterable,
-    each batch is a tensor, a tuple or list whose first element is one (as a DataLoader gives), or a mapping of keyword
+    each batch is a tensor, a tuple or list whose first element is one (as of a DataLoader), or a mapping of keyword
     arguments.
     """
     if not isinstance(inputs, Iterable) or (isinstance(inputs, Tensor) and not inputs.dim()):
@@ -66,7 +66,7 @@ def calls_of(inputs: Inputs, device: torch.device, samples: int, generator: torc
 
 
 def take(calls: Iterable[Call], samples: int) -> Iterator[Call]:
-    """The first ``samples`` rows of these calls."""
+    """Yield the first ``samples`` rows of these calls."""
     left = samples
     for call in calls:
         rows = _rows(call)

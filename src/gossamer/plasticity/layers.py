@@ -1,4 +1,4 @@
-"""The sparse layers of a network, whatever it is wrapped in."""
+"""The sparse layers of a network, in any wrapper."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Where = Callable[[str, Any], bool]
 
 
 def bare(net: nn.Module) -> nn.Module:
-    """``net`` without the wrappers of DistributedDataParallel and torch.compile."""
+    """Return ``net`` without the wrappers of DistributedDataParallel and torch.compile."""
     while True:
         if isinstance(net, nn.parallel.DistributedDataParallel):
             net = net.module
@@ -33,7 +33,7 @@ def bare(net: nn.Module) -> nn.Module:
 
 
 def sparse_layers(net: nn.Module, where: Where | None = None) -> dict[str, SparseLayer]:
-    """The sparse layers of ``net``, linear and convolutional, by name, at which ``where`` is true."""
+    """Return the sparse layers of ``net``, linear and convolutional, by name, at which ``where`` is true."""
     layers = {
         name: module
         for name, module in net.named_modules()
@@ -47,7 +47,7 @@ def sparse_layers(net: nn.Module, where: Where | None = None) -> dict[str, Spars
 
 
 def uncompiled(function: Callable[P, R]) -> Callable[P, R]:
-    """``function``, which ``torch.compile`` leaves alone.
+    """Return ``function`` so that ``torch.compile`` leaves it alone.
 
     ``torch.compiler.disable`` does the same, but imports the compiler where it decorates, not where one calls.
     """

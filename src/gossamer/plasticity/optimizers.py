@@ -1,8 +1,9 @@
-"""What an optimizer must be to follow a rewiring, and where it keeps what has to follow.
+"""Optimizers that can follow a rewiring, and the state that follows.
 
-Its state for the weights of a sparse layer is found by the parameter and by shape, whatever it is called: tensors of
-the shape of ``weight_values`` hold a number for each connection. An optimizer that wraps others (ZeRO, Lookahead, local
-SGD, a list of optimizers) may keep the state there, so all of them are looked at. What can't follow is refused.
+An optimizer's state for the weights of a sparse layer is found by the parameter and by shape, under any name: tensors
+of the shape of ``weight_values`` hold a number for each connection. An optimizer that wraps others (ZeRO, Lookahead,
+local SGD, a list of optimizers) may keep the state there, so all of them are searched. State that can't follow is
+refused.
 """
 
 from __future__ import annotations

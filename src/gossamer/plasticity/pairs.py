@@ -1,11 +1,11 @@
 """A score for each pair (output, input) of a layer, of which there are far more than connections.
 
 The score of position (j, i) is f(Σ_s a[j, s] b[i, s]): |cos| of two activations, or the magnitude of a loss gradient.
-The sum is over the samples of all ranks. There are two forms, for memory that is small whatever the layer and the
-samples:
+The sum is over the samples of all ranks. There are two forms, for memory that is small for any layer and any
+number of samples:
 
-`Factored`   holds a (outputs, samples) and b (inputs, samples), and makes products where they are asked for, in blocks
-             of rows: less than the matrix when samples are few beside the width of the layer.
+`Factored`   holds a (outputs, samples) and b (inputs, samples), and computes products on demand, in blocks of rows:
+             less than the matrix when samples are few beside the width of the layer.
 `Summed`     holds the sums (outputs × inputs): less than the factors when samples are many.
 
 For a convolution the sum is over its positions in the images, too, and there is a third, `patches.Convolved`.
@@ -31,19 +31,20 @@ BLOCK = 1 << 22  # numbers in a temporary
 
 @dataclass(frozen=True)
 class Score:
-    """f in place: |x|, or the positive part of x; at most ``most``, which rounding may have overstepped."""
+    """The function f in place: |x|, or the positive part of x; at most ``most``, to undo rounding."""
 
     absolute: bool = True
     most: float = float("inf")
 
     def __call__(self, x: Tensor) -> Tensor:
+        """Apply f in place."""
         x = x.abs_() if self.absolute else x.clamp_(min=0)
         return x if self.most == float("inf") else x.clamp_(max=self.most)
 
 
 @dataclass(frozen=True)
 class Summed:
-    """f of a matrix (outputs, inputs) that is already summed over ranks."""
+    """The function f of a matrix (outputs, inputs) that is already summed over ranks."""
 
     matrix: Tensor
     score: Score = Score()
@@ -55,15 +56,15 @@ class Summed:
         return self.matrix.shape[0], self.matrix.shape[1]
 
     def connections(self, structure: Structure) -> Tensor:
-        """(nnz): the scores of the connections."""
+        """Return the scores of the connections: (nnz)."""
         return self.score(self.matrix[rows_of(structure.indptr), structure.indices.long()])
 
     def at(self, flat_indices: Tensor) -> Tensor:
-        """(n): the scores of the positions with these numbers."""
+        """Return the scores of the positions with these flat indices: (n)."""
         return self.score(self.matrix.flatten()[flat_indices])
 
     def blocks(self) -> Iterator[tuple[int, Tensor]]:
-        """Blocks of about ``block`` positions."""
+        """Yield blocks of about ``block`` positions."""
         flat = self.matrix.flatten()
         for start in range(0, flat.numel(), self.block):
             yield start, self.score(flat[start : start + self.block].clone())
@@ -71,7 +72,7 @@ class Summed:
 
 @dataclass(frozen=True)
 class Factored:
-    """f(Σ_ranks a bᵀ), where a (outputs, samples) and b (inputs, samples) are this rank's share of the samples.
+    """The function f(Σ_ranks a bᵀ), with a (outputs, samples) and b (inputs, samples) of this rank's samples.
 
     Every rank must call each method with the same arguments, and gets the same result.
     """
@@ -91,11 +92,11 @@ class Factored:
         return self.score(sum_over_ranks_(products, self.group))
 
     def connections(self, structure: Structure) -> Tensor:
-        """(nnz): the scores of the connections, by the kernel of the weight gradient."""
+        """Return the scores of the connections, by the kernel of the weight gradient: (nnz)."""
         return self._finish(kernels.sddmm(self.a, self.b, structure))
 
     def at(self, flat_indices: Tensor) -> Tensor:
-        """(n): the scores of the positions with these numbers."""
+        """Return the scores of the positions with these flat indices: (n)."""
         out = torch.empty(flat_indices.shape, dtype=self.a.dtype, device=self.a.device)
         step = max(1, self.block // max(1, self.a.shape[1]))
         for start in range(0, flat_indices.numel(), step):
@@ -105,7 +106,7 @@ class Factored:
         return self._finish(out)
 
     def blocks(self) -> Iterator[tuple[int, Tensor]]:
-        """Blocks of whole rows, about ``block`` positions each."""
+        """Yield blocks of whole rows, about ``block`` positions each."""
         rows, cols = self.shape
         step = max(1, self.block // max(1, cols))
         for start in range(0, rows, step):

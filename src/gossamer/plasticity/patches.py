@@ -1,10 +1,10 @@
-"""A convolution as a linear layer: what it reads is patches of the image, one at each position.
+"""A convolution as a linear layer whose inputs are patches of the image, one at each position.
 
     y[o, s] = Σ_i W[o, i] u[g(o), i, s]        s a position in a sample, g(o) the group of output channel o
 
 where input i = (channel of the group, row, column) is a position of the kernel and u[g, i, s] the pixel that it meets
 at position s. So a score of the pair (o, i) is a sum over s as it is over samples for a linear layer. Patches repeat
-each pixel kh · kw times: they are made in blocks and thrown away.
+each pixel kh · kw times: they are made in blocks and discarded.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ __all__ = ["Convolved", "add_products_", "patches"]
 
 
 def patches(y: Tensor, x: Tensor, layer: SparseConv2d, block: int = BLOCK) -> Iterator[tuple[Tensor, Tensor]]:
-    """y (outputs, s) and u (channels · kh · kw, s), for some positions s at a time.
+    """Yield y (outputs, s) and u (channels · kh · kw, s), for some positions s at a time.
 
-    ``y`` (N, outputs, H', W') is what ``layer`` makes of images ``x`` (N, channels, H, W), or a number for each that it
-    makes. Outputs and channels may be some of the layer's alone. About ``block`` numbers at a time.
+    ``y`` (N, outputs, H', W') is the output of ``layer`` for images ``x`` (N, channels, H, W), or a number for each
+    entry of it. Outputs and channels may be some of the layer's alone. About ``block`` numbers at a time.
     """
     read = windows(x, layer)  # (N, channels, kh, kw, H', W')
     samples, outputs, height, width = y.shape
@@ -44,14 +44,14 @@ def patches(y: Tensor, x: Tensor, layer: SparseConv2d, block: int = BLOCK) -> It
 
 
 def add_products_(total: Tensor, a: Tensor, b: Tensor, groups: int = 1, weight: float = 1.0) -> None:
-    """``total`` (outputs, inputs) += weight · a bᵀ, of a (outputs, s) and b (groups · inputs, s) group by group."""
+    """Add weight · a bᵀ to ``total`` (outputs, inputs), of a (outputs, s) and b (groups · inputs, s) group by group."""
     total, a, b = (matrix.unflatten(0, (groups, -1)) for matrix in (total, a, b))
     total.baddbmm_(a, b.transpose(1, 2), alpha=weight)
 
 
 @dataclass(frozen=True)
 class Convolved:
-    """f(Σ_ranks Σ_terms weight · Σ_s a[o, s] u[g(o), i, s]) for the pairs (o, i) of a convolution.
+    """The function f(Σ_ranks Σ_terms weight · Σ_s a[o, s] u[g(o), i, s]) for the pairs (o, i) of a convolution.
 
     A term is (weight, a, x): a (N, outputs, H', W') and images x (N, channels, H, W) of this rank. Every rank must call
     each method with the same arguments, and gets the same result. Beside the images, memory is a few blocks.
@@ -73,7 +73,7 @@ class Convolved:
         return torch.promote_types(self.terms[0][1].dtype, torch.float32)
 
     def connections(self, structure: Structure) -> Tensor:
-        """(nnz): the scores of these connections, by the kernel of the weight gradient."""
+        """Return the scores of these connections, by the kernel of the weight gradient: (nnz)."""
         g, dtype = geometry_of(self.layer), self._dtype
         total = torch.zeros(structure.nnz, dtype=dtype, device=structure.indices.device)
         for weight, a, x in self.terms:
@@ -81,12 +81,12 @@ class Convolved:
         return self.score(sum_over_ranks_(total, self.group))
 
     def at(self, flat_indices: Tensor) -> Tensor:
-        """(n): the scores of the positions with these numbers."""
+        """Return the scores of the positions with these flat indices: (n)."""
         distinct, place = flat_indices.unique(return_inverse=True)
         return self.connections(Pattern.from_flat_indices(distinct, *self.shape).structure)[place]
 
     def blocks(self) -> Iterator[tuple[int, Tensor]]:
-        """Blocks of whole rows, about ``block`` positions each: some outputs of a group, or of whole groups all."""
+        """Yield blocks of whole rows, about ``block`` positions each: parts of a group, or whole groups."""
         outputs, inputs = self.shape
         together = outputs // self.layer.groups  # outputs of a group
         step = max(1, self.block // inputs)

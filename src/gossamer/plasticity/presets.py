@@ -15,7 +15,7 @@ RigL            magnitude             gradient                                0.
 ==============  ====================  ======================================  =======  =================================
 
 The five cosine algorithms are SET with another drop, another grow, or both. New connections start at 0, but in CTRE
-uniform on ±√(6 / n_in), where a connection that is dropped and is grown in one step keeps its weight. CTRE_seq wants
+uniform on ±√(6 / n_in), where a connection that is dropped and grown in one step keeps its weight. CTRE_seq needs
 ``step(score=…)``. RigL lets ζ fall along `schedule.cosine` and steps every hundred batches or so, after ``backward()``.
 
 Each name is a function that makes a `Rewire`: ``rewire = CoDACoRSET(net, optimizer, inputs=x)``.
@@ -83,7 +83,22 @@ class RewireOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, repr=False)
 class Preset:
-    """A published rule, and the fraction of connections that it moved."""
+    """A published rule; a call makes a `Rewire`.
+
+    Attributes:
+        name: of the rule.
+        fraction: the fraction of connections that it moves in a step, as published.
+        drop: from a fraction to the drop rule.
+        grow: makes the grow rule.
+        new_weights: first weights of new connections, as in `Rewire`.
+        regrown: treatment of connections that are dropped and grown in one step, as in `Rewire`.
+
+    Example:
+        >>> net = gs.SparseLinear(10, 5, density=0.4)
+        >>> rewire = gs.SET(net)
+        >>> rewire
+        Rewire(drop=signed_magnitude, grow=uniform, layers=[''], steps=0)
+    """
 
     name: str
     fraction: float
@@ -100,11 +115,11 @@ class Preset:
         fraction: Fraction | None = None,
         **options: Unpack[RewireOptions],
     ) -> Rewire:
-        """`Rewire` ``net`` by this rule; ``fraction`` as in `arguments`, and the other ``options`` of `Rewire`."""
+        """Make a `Rewire` of ``net`` by this rule; ``options`` are other arguments of `Rewire`."""
         return Rewire(net, optimizer, **self.arguments(fraction), **options)
 
     def arguments(self, fraction: Fraction | None = None) -> RuleArguments:
-        """Of `Rewire`. ``fraction``: another fraction of connections, or a schedule, instead of the published one."""
+        """Return the arguments of `Rewire` that make this rule; ``fraction`` replaces the published one, if given."""
         return {
             "drop": self.drop(self.fraction if fraction is None else fraction),
             "grow": self.grow(),
@@ -145,5 +160,21 @@ PRESETS = {
 
 
 def preset(name: str, fraction: Fraction | None = None) -> RuleArguments:
-    """Arguments for `Rewire`: ``Rewire(net, optimizer, **preset("CoDACoRSET"), inputs=x)``; see `Preset.arguments`."""
+    """Return the arguments for `Rewire` that make a published rule.
+
+    Args:
+        name: one of `gossamer.plasticity.PRESETS`.
+        fraction: another fraction of connections in [0, 1], or a schedule, instead of the published one.
+
+    Returns:
+        Keyword arguments of `Rewire`: drop, grow, new_weights and regrown.
+
+    Raises:
+        InputError: there is no such rule.
+
+    Example:
+        >>> net = gs.SparseLinear(10, 5, density=0.4)
+        >>> gs.Rewire(net, **gs.plasticity.preset("SET")).steps
+        0
+    """
     return PRESETS[check_choice("name", name, tuple(PRESETS))].arguments(fraction)

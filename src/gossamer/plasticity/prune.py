@@ -1,7 +1,7 @@
-"""Removing connections for good: the count shrinks, and weights, optimizer state and patterns with it.
+"""Pruning: removing connections for good; their number falls, and weights, optimizer state and patterns follow.
 
-These change the length of ``values``, which wrappers that have sized their buffers (DistributedDataParallel) can't
-follow: prune first, wrap then.
+Pruning changes the length of ``weight_values``, which wrappers that have sized their buffers (DistributedDataParallel)
+can't follow: prune first, wrap then.
 """
 
 from __future__ import annotations
@@ -40,17 +40,30 @@ def magnitude_prune_(
     where: Where | None = None,
     step: int = 0,
 ) -> list[LayerChange]:
-    """Remove the connections of smallest |weight| until the fraction is ``density``; ties: the lowest flat index
-    goes first.
+    """Remove the connections of smallest |weight| until the given density is reached, in place.
+
+    Of equal magnitudes the lowest flat index goes first.
 
     Args:
         net: changed in place.
-        density: of each layer (a layer that is sparser already stays as it is), or, with ``scope="net"``, of all layers
-            together, one threshold for all.
+        density: in (0, 1], of each layer (a layer that is sparser already stays unchanged), or, with ``scope="net"``,
+            of all layers together, one threshold for all.
         optimizer: its state follows.
         scope: ``"layer"`` or ``"net"``.
         where: which layers (default: all).
         step: a number for the records that are returned.
+
+    Returns:
+        The changes, one for each layer.
+
+    Raises:
+        InputError: there is no sparse layer, weights are NaN, or an argument is outside its range.
+
+    Example:
+        >>> net = gs.SparseLinear(100, 50, density=0.4)
+        >>> _ = gs.magnitude_prune_(net, density=0.1)
+        >>> net.density
+        0.1
     """
     layers = _layers(net, where, optimizer)
     positions = [layer.in_features * layer.out_features for layer in layers.values()]
@@ -74,20 +87,33 @@ def importance_prune_(
     where: Where | None = None,
     step: int = 0,
 ) -> list[LayerChange]:
-    """Remove all incoming connections of the least important units (Curci et al., arXiv 2102.01732).
+    """Remove all incoming connections of the least important units, in place.
 
     The importance of unit j, a feature or a channel, is Σ_i |W[j, i]|. Units at or below the ``fraction`` quantile of
-    their layer's importances (linear between order statistics, unconnected units counted too) lose their connections;
-    the most important never do.
+    their layer's importances (linear between order statistics, isolated units counted too) lose their connections;
+    the most important never do. Rewiring that follows keeps the smaller count, and may connect a pruned unit again.
 
     Args:
         net: changed in place.
         fraction: of the units, in [0, 1].
         optimizer: its state follows.
-        where: which layers (default: all but the last, whose units are the network's answers).
+        where: which layers (default: all but the last, whose units are the network's outputs).
         step: a number for the records that are returned.
 
-    Rewiring that follows keeps the smaller count, and may connect a pruned unit again.
+    Returns:
+        The changes, one for each layer.
+
+    Raises:
+        InputError: there is no sparse layer but the last, weights are NaN, or ``fraction`` is outside its range.
+
+    Example:
+        >>> net = nn.Sequential(gs.SparseLinear(20, 10, density=0.5), nn.ReLU(), gs.SparseLinear(10, 3, density=0.5))
+        >>> _ = gs.importance_prune_(net, fraction=0.3)
+        >>> int((net[0].pattern.fan_in == 0).sum())
+        3
+
+    References:
+        Curci, Mocanu, Pechenizkiy, "Truly sparse neural networks at scale", arXiv 2102.01732.
     """
     fraction = check_fraction("fraction", fraction)
     layers = _layers(net, where, optimizer)
@@ -109,10 +135,35 @@ def importance_prune_(
 
 
 class GradualMagnitudePruning:
-    """`magnitude_prune_` along a cubic curve (Zhu & Gupta 2017, equation 1).
+    """Prune by magnitude along a cubic curve; see `magnitude_prune_`.
 
     From the densities d₀ that the layers have at the first `step`, after t of ``steps`` steps each layer has
-    d(t) = d + (d₀ − d)(1 − t / steps)³, which is ``density`` at the end and ever after.
+    d(t) = d + (d₀ − d)(1 − t / steps)³, which is ``density`` from t = steps on.
+
+    Args:
+        net: changed in place at each step.
+        optimizer: its state follows.
+        density: d in (0, 1], at the end.
+        steps: number of steps to the end, ≥ 1.
+        where: which layers (default: all).
+
+    Raises:
+        InputError: there is no sparse layer, or an argument is outside its range.
+
+    Example:
+        >>> net = gs.SparseLinear(100, 50, density=1.0)
+        >>> pruning = gs.GradualMagnitudePruning(net, density=0.1, steps=4)
+        >>> for _ in range(4):
+        ...     _ = pruning.step()
+        ...     print(f"{net.density:.3f}")
+        0.480
+        0.213
+        0.114
+        0.100
+
+    References:
+        Zhu, Gupta, "To prune, or not to prune: exploring the efficacy of pruning for model compression", arXiv
+        1710.01878 (2017), equation 1.
     """
 
     def __init__(
@@ -133,7 +184,14 @@ class GradualMagnitudePruning:
 
     @torch.no_grad()
     def step(self) -> list[LayerChange]:
-        """Prune once; call it between updates of the weights, as often as ``steps`` says, or more."""
+        """Prune once; call it between updates of the weights, ``steps`` times or more.
+
+        Returns:
+            The changes, one for each layer.
+
+        Raises:
+            InputError: weights are NaN.
+        """
         check_resizable(self.layers.values(), "prune first")
         step, to_drop = self.steps + 1, {}
         for name, layer in self.layers.items():
@@ -143,11 +201,19 @@ class GradualMagnitudePruning:
         return _remove(to_drop, self.layers, self.optimizer, step, partial(setattr, self, "steps", step))
 
     def state_dict(self) -> dict[str, Any]:
-        """The step and the densities at the start."""
+        """Return the state.
+
+        Returns:
+            The step and the densities at the start.
+        """
         return {"steps": self.steps, "start": dict(self.start)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state_dict` was taken; load network and optimizer too."""
+        """Continue where `state_dict` was taken; load network and optimizer too.
+
+        Args:
+            state: the result of `state_dict`.
+        """
         self.steps = int(state["steps"])
         self.start = {name: float(density) for name, density in state["start"].items()}
 
@@ -171,7 +237,7 @@ def _weights(name: str, layer: SparseLayer) -> Tensor:
 
 
 def _weakest(magnitudes: Tensor, layer: SparseLayer, density: float) -> Tensor:
-    """(nnz) bool: the connections to remove from ``layer`` to leave it with ``density``."""
+    """Mark the connections to remove from ``layer`` to leave it with ``density``, (nnz) bool."""
     return smallest(magnitudes, layer.nnz - live_count(layer.out_features, layer.in_features, density))
 
 

@@ -1,9 +1,8 @@
-"""How many new connections each layer gets, if those that dropped anywhere may be grown elsewhere.
+"""Redistribution: how many new connections each layer gets, if dropped connections may be grown in another layer.
 
-D connections have been dropped in all layers together. A layer gets a share of them in proportion to what its
-connections do: the mean of |W|, or of |∂L/∂W|, over those that survived (Dettmers & Zettlemoyer 2019 share them by mean
-momentum). No layer gets more than it has empty positions, and none is left without a connection; what one can't take
-the others share.
+D connections have been dropped in all layers together. A layer gets a share of them in proportion to the mean of |W|,
+or of |∂L/∂W|, over its survivors (Dettmers & Zettlemoyer 2019 share them by mean momentum). No layer gets more than it
+has empty positions, and none is left without a connection; the excess of a full layer is shared among the others.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ Share = Literal["magnitude", "gradient"]
 
 
 def grown_counts(evidence: Sequence[Evidence], to_drop: Sequence[Tensor], by: Share) -> list[int]:
-    """The number of connections to grow in each layer; ``to_drop`` (nnz) bool marks those it loses. Sums are equal."""
+    """Return the number of connections to grow in each layer; ``to_drop`` (nnz) bool marks those it loses."""
     weights, least, room = [], [], []
     for e, dying in zip(evidence, to_drop, strict=True):
         size = (e.gradient if by == "gradient" else e.values).abs()[~dying]
@@ -34,10 +33,10 @@ def grown_counts(evidence: Sequence[Evidence], to_drop: Sequence[Tensor], by: Sh
 
 
 def divide(total: int, weights: Sequence[float], most: Sequence[int]) -> list[int]:
-    """Whole numbers n_i ≤ most_i with Σ n_i = ``total`` ≤ Σ most_i, in proportion to the weights as nearly as can be.
+    """Return whole numbers n_i ≤ most_i with Σ n_i = ``total`` ≤ Σ most_i, nearly proportional to the weights.
 
-    What exceeds a most_i is shared among the others in the same proportion; layers that weigh nothing get some only if
-    there is nobody else. Shares are rounded down, and the largest remainders, of equal ones the first, up.
+    The excess over a most_i is shared among the others in the same proportion; layers of weight 0 get some only if
+    there is no other. Shares are rounded down, and the largest remainders, of equal ones the first, up.
     """
     shares = [0.0] * len(most)
     left, takers = total, list(range(len(most)))

@@ -1,4 +1,4 @@
-"""Rewiring: drop connections, grow as many elsewhere, and leave everything else as it was."""
+"""Rewiring: drop connections, grow as many elsewhere, and leave everything else unchanged."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ _LAST_SAMPLES = 1024  # of training, whose inputs are kept from step to step
 
 
 class Rewire:
-    """Change which connections of a network are live, their number staying what it is.
+    """Change which connections of a network exist, while their number stays constant.
 
-    One `step`: in each sparse layer, linear or convolutional, ``drop`` names the connections to remove and ``grow`` as
-    many empty positions to fill. Surviving connections keep their weights and their optimizer state to the bit; new
-    connections start with weight 0 and state 0. Call it once an epoch, after validation and not after the last epoch
-    (Mocanu et al. 2018), or as often as the rule in use asks for. The weights' gradients are dropped, so don't call it
-    while gradients of several batches are being accumulated. Copies of the network don't follow: see `AveragedModel`
-    and `align_`.
+    In one `step`, in each sparse layer, linear or convolutional, ``drop`` chooses the connections to remove and
+    ``grow`` as many empty positions to fill. Surviving connections keep their weights and their optimizer state to the
+    bit; new connections start with weight 0 and state 0. Call it once an epoch, after validation and not after the last
+    epoch (Mocanu et al. 2018), or as often as the rule in use asks for. A step clears the weights' gradients, so don't
+    call it while gradients of several batches are being accumulated. Copies of the network don't follow: see
+    `AveragedModel` and `align_`. Time and memory of a step are linear in the connections with uniform growth.
 
     Args:
         net: the model, with whole weights on each rank (no FSDP); layers of density 1, frozen layers and those at which
-            ``where(name, layer)`` is false are left alone.
-        optimizer: whatever trains ``net``; None if nothing does. Its state follows, also that of optimizers which it
-            wraps; one whose state can't, such as LBFGS, is refused unless ``reset_state``.
+            ``where(name, layer)`` is false stay unchanged.
+        optimizer: the optimizer that trains ``net``; None if there is none. Its state follows, also that of optimizers
+            which it wraps; one whose state can't, such as LBFGS, is refused unless ``reset_state``.
         drop: a rule of `gossamer.drop`, with the fraction of connections to move; default ``signed_magnitude(0.3)``.
         grow: a rule of `gossamer.grow`; default ``uniform()``.
         where: which layers to rewire (default: all).
@@ -64,22 +64,39 @@ class Rewire:
         samples: at most so many of them, drawn from a tensor and the first of an iterable (default: 10,000 of
             ``inputs``, which give C to about 0.01, or in wide networks fewer, for which half a GiB suffices, but no
             fewer than 100; or the last 1024 rows of training).
-        seed: decisions depend on (seed, layer, step) and on what the rules measure, and on no other generator.
+        seed: decisions depend on (seed, layer, step) and on the measurements of the rules, and on no other generator.
         new_weights: first weights of new connections: ``"zero"``; ``"he"``, uniform on ±√(6 / n_in); ``"xavier"``,
             uniform on ±√(6 / (n_in + n_out)); ``"normal"``, N(0, 1) / 10.
-        regrown: a connection that is dropped and is grown in one step is a ``"new"`` connection, or ``"keeps"`` weight
+        regrown: a connection that is dropped and grown in one step is a ``"new"`` connection, or ``"keeps"`` weight
             and state.
         redistribute: None, and every layer keeps its number of connections; or ``"magnitude"`` or ``"gradient"``: the
-            connections that dropped anywhere are grown where |W| or |∂L/∂W| of the survivors is large in the mean, and
-            only their sum over the layers stays what it is. See `gossamer.plasticity.redistribute`. Full layers then
+            connections that any layer dropped are grown where |W| or |∂L/∂W| of the survivors is large in the mean, and
+            only their sum over the layers is constant. See `gossamer.plasticity.redistribute`. Full layers then
             take part too. Not for a net in DistributedDataParallel, whose buffers have fixed lengths.
-        reset_state: forget the optimizer's whole state at each step, as if it were made anew.
-        record: what is kept of each step and layer: ``"counts"``, in `log`; also the ``"degrees"``, for
-            `core_degrees`; or also the ``"indices"`` that dropped and were grown, in `log`.
+        reset_state: clear the optimizer's whole state at each step, as if it were made anew.
+        record: the record of each step and layer: ``"counts"``, in `log`; also the ``"degrees"``, for
+            `core_degrees`; or also the ``"indices"`` that were dropped and grown, in `log`.
         group: the ranks that train together, if torch.distributed is in use. Statistics are summed over them, and after
-            each step they prove to each other that they are connected alike.
+            each step they verify that their connections are equal.
 
-    Time and memory of a step are linear in the connections with uniform growth.
+    Attributes:
+        steps: number of steps so far.
+        log: a dictionary for each step and layer, with step, layer, nnz, dropped and grown.
+
+    Raises:
+        InputError: an argument is outside its range, or the optimizer's state can't follow.
+
+    Example:
+        >>> net = nn.Sequential(gs.SparseLinear(100, 50, density=0.1), nn.ReLU(), nn.Linear(50, 10))
+        >>> optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+        >>> rewire = gs.Rewire(net, optimizer, drop=gs.drop.magnitude(0.2), grow=gs.grow.uniform())
+        >>> (change,) = rewire.step()
+        >>> len(change.dropped), len(change.grown), net[0].nnz
+        (100, 100, 500)
+
+    References:
+        Mocanu et al., "Scalable training of artificial neural networks with adaptive sparse connectivity inspired by
+        network science", Nature Communications 9:2383 (2018).
     """
 
     def __init__(
@@ -142,18 +159,31 @@ class Rewire:
 
     @torch.no_grad()
     def step(self, score: float | None = None) -> list[LayerChange]:
-        """Rewire every layer once and return the changes; ``score`` (higher is better) is that of the last validation.
+        """Rewire every layer once.
 
         The changes of all layers are computed first and put in place together. If a rule can't decide (NaN weights, no
         gradient), it raises `InputError` and nothing has changed; after an interruption (Ctrl-C) network, optimizer and
         this object are as they were before the step, or as after it.
+
+        Args:
+            score: the score of the last validation, higher is better; `gossamer.grow.sequential` needs it.
+
+        Returns:
+            The changes, one for each layer that was rewired.
+
+        Raises:
+            InputError: a rule can't decide.
         """
         scores = self._scores if score is None else [*self._scores, float(score)]
         return self._step(self.grow.at(scores), scores)
 
     @torch.no_grad()
     def final_prune(self) -> list[LayerChange]:
-        """Drop once more and grow nothing: how the network of Mocanu et al. 2018 is delivered after training."""
+        """Drop once more and grow nothing, as the network of Mocanu et al. 2018 is delivered after training.
+
+        Returns:
+            The changes, one for each layer.
+        """
         return self._step(None, self._scores)
 
     def _step(self, grow: Grow | None, scores: list[float]) -> list[LayerChange]:
@@ -171,7 +201,7 @@ class Rewire:
         commit([*(prepared.put for _, prepared in planned), self._finish(changes, scores)])
         return changes
 
-    # ---- what the rules look at --------------------------------------------------------------------------------------
+    # ---- evidence of the rules ---------------------------------------------------------------------------------------
 
     def _evidence(self, needs: Iterable[Statistic]) -> list[Evidence]:
         movable = self.redistribute is not None
@@ -222,10 +252,10 @@ class Rewire:
         prepared = prepare(e.name, e.layer, kept, survives, grown, weights, optimizer)
         return LayerChange(e.name, self.steps, prepared.pattern.nnz, dropped, grown, degrees), prepared
 
-    # ---- what it remembers -------------------------------------------------------------------------------------------
+    # ---- record and state --------------------------------------------------------------------------------------------
 
     def _finish(self, changes: Iterable[LayerChange], scores: list[float]) -> Callable[[], None]:
-        """What is left to do once the layers have changed, as a function that may be called again."""
+        """Return the bookkeeping after the layers have changed, as a function that may be called again."""
         step, length, entries, degrees = self.steps, len(self.log), [], dict(self._degrees)
         for change in changes:
             entry: dict[str, Any] = {"step": change.step, "layer": change.layer, "nnz": change.nnz}
@@ -248,16 +278,28 @@ class Rewire:
         return finish
 
     def core_degrees(self, layer: str) -> Tensor:
-        """(steps, in_features) int32: the surviving connections of each input of ``layer`` after each removal.
+        """Return the surviving connections of each input of a layer after each removal.
 
-        Of the last step only, unless they are recorded (``record="degrees"`` or ``"indices"``).
+        Args:
+            layer: qualified name of a layer that has been rewired.
+
+        Returns:
+            Counts (steps, in_features), int32; of the last step only, unless they are recorded (``record="degrees"`` or
+            ``"indices"``).
+
+        Raises:
+            InputError: no such layer has been rewired.
         """
         if layer not in self._degrees:
             raise InputError(f"layer must be one that has been rewired, got {layer!r}")
         return torch.stack(self._degrees[layer])
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of `step` besides network, optimizer and arguments: numbers, strings and tensors."""
+        """Return the state besides network, optimizer and arguments, from which a resumed run continues exactly.
+
+        Returns:
+            Numbers, strings and tensors by name.
+        """
         return {
             "layers": self._sizes(),
             "seed": self.seed,
@@ -270,7 +312,14 @@ class Rewire:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state_dict` was taken; load network and optimizer too."""
+        """Continue where `state_dict` was taken; load network and optimizer too.
+
+        Args:
+            state: the result of `state_dict`.
+
+        Raises:
+            InputError: ``state`` is incomplete or that of other layers.
+        """
         if missing := {"layers", "seed", "steps", "scores", "log", "degrees", "inputs", "gradients"} - set(state):
             raise InputError(f"state must be a state_dict of Rewire, and lacks {', '.join(sorted(missing))}")
         sizes = {name: list(size) for name, size in state["layers"].items()}
@@ -290,7 +339,7 @@ class Rewire:
         return {name: [layer.out_features, layer.in_features] for name, layer in self.layers.items()}
 
     def remove_hooks(self) -> None:
-        """Stop watching training; only rules that measure something without ``inputs`` do."""
+        """Remove the hooks on the network; only rules that measure something without ``inputs`` have some."""
         for memory in (self._seen, self._gradients):
             if memory is not None:
                 memory.remove()
@@ -300,7 +349,7 @@ class Rewire:
 
 
 def first_weights(new_weights: str, count: int, layer: SparseLayer, generator: torch.Generator) -> Tensor:
-    """(count): the weights that new connections of ``layer`` start with."""
+    """Draw the weights that new connections of ``layer`` start with: (count)."""
     n_in, n_out = layer.in_features, layer.out_features * math.prod(layer.kernel_size)
     if new_weights == "zero":
         return torch.zeros(count, dtype=layer.weight_values.dtype, device=layer.weight_values.device)

@@ -1,6 +1,6 @@
-"""How the fraction of connections that a rewiring step moves changes with the step t = 0, 1, 2, …
+"""Schedules of the fraction of connections that a rewiring step moves.
 
-A schedule is any function from the step to a number in [0, 1]; these three are the usual ones.
+A schedule is any function from the step t = 0, 1, 2, … to a number in [0, 1]; these three are the usual ones.
 
 ==========  =======================================================================  ================================
 constant    f(t) = start
@@ -27,6 +27,8 @@ Fraction = float | Schedule
 
 @dataclass(frozen=True)
 class _Curve:
+    """A schedule along a curve."""
+
     shape: str
     start: float
     end: float
@@ -45,6 +47,8 @@ class _Curve:
 
 @dataclass(frozen=True)
 class _Constant:
+    """A schedule of one value."""
+
     fraction: float
 
     def __call__(self, step: int) -> float:
@@ -52,20 +56,90 @@ class _Constant:
 
 
 def constant(fraction: float) -> Schedule:
-    """The same fraction at every step."""
+    """Use the same fraction at every step.
+
+    Args:
+        fraction: in [0, 1].
+
+    Returns:
+        The schedule.
+
+    Raises:
+        InputError: ``fraction`` is outside [0, 1].
+
+    Example:
+        >>> gs.plasticity.schedule.constant(0.3)(100)
+        0.3
+    """
     return _Constant(check_fraction("fraction", fraction))
 
 
 def cosine(start: float, steps: int, end: float = 0.0) -> Schedule:
-    """From ``start`` to ``end`` within ``steps`` steps along half a cosine."""
+    """Move from ``start`` to ``end`` along half a cosine: f(t) = end + (start − end) · ½ (1 + cos(π t / steps)).
+
+    Args:
+        start: fraction at step 0, in [0, 1].
+        steps: number of steps to the end, ≥ 1.
+        end: fraction from ``steps`` on, in [0, 1].
+
+    Returns:
+        The schedule.
+
+    Raises:
+        InputError: an argument is outside its range.
+
+    Example:
+        >>> schedule = gs.plasticity.schedule.cosine(0.3, steps=100)
+        >>> [round(schedule(step), 3) for step in (0, 50, 100)]
+        [0.3, 0.15, 0.0]
+
+    References:
+        Evci et al., "Rigging the lottery: making all tickets winners", ICML 2020, section 3.
+    """
     return _Curve("cosine", start, end, steps)
 
 
 def cubic(start: float, steps: int, end: float = 0.0) -> Schedule:
-    """From ``start`` to ``end`` within ``steps`` steps, fast at first and slowly at the end."""
+    """Move from ``start`` to ``end``, fast first and slowly later: f(t) = end + (start − end) · (1 − t / steps)³.
+
+    Args:
+        start: fraction at step 0, in [0, 1].
+        steps: number of steps to the end, ≥ 1.
+        end: fraction from ``steps`` on, in [0, 1].
+
+    Returns:
+        The schedule.
+
+    Raises:
+        InputError: an argument is outside its range.
+
+    Example:
+        >>> schedule = gs.plasticity.schedule.cubic(1.0, steps=100, end=0.1)
+        >>> [round(schedule(step), 3) for step in (0, 50, 100)]
+        [1.0, 0.213, 0.1]
+
+    References:
+        Zhu, Gupta, "To prune, or not to prune: exploring the efficacy of pruning for model compression", arXiv
+        1710.01878 (2017), equation 1.
+    """
     return _Curve("cubic", start, end, steps)
 
 
 def fraction_at(fraction: Fraction, step: int) -> float:
-    """The value of ``fraction`` at ``step``, in [0, 1] or an `InputError`."""
+    """Return the value of a fraction or schedule at a step.
+
+    Args:
+        fraction: a number in [0, 1], or a schedule.
+        step: t = 0, 1, 2, ….
+
+    Returns:
+        The number.
+
+    Raises:
+        InputError: the number is outside [0, 1].
+
+    Example:
+        >>> gs.plasticity.schedule.fraction_at(0.3, step=7)
+        0.3
+    """
     return check_fraction("fraction", fraction(step) if callable(fraction) else fraction)

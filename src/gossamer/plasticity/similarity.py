@@ -1,23 +1,23 @@
-"""How alike two units respond: the cosine statistics of evolving connectivity.
+"""Cosine similarity of units: the statistics of evolving connectivity.
 
     C[j, i] = |⟨u_i, z_j⟩| / (‖u_i‖ ‖z_j‖)     vectors over all samples, not centred; 0 if one of them is zero
 
-for output j and input i of a layer (Pieterse & Mocanu, arXiv 1903.07138v1). What u and z are depends on ``activation``:
+for output j and input i of a layer (Pieterse & Mocanu, arXiv 1903.07138v1). u and z depend on ``activation``:
 
-``"pre"``    z: what the layer returns, bias included, before any activation function. u: what the layer before it
-             returns, likewise; for a layer with none before it, its input. What that paper's program does.
-``"post"``   z: what the next layer reads (for the last one, what the network returns). u: what the layer itself reads.
-             As in CTRE (Atashgahi et al. 2022).
+``"pre"``    z: the output of the layer, bias included, before any activation function. u: the output of the layer
+             before it, likewise; for a layer with none before it, its input. As in that paper's program.
+``"post"``   z: the input of the next layer (for the last one, the output of the network). u: the input of the layer
+             itself. As in CTRE (Atashgahi et al. 2022).
 
-"Before" and "next" are found by following the first batch through the autograd graph, so branches are told apart; a
-layer that reads a mixture of several layers' outputs (a residual sum) falls back to its own input, and one that nothing
-of its own width reads to its own output.
+"Before" and "next" are found by following the first batch through the autograd graph, so branches are distinguished; a
+layer that reads a mixture of several layers' outputs (a residual sum) falls back to its own input, and one whose output
+no layer of the same width reads to its own output.
 
 For a convolution u and z are images: output j is a channel and input i a position of the kernel, which respond at every
-position of every sample (see `patches`; ours). If what u or z should be has not the shape of the layer's own images,
-because pooling or reshaping stands between, it falls back likewise.
+position of every sample (see `patches`; ours). If the images of u or z have not the shape of the layer's own images,
+because pooling or reshaping stands between, the layer falls back likewise.
 
-What is kept of a layer is the smaller of two things: activations, (inputs + outputs) · samples numbers, or sums of
+Of a layer the smaller of two things is kept: activations, (inputs + outputs) · samples numbers, or sums of
 their products, inputs · outputs numbers (see `pairs`).
 """
 
@@ -48,7 +48,16 @@ Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Cosine(Statistic):
-    """C of this page; with ``absolute=False`` its positive part, so that opposite units count as unlike."""
+    """The statistic C, the cosine similarity of the activations of two units; see the module's docstring.
+
+    Attributes:
+        activation: ``"pre"`` or ``"post"``, the activations that are compared.
+        absolute: whether opposite units count as alike; otherwise C is the positive part of the cosine.
+
+    Example:
+        >>> gs.plasticity.Cosine("post")
+        Cosine(activation='post', absolute=True)
+    """
 
     activation: Activation = "pre"
     absolute: bool = True
@@ -58,7 +67,7 @@ class Cosine(Statistic):
 
 
 def affordable_samples(layers: Iterable[SparseLayer]) -> int:
-    """For how many samples C of all ``layers`` together is measured within half a GiB: 100 at least, 10,000 at most."""
+    """Return for how many samples C of all ``layers`` is measured within half a GiB: 100 at least, 10,000 at most."""
     shapes = [(layer.out_features, layer.in_features) for layer in layers]
     numbers = (1 << 29) // 4
     if sum(n_out * n_in for n_out, n_in in shapes) <= numbers:
@@ -67,7 +76,7 @@ def affordable_samples(layers: Iterable[SparseLayer]) -> int:
 
 
 class CosineSums:
-    """Gathers z (batch, outputs) and u (batch, groups · inputs) by batches, then gives C.
+    """Gathers z (batch, outputs) and u (batch, groups · inputs) by batches, then returns C.
 
     With several ``groups``, the outputs of each have their own part of u, and sums are kept from the start.
     """
@@ -81,7 +90,7 @@ class CosineSums:
         self.sums: Tensor | None = None
 
     def add(self, z: Tensor, u: Tensor) -> None:
-        """Take in one batch."""
+        """Add one batch."""
         z, u = z.t().to(self.z[0]), u.t().to(self.u[0])
         self.squares += torch.cat([x.square().sum(1).double() for x in (z, u)])
         self.z.append(z.clone(memory_format=torch.contiguous_format))
@@ -99,7 +108,7 @@ class CosineSums:
         del self.z[1:], self.u[1:]
 
     def finish(self, name: str, group: dist.ProcessGroup | None = None) -> Callable[[bool], PairScores]:
-        """C over the samples of all ranks, as a function of ``absolute``; nothing can be added afterwards."""
+        """Return C over the samples of all ranks, as a function of ``absolute``; nothing can be added afterwards."""
         collapsed = float(self.sums is not None or self.groups > 1)  # if one rank has only sums, all turn to sums
         totals = sum_over_ranks_(torch.cat([self.squares, self.squares.new_tensor([collapsed])]), group)
         scale, dtype = totals[:-1], self.z[0].dtype
@@ -136,7 +145,7 @@ class _Call:
 
 @dataclass
 class _Flow:
-    """Which call of a pass feeds which: found in the first pass, the same in all."""
+    """The graph of calls of a pass, which feeds which: found in the first pass, the same in all."""
 
     layers: list[nn.Module]
     before: list[int | None]  # the call whose output, maybe through element-wise functions, this one reads
@@ -144,6 +153,7 @@ class _Flow:
 
     @classmethod
     def of(cls, calls: Sequence[_Call], end: Any) -> _Flow:
+        """Find the graph from the calls of a pass and the output of the network."""
         origins = {call.returns: index for index, call in enumerate(calls) if call.returns is not None}
         before = [_sole_origin(call.reads, origins) for call in calls]
         after: list[int | None] = [None] * len(calls)
@@ -181,10 +191,34 @@ def measure_cosines(
     *,
     group: dist.ProcessGroup | None = None,
 ) -> dict[str, dict[Statistic, PairScores]]:
-    """C of each of ``layers`` over the samples of ``batches``, the arguments of calls of ``net``.
+    """Measure the cosine similarity C of the units of each layer over samples.
 
-    The passes run in evaluation mode (dropout off); modes of all modules are put back, parameters, buffers and random
-    generators are left as they are. Layers that the passes don't reach are an `InputError`.
+    The passes run in evaluation mode (dropout off); modes of all modules are restored, parameters, buffers and random
+    generators are left unchanged.
+
+    Args:
+        net: the network.
+        layers: sparse layers of ``net`` by name.
+        wanted: the variants of C to measure.
+        batches: the arguments of calls of ``net``, pairs (args, kwargs).
+        group: the ranks over whose samples C is measured.
+
+    Returns:
+        For each layer and variant, the scores of all pairs (output, input).
+
+    Raises:
+        InputError: there are no samples, or ``net`` does not use one of the layers.
+
+    Example:
+        >>> net = gs.SparseLinear(4, 3, density=0.5)
+        >>> wanted = gs.plasticity.Cosine()
+        >>> found = gs.plasticity.measure_cosines(net, {"net": net}, [wanted], [((torch.randn(20, 4),), {})])
+        >>> found["net"][wanted].shape
+        (3, 4)
+
+    References:
+        Pieterse, Mocanu, "Evolving and understanding sparse deep neural networks using cosine similarity", arXiv
+        1903.07138v1 (2019).
     """
     wanted = tuple(dict.fromkeys(wanted))
     activations = tuple(dict.fromkeys(cosine.activation for cosine in wanted))
@@ -236,14 +270,14 @@ def _pair(
 
 
 def _passes(net: nn.Module, batches: Iterable[Call]) -> Generator[tuple[list[_Call], Tensor | None, Any], None, None]:
-    """For each batch the calls of layers in order, what the network returned, and its node in the graph."""
+    """Yield for each batch the calls of layers in order, the output of the network, and its node in the graph."""
     calls: list[_Call] = []
 
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], y: Tensor) -> Tensor:
         x = layer_input(args, kwargs)
         passed_on = y.detach().requires_grad_(torch.is_grad_enabled()).clone()  # whose graph starts here
         calls.append(_Call(module, _samples(module, x).clone(), _samples(module, y), x.grad_fn, passed_on.grad_fn))
-        return passed_on  # what follows may change it in place
+        return passed_on  # the next operation may change it in place
 
     linear = [module for module in net.modules() if isinstance(module, SparseLayer | nn.Linear | nn.Conv2d)]
     with ExitStack() as last, ExitStack() as undo:  # two, since an interruption may come just before one is left
@@ -255,7 +289,7 @@ def _passes(net: nn.Module, batches: Iterable[Call]) -> Generator[tuple[list[_Ca
         net.eval()
         first = True
         for args, kwargs in batches:
-            with torch.set_grad_enabled(first):  # a graph, to see what feeds what
+            with torch.set_grad_enabled(first):  # a graph, to find the flow between layers
                 y = net(*args, **kwargs)
             single = isinstance(y, Tensor)
             yield list(calls), y.detach() if single else None, y.grad_fn if single else None

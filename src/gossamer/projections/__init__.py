@@ -1,4 +1,4 @@
-"""The nearest point of a sparse set: pure functions that `activation` uses on units and `connectivity` on weights."""
+"""Projections: the nearest point of a sparse set, for activations and for weights."""
 
 from gossamer.projections.group import group_hoyer_projection
 from gossamer.projections.hoyer import hoyer_projection

@@ -9,13 +9,13 @@ the nearest directions of that average sparseness, each in the length that bring
 
     u_i(μ) = y_i / ‖y_i‖₂,    y_i = max(|x_i| − μ β_i, 0),         or the first largest entry alone, if none is left.
 
-g(μ) = Σ β_i ‖u_i(μ)‖₁ falls, with g'(μ) = Σ β_i² (‖y_i‖₁² / ‖y_i‖₂² − d_i) / ‖y_i‖₂ for d_i live entries; its root is
-found by Newton's method between bounds. g jumps at μ = max|x_i| / β_i if several entries of x_i share the maximum. If T
-lies in the jump, u_i is any vector of the right ‖·‖₁ on these entries, here equal parts and an excess on the first, so
-that the average is σ* all the same.
+g(μ) = Σ β_i ‖u_i(μ)‖₁ falls, with g'(μ) = Σ β_i² (‖y_i‖₁² / ‖y_i‖₂² − d_i) / ‖y_i‖₂ for d_i non-zero entries; its root
+is found by Newton's method between bounds. g jumps at μ = max|x_i| / β_i if several entries of x_i share the maximum.
+If T lies in the jump, u_i is any vector of the right ‖·‖₁ on these entries, here equal parts and an excess on the
+first, so that the average is σ* all the same.
 
 Source: Ohib, Gillis, Dalmasso, Shah, Potluru, Plis, "Explicit group sparse projection with applications to deep
-learning and NMF", TMLR 2022, arXiv 1912.03896, with weights of one; what is done in a jump is ours.
+learning and NMF", TMLR 2022, arXiv 1912.03896, with weights of one; the treatment of a jump is ours.
 """
 
 from __future__ import annotations
@@ -49,21 +49,39 @@ def group_hoyer_projection(
 def group_hoyer_projection(
     x: Tensor | Sequence[Tensor], sparseness: float, dim: int = -1, signed: bool = True
 ) -> Tensor | list[Tensor]:
-    """Bring a group of vectors to Hoyer's sparseness σ* on average, at least; the problem is at the head of this file.
+    """Project a group of vectors to Hoyer's sparseness σ* on average.
+
+    With u = argmin Σ ‖u_i − |x_i|‖² over ‖u_i‖₂ = 1, u_i ≥ 0, (1/N) Σ σ(u_i) ≥ σ*, the result is
+    s_i = ⟨u_i, |x_i|⟩ sign(x_i) u_i; the module's docstring has the algorithm. A group that is sparse enough stays as
+    it is. A zero row stays zero, and counts as sparseness 1. A row with a NaN or an infinity becomes NaN and does not
+    count; but unless ``signed``, −inf counts as 0.
+
+    The projection takes O(n) time for each Newton step, of which there are about ten. Derivatives are those of the
+    formulas with μ as a function of all vectors, and right to the second order; in a jump, μ and the entries that jump
+    count as constant.
 
     Args:
         x: the vectors of the group: all rows of a tensor along ``dim``, or of several tensors whose rows may differ in
-            length; n ≥ 2 entries each. Floating point; computed in float64 where the device has it. Result: the same
-            shapes and dtypes.
+            length; n ≥ 2 entries each. Floating point; computed in float64 where the device has it.
         sparseness: σ* in (0, 1).
-        dim: the entries of a vector, in each tensor.
-        signed: whether the result may be negative; otherwise |x_i| is max(x_i, 0) above.
+        dim: the dimension of the entries of a vector, in each tensor.
+        signed: whether the result may be negative; otherwise |x_i| is max(x_i, 0) in the formula.
 
-    A group that is sparse enough stays as it is. A zero row stays zero, and counts as sparseness 1. A row with a NaN or
-    an infinity becomes NaN and does not count; but unless ``signed``, −inf counts as 0.
+    Returns:
+        The projected vectors: a tensor for a tensor, a list for a sequence, in the shapes and dtypes of ``x``.
 
-    Takes O(n) time for each Newton step, of which there are about ten. Derivatives are those of the formulas above
-    with μ as a function of all vectors, and right to the second order; in a jump, μ and what jumps count as constant.
+    Raises:
+        InputError: ``x`` has no vectors, or vectors of fewer than two entries; ``sparseness`` is outside (0, 1).
+
+    Example:
+        >>> weights = torch.randn(20, 50)
+        >>> s = gs.functional.group_hoyer_projection(weights, sparseness=0.7)
+        >>> gs.measures.hoyer(s).mean()
+        tensor(0.7000)
+
+    References:
+        Ohib, Gillis, Dalmasso, Shah, Potluru, Plis, "Explicit group sparse projection with applications to deep
+        learning and NMF", TMLR 2022, arXiv 1912.03896.
     """
     check_fraction("sparseness", sparseness, open_low=True, open_high=True)
     tensors = [x] if isinstance(x, Tensor) else list(x)

@@ -1,4 +1,4 @@
-"""Few live entries: the nearest vector with at most k of them."""
+"""Projection to sparse vectors by a count: the nearest vector with at most k non-zero entries."""
 
 from __future__ import annotations
 
@@ -11,21 +11,32 @@ __all__ = ["l0_projection", "largest"]
 
 
 def l0_projection(x: Tensor, k: int, dim: int = -1, signed: bool = True) -> Tensor:
-    """argmin ‖s − x‖₂ over ‖s‖₀ ≤ k; over s ≥ 0 too, unless ``signed``.
+    """Keep the k entries of largest magnitude and set the others to zero.
 
-    The k entries of largest magnitude stay, the others become zero; without ``signed``, the k largest, and of these
-    the positive ones. Of equal candidates those with the lowest index stay.
+        argmin ‖s − x‖₂   over   ‖s‖₀ ≤ k, and s ≥ 0 unless ``signed``
+
+    Unless ``signed``, the k largest entries compete, and of these the positive ones stay. Of equal candidates those
+    with the lowest index stay. Infinities are numbers; a row with a NaN becomes NaN, and only that row. The derivative
+    is 1 for entries that stay and 0 for the others.
 
     Args:
         x: floating point, any shape.
-        k: in [1, n] for n entries along ``dim``.
-        dim: the entries that compete.
+        k: number of entries that stay, in [1, n] for n entries along ``dim``.
+        dim: the dimension of the entries that compete.
         signed: whether the result may be negative.
 
-    Infinities are numbers. A row with a NaN becomes NaN, and only that row. The derivative is the diagonal of the
-    entries that stay.
+    Returns:
+        Tensor of the shape and dtype of ``x``.
 
-    Source: Thom, Palm, "Sparse Activity and Sparse Connectivity in Supervised Learning", JMLR 14 (2013).
+    Raises:
+        InputError: ``x`` is not floating point or has no dimension; ``k`` or ``dim`` is outside its range.
+
+    Example:
+        >>> gs.functional.l0_projection(torch.tensor([3.0, -4.0, 1.0]), k=2)
+        tensor([ 3., -4.,  0.])
+
+    References:
+        Thom, Palm, "Sparse Activity and Sparse Connectivity in Supervised Learning", JMLR 14 (2013).
     """
     with torch.no_grad():
         live, broken = largest(x, k, dim, signed)
@@ -35,8 +46,7 @@ def l0_projection(x: Tensor, k: int, dim: int = -1, signed: bool = True) -> Tens
 
 
 def largest(x: Tensor, k: int, dim: int, signed: bool) -> tuple[Tensor, Tensor]:
-    """True at the k largest entries (``signed``: in magnitude), ties by lowest index; and, for each row, whether a NaN
-    leaves it without any."""
+    """Mark the k largest entries (``signed``: in magnitude), ties by lowest index, and the rows with a NaN."""
     if x.dim() == 0 or not x.is_floating_point():
         raise InputError(f"x must be floating point with one dimension at least, got {x.dtype} of {tuple(x.shape)}")
     if not -x.dim() <= dim < x.dim():

@@ -1,7 +1,7 @@
 """Two norms at once: intersections of an l1 ball or sphere with an l2 ball or sphere.
 
 With the sparseness σ of a vector of length λ₂ given by its sum of magnitudes λ₁, the intersection of both spheres is
-the set of `hoyer_projection`, said in radii. All four intersections have s = β sign(x) max(|x| − α, 0) as nearest
+the set of `hoyer_projection`, given by radii. All four intersections have s = β sign(x) max(|x| − α, 0) as nearest
 point; they differ in which of the two norms hold it back:
 
 =================  ===========================================================================================
@@ -43,27 +43,44 @@ def l1_l2_projection(
     dim: int = -1,
     signed: bool = True,
 ) -> Tensor:
-    """argmin ‖s − x‖₂ over ‖s‖₁ = l1 (or ≤ l1), ‖s‖₂ = l2 (or ≤ l2); over s ≥ 0 too, unless ``signed``.
+    """Project each row of ``x`` along ``dim`` to the intersection of an l1 ball or sphere and an l2 ball or sphere.
+
+        argmin ‖s − x‖₂   over   ‖s‖₁ = l1 (or ≤ l1), ‖s‖₂ = l2 (or ≤ l2), and s ≥ 0 unless ``signed``
+
+    The nearest point is not unique where both norms are active constraints and more than (λ₁/λ₂)² entries share the
+    largest magnitude, as for `hoyer_projection`; on an l2 sphere alone, a row without a positive entry (``signed``:
+    zero) gets λ₂ at the first of its largest entries. The gradient is zero in both cases. A row with a NaN or an
+    infinity becomes NaN, and only that row; but unless ``signed``, −inf is a masked entry that gets 0.
 
     Args:
         x: floating point, any shape, n ≥ 1 entries along ``dim``; float16 and bfloat16 are computed in float32.
         l1: λ₁ > 0; one for all rows, or a tensor that broadcasts to the other dimensions of ``x``. May require a
             gradient.
         l2: λ₂ > 0, likewise.
-        kind: which set, that of l1 first. Vectors with both norms exist for λ₂ ≤ λ₁ ≤ √n λ₂, so an l2 sphere needs
-            λ₂ ≤ λ₁, and an l1 sphere λ₁ ≤ √n λ₂. A tensor on an accelerator or in compiled code is not looked at: rows
-            without a feasible point get the nearest that has λ₂ or, with an l2 ball, one inside of it.
-        dim: the entries of a vector.
+        kind: the set, ``"sphere-sphere"``, ``"ball-sphere"``, ``"sphere-ball"`` or ``"ball-ball"``, that of l1 first.
+            Vectors with both norms exist for λ₂ ≤ λ₁ ≤ √n λ₂, so an l2 sphere needs λ₂ ≤ λ₁, and an l1 sphere
+            λ₁ ≤ √n λ₂. A tensor on an accelerator or in compiled code is not checked: rows without a feasible point get
+            the nearest that has λ₂ or, with an l2 ball, one inside of it.
+        dim: the dimension of the entries of a vector.
         signed: whether the result may be negative; a zero counts as positive. Otherwise negative entries are not
             clipped first.
 
-    Where the nearest point is not unique: where both norms hold back and more than (λ₁/λ₂)² entries share the largest
-    magnitude, as for `hoyer_projection`; on an l2 sphere alone, a row without a positive entry (``signed``: zero) gets
-    λ₂ at the first of its largest entries. Gradient zero in both cases. A row with a NaN or an infinity becomes NaN,
-    and only that row; but unless ``signed``, −inf is a masked entry that gets 0.
+    Returns:
+        Tensor of the shape and dtype of ``x``.
 
     Raises:
-        InputError: radii that are not positive or admit no point, ``x`` not floating point.
+        InputError: Radii that are not positive or admit no point, ``x`` not floating point.
+
+    Example:
+        >>> s = gs.functional.l1_l2_projection(torch.tensor([3.0, -1.0, 0.5]), l1=1.2, l2=1.0)
+        >>> s
+        tensor([ 0.9782, -0.2073,  0.0146])
+        >>> round(float(s.abs().sum()), 4), round(float(s.norm()), 4)
+        (1.2, 1.0)
+
+    References:
+        Liu, Wang, Song, "Projections onto the intersection of a one-norm ball or sphere and a two-norm ball or sphere",
+        JOTA (2020), arXiv 1911.03946.
     """
     check_choice("kind", kind, ("sphere-sphere", "ball-sphere", "sphere-ball", "ball-ball"))
     wide, dim = rows(x, dim)

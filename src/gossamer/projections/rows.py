@@ -13,7 +13,7 @@ __all__ = ["length", "magnitudes", "per_row", "polar", "rows", "signed_as", "spo
 
 
 def rows(x: Tensor, dim: int, least: int = 1) -> tuple[Tensor, int]:
-    """``x`` in the dtype in which it is computed (float16 and bfloat16 in float32), and ``dim`` counted from 0."""
+    """Return ``x`` in the dtype of the computation (float32 for float16 and bfloat16), and ``dim`` counted from 0."""
     if not x.is_floating_point():
         raise InputError(f"x must be floating point, got {x.dtype}")
     if not -x.dim() <= dim < x.dim():
@@ -26,10 +26,10 @@ def rows(x: Tensor, dim: int, least: int = 1) -> tuple[Tensor, int]:
 
 
 def per_row(name: str, value: float | Tensor, x: Tensor, dim: int, high: float = math.inf) -> Tensor:
-    """``value``, which must lie in (0, ``high``), as one number or with the shape of ``x`` but 1 in ``dim``.
+    """Return ``value``, which must lie in (0, ``high``), as one number or with the shape of ``x`` but 1 in ``dim``.
 
     In float64 (float32 on devices without it). In compiled code, and in a tensor on an accelerator, values are not
-    looked at.
+    checked.
     """
     dtype = torch.float32 if x.device.type == "mps" else torch.float64
     looking = not torch.compiler.is_compiling()

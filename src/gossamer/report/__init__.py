@@ -1,4 +1,4 @@
-"""From a run folder to one self-contained page that sets the sparse network beside its dense twin."""
+"""Reports: from a run folder to one self-contained page that compares the sparse network with its dense twin."""
 
 from gossamer.errors import InputError
 from gossamer.extras import needs

@@ -29,7 +29,24 @@ Measure = Callable[[Network], float]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One quantity of both networks; ``factor`` is dense / sparse of a cost, ``part`` marks a part of the row above."""
+    """One quantity of both networks.
+
+    Attributes:
+        label: name of the quantity.
+        sparse: its value of the sparse network, formatted.
+        dense: its value of the dense twin.
+        ratio: the comparison, formatted.
+        verdict: the better network, ``"sparse"``, ``"dense"`` or ``"even"``.
+        sparse_note: range or interval of the sparse network's value.
+        dense_note: range or interval of the dense twin's value.
+        factor: dense / sparse of a cost; None of an accuracy.
+        part: whether it is a part of the row above.
+
+    Example:
+        >>> from gossamer.report import Row
+        >>> Row("Weights", "1 kB", "10 kB", "10 times less", "sparse", factor=10.0).part
+        False
+    """
 
     label: str
     sparse: str
@@ -114,7 +131,7 @@ def _cost_row(
     run: Run, label: str, of: Measure, show: Callable[[float], str], less: str, more: str,
     *, measured: bool = False, part: bool = False,
 ) -> Row:  # fmt: skip
-    """A row for a cost: the less the better. What is measured also shows its range over the seeds."""
+    """A row for a cost: the less the better. A measured cost also shows its range over the seeds."""
     shown, notes, means = [], [], []
     for networks in (run.sparse, run.dense):
         values = [of(network) for network in networks]
@@ -142,12 +159,12 @@ def _cost_row(
 
 
 def known(value: float | None) -> float:
-    """NaN for what isn't known."""
+    """Return NaN for an unknown number."""
     return math.nan if value is None else value
 
 
 def _counted(value: float) -> str:
-    """A dash for what isn't known."""
+    """Format a count; a dash for an unknown one."""
     return "–" if math.isnan(value) else text.count(value)
 
 
@@ -167,7 +184,19 @@ _COSTS: tuple[tuple[str, Measure, Callable[[float], str], str, str, bool, bool],
 
 
 def rows(run: Run) -> list[Row]:
-    """The table of the comparison, in reading order."""
+    """Make the table of the comparison, in reading order.
+
+    Args:
+        run: a finished run.
+
+    Returns:
+        The rows.
+
+    Example:
+        >>> from gossamer import report
+        >>> report.rows(report.read("runs/digits-1"))[0].label  # doctest: +SKIP
+        'Test accuracy'
+    """
     found = [_score_row(run, "Test accuracy", _test_accuracy)]
     if levels := noise_levels(run):
         label = f"Accuracy under noise, mean over σ = {', '.join(f'{level:g}' for level in levels)}"
@@ -186,7 +215,7 @@ def rows(run: Run) -> list[Row]:
 
 
 def headline(run: Run) -> str:
-    """One sentence: what the share of the connections did to the accuracy."""
+    """Return one sentence: the effect of the share of connections on the accuracy."""
     start = f"At {text.share(connection_share(run))} of the connections the sparse network"
     gap = difference(run)
     if gap is None:
@@ -198,7 +227,7 @@ def headline(run: Run) -> str:
 
 
 def summary(run: Run) -> str:
-    """The sentences under the headline: how sure that is, what was saved and what it cost."""
+    """Return the sentences under the headline: the certainty of the difference, the savings and their cost."""
     sparse, dense, gap = accuracy(run, "sparse"), accuracy(run, "dense"), difference(run)
     if sparse is None or dense is None or gap is None:
         return "No dense twin of the same seed was trained, so there is nothing to compare it with."

@@ -1,8 +1,4 @@
-"""The page itself: one file that opens without a network, with style, script and data inside.
-
-A content security policy forbids every request and every script but the page's own, so nothing that a user's data
-set or folder is called can act; the templates escape it besides.
-"""
+"""The page of a run: one file that opens without a network, with style, script and data inside."""
 
 from __future__ import annotations
 
@@ -133,10 +129,25 @@ def render_comparison(runs: Sequence[Run]) -> str:
 
 
 def write(run: Path | str | Sequence[Path | str], destination: Path | str | None = None) -> Path:
-    """Write the page of the run in folder ``run``, or the comparison of several, and return its path.
+    """Write the page of a run, or the comparison of several.
 
-    ``destination`` is ``report.html`` in the run's folder, or ``comparison.html`` in the first run's, unless given.
-    Raises `InputError` if a run is missing, unfinished, damaged or of a newer format, or the page can't be written.
+    Args:
+        run: the folder of a finished run, or several.
+        destination: of the page; None for ``report.html`` in the run's folder, or ``comparison.html`` in the first
+            run's.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        InputError: a run is missing, unfinished, damaged or of a newer format, or the page can't be written.
+
+    Example:
+        >>> from gossamer import report
+        >>> options = gs.runs.Options(data="wine", hidden=(20,), epochs=2, batch_size=20, threads=1, twin=False)
+        >>> folder = gs.runs.train(options, gs.runs.load_data(options))
+        >>> report.write(folder.path).name
+        'report.html'
     """
     folders = [Path(run)] if isinstance(run, (str, Path)) else [Path(folder) for folder in run]
     if not folders:
@@ -149,7 +160,21 @@ def write(run: Path | str | Sequence[Path | str], destination: Path | str | None
 
 
 def table(run: Path | str) -> list[tuple[str, str, str, str]]:
-    """The comparison as rows (label, sparse, dense, ratio) for a terminal; parts of the row above are indented."""
+    """Make the comparison for a terminal.
+
+    Args:
+        run: the folder of a finished run.
+
+    Returns:
+        Rows (label, sparse, dense, ratio); parts of the row above are indented.
+
+    Raises:
+        InputError: the run is missing, unfinished, damaged or of a newer format.
+
+    Example:
+        >>> from gossamer import report
+        >>> label, sparse, dense, ratio = report.table("runs/digits-1")[0]  # doctest: +SKIP
+    """
     return [
         (f"{'  ' if row.part else ''}{row.label}", row.sparse, row.dense, row.ratio)
         for row in compare.rows(read(Path(run)))

@@ -40,7 +40,25 @@ class Connectivity:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A finished run; ``sparse`` and ``dense`` are ordered by seed, ``dense`` is empty if no twin was trained."""
+    """A finished run.
+
+    Attributes:
+        folder: of the run.
+        config: the options as strings; nested tables have dotted keys.
+        gossamer: version of gossamer.
+        torch: version of PyTorch.
+        machine: description of the machine.
+        data: the data set.
+        sparse: the sparse networks, ordered by seed.
+        dense: the dense twins, ordered by seed; empty if none was trained.
+        epochs: all epochs of all networks.
+        connectivity: the strength of each input's connections by epoch, if recorded.
+
+    Example:
+        >>> from gossamer import report
+        >>> report.read("runs/digits-1").sparse[0].test_accuracy  # doctest: +SKIP
+        0.97
+    """
 
     folder: Path
     config: dict[str, str]
@@ -55,9 +73,18 @@ class Run:
 
     @property
     def name(self) -> str:
+        """Name of the folder."""
         return self.folder.resolve().name
 
     def networks(self, name: NetworkName) -> tuple[Network, ...]:
+        """Return the networks of one kind.
+
+        Args:
+            name: ``"sparse"`` or ``"dense"``.
+
+        Returns:
+            The networks, ordered by seed.
+        """
         return self.sparse if name == "sparse" else self.dense
 
 
@@ -88,7 +115,7 @@ def _connectivity(path: Path, features: int, remedy: str) -> Connectivity:
             strength = np.asarray(arrays["strength"], dtype=np.float32)
             degree = np.asarray(arrays["degree"], dtype=np.int32)
             epochs = np.asarray(arrays["epochs"], dtype=np.int64)
-    except Exception as error:  # whatever the bytes make zlib, zipfile and NumPy do
+    except Exception as error:  # damaged bytes may raise anything in zlib, zipfile and NumPy
         raise InputError(f"{path} is damaged: {error}{remedy}") from None
     expected = (epochs.size, features)
     if epochs.ndim != 1 or strength.shape != expected or degree.shape != expected:
@@ -122,7 +149,24 @@ def _config(path: Path, remedy: str) -> dict[str, str]:
 
 
 def read(folder: Path | str) -> Run:
-    """Read the finished run in ``folder``; raise `InputError` if it is missing, unfinished, damaged or too new."""
+    """Read a finished run.
+
+    Args:
+        folder: of the run.
+
+    Returns:
+        The run.
+
+    Raises:
+        InputError: the run is missing, unfinished, damaged or of a newer format.
+
+    Example:
+        >>> from gossamer import report
+        >>> options = gs.runs.Options(data="wine", hidden=(20,), epochs=2, batch_size=20, threads=1, twin=False)
+        >>> run = report.read(gs.runs.train(options, gs.runs.load_data(options)).path)
+        >>> len(run.sparse), run.dense, len(run.epochs)
+        (1, (), 2)
+    """
     folder = Path(folder)
     names = ("results.json", "metrics.jsonl", "config.toml", "connectivity.npz")
     with written(folder):

@@ -1,17 +1,4 @@
-"""How sure an accuracy is, and the difference of two.
-
-**Over seeds** s = 1..n the accuracy a_s is reported as its mean with the t interval
-mean(a) ± t_{n-1, 0.975} · sd(a)/√n, which covers the randomness of training but not that of the test set. The
-difference is paired: the same interval for d_s = a_s(sparse) - a_s(dense), whose twins share seed, split and epochs.
-
-**With one seed**, or where all seeds agree and the t interval would shrink to nothing, only the test set is random:
-c of n samples are right, p = c/n, and with z = 1.96 Wilson's interval
-(E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22, 1927) is
-(p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n). The difference takes Newcombe's hybrid of two Wilson intervals
-(R. G. Newcombe, "Interval estimation for the difference between independent proportions", Statistics in Medicine 17,
-1998, method 10): from d - √((p₁-l₁)² + (u₂-p₂)²) to d + √((u₁-p₁)² + (p₂-l₂)²). It takes the two counts as independent;
-twins see the same samples, so it is wider than need be rather than too narrow.
-"""
+"""Intervals of an accuracy, and of the difference of two."""
 
 from __future__ import annotations
 

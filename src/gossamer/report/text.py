@@ -1,4 +1,4 @@
-"""Numbers as a reader likes them: a few digits, a unit, a real minus sign, and spaces that don't break."""
+"""Formatting of numbers for readers: a few digits, a unit, a real minus sign, and spaces that don't break."""
 
 from __future__ import annotations
 
@@ -76,12 +76,12 @@ def points(value: float, *, sign: bool = True, unit: bool = True) -> str:
 
 
 def p_value(p: float) -> str:
-    """With its relation, for ``p = 0.023`` and ``p < 0.001`` alike."""
+    """Format p with its relation, ``p = 0.023`` or ``p < 0.001``."""
     return f"p{SPACE}<{SPACE}0.001" if p < 0.001 else f"p{SPACE}={SPACE}{p:.3f}" if p < 0.9995 else f"p{SPACE}={SPACE}1"
 
 
 def ratio(factor: float, less: str, more: str) -> str:
-    """How many times ``less`` (factor above 1) or ``more`` (below 1)."""
+    """Format a ratio as ``less`` (factor above 1) or ``more`` (below 1)."""
     times = factor if factor >= 1 else 1 / factor
     digits = 0 if times >= 99.5 else 1 if times >= 1.05 else 2
     return f"{times:,.{digits}f}× {less if factor >= 1 else more}"

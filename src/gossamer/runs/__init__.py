@@ -1,4 +1,4 @@
-"""Runs: folders that hold options, checkpoints that survive anything, results and the trained model."""
+"""Runs: folders that hold options, checkpoints, results and the trained model."""
 
 from gossamer.runs.folder import RunFolder
 from gossamer.runs.model_file import ModelFile, load_model, save_model

@@ -1,7 +1,7 @@
-"""A checkpoint against the network that it is to continue: names, shapes, types and numbers agree before any is taken.
+"""Checks of a checkpoint against the network that it continues: names, shapes, types and numbers have to agree.
 
-A file whose checksum is whole may still be that of another run. Fused optimizers read as many numbers as the parameter
-has, whatever the length of their state, so that a wrong one would crash the process.
+A file whose checksum is right may still be that of another run. Fused optimizers read as many numbers as the parameter
+has, for any length of their state, so that a wrong one would crash the process.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["final_state", "history_of", "restore", "result_of"]
 
 
 def history_of(state: Mapping[str, Any], epochs: int) -> list[Epoch]:
-    """The epochs behind a state, of at most ``epochs``; `ValueError` if they aren't 1, 2, …"""
+    """Return the epochs of a state, at most ``epochs``; `ValueError` if they are not numbered from 1 on."""
     history = [convert(record, Epoch, f"epoch {i}") for i, record in enumerate(state["history"], start=1)]
     if [epoch.epoch for epoch in history] != list(range(1, len(history) + 1)):
         raise ValueError("its epochs are not numbered from 1")
@@ -31,7 +31,7 @@ def history_of(state: Mapping[str, Any], epochs: int) -> list[Epoch]:
 
 
 def restore(fit: Fit, state: Mapping[str, Any]) -> None:
-    """Continue ``fit`` from what its ``state_dict`` gave; `ValueError` or `KeyError` if that is of another network."""
+    """Continue ``fit`` from its ``state_dict``; `ValueError` or `KeyError` if that is of another network."""
     finished, best = state["finished"], state["best"]
     if not isinstance(finished, bool):
         raise ValueError("finished must be true or false")
@@ -45,14 +45,14 @@ def restore(fit: Fit, state: Mapping[str, Any]) -> None:
 
 
 def final_state(fit: Fit, result: Network) -> dict[str, Any]:
-    """What is kept of a network that is trained and measured: all but what only training needs, the larger part."""
+    """Return the state to keep of a network that is trained and measured, without the part that only training needs."""
     state = fit.state_dict()
     kept = ("model", "history", "finished", "connectivity")
     return {key: state[key] for key in kept} | {"result": asdict(result)}
 
 
 def result_of(state: Mapping[str, Any], epochs: int) -> Network | None:
-    """What was measured of a finished network, None of one in training; `ValueError` if the state is contradictory."""
+    """Return the result of a finished network, None of one in training; `ValueError` if the state is contradictory."""
     if state.get("result") is None:
         return None
     result = convert(state["result"], Network, "result")

@@ -1,19 +1,19 @@
 """The folder of a run: its files, and how it stays whole when the process is killed.
 
-==================  ================================================================================================
-``config.toml``     the options, all of them (see `gossamer.runs.Options`)
-``checkpoint/``     ``start.json``: the options and a fingerprint of the samples; ``NETWORK-SEED.pt``: the state of each
-                    network after its last finished epoch
-``metrics.jsonl``   a line for each epoch of each network
-``results.json``    what was measured at the end
-``connectivity.npz``      how strongly each input of the first sparse network was connected, epoch by epoch
-``model.safetensors``  the first sparse network, ready to predict
-``report.html``     the page
-==================  ================================================================================================
+=========================  =========================================================================================
+``config.toml``            the options, all of them (see `gossamer.runs.Options`)
+``checkpoint/``            ``start.json``: the options and a fingerprint of the samples; ``NETWORK-SEED.pt``: the state
+                           of each network after its last finished epoch
+``metrics.jsonl``          a line for each epoch of each network
+``results.json``           the measurements at the end
+``connectivity.npz``       how strongly each input of the first sparse network was connected, epoch by epoch
+``model.safetensors``      the first sparse network, ready to predict
+``report.html``            the page
+=========================  =========================================================================================
 
 Every file but the page carries a checksum of all its bytes, each line of ``metrics.jsonl`` one of its own (see
-`gossamer.io.seal`), and every file is replaced as a whole. ``metrics.jsonl`` grows line by line. What lies in
-``checkpoint`` is the truth; a resumed run writes all the rest anew from it. A run lives in one process at a time: see
+`gossamer.io.seal`), and every file is replaced as a whole. ``metrics.jsonl`` grows line by line. ``checkpoint`` is
+authoritative; a resumed run writes all other files anew from it. A run lives in one process at a time: see
 `RunFolder.locked`.
 """
 
@@ -67,7 +67,15 @@ class _Start:
 
 
 class RunFolder:
-    """A run's folder at ``path``; make one with `create`, find one with `open`."""
+    """The folder of a run; make one with `create`, find one with `open`.
+
+    Args:
+        path: of the folder.
+
+    Example:
+        >>> gs.runs.RunFolder.create(None, "digits").path.name
+        'digits-1'
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -80,10 +88,20 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path | None, name: str, *, overwrite: bool = False) -> RunFolder:
-        """An empty folder at ``path``, or at the next free ``runs/name-1``, ``runs/name-2``, …
+        """Make an empty folder at ``path``, or at the next free of ``runs/name-1``, ``runs/name-2`` and so on.
 
-        With ``overwrite``, a run that is at ``path`` is removed, if there is nothing else beside it. What a process
-        left that was killed before its run began is removed in any case.
+        Files of a process that was killed before its run began are removed in any case.
+
+        Args:
+            path: of the folder; None for the next free one.
+            name: of the data, for a folder without ``path``.
+            overwrite: remove a run that is at ``path``, if there is nothing else beside it.
+
+        Returns:
+            The folder.
+
+        Raises:
+            InputError: ``path`` is a file or already holds a run.
         """
         if path is None:
             slug = re.sub(r"[^\w.-]+", "-", Path(name).stem).strip("-.")[:60] or "run"
@@ -104,12 +122,12 @@ class RunFolder:
         folder = cls(path)
         if not any(path.iterdir()):
             return folder
-        folder._contents()  # refuse what is foreign before there is a lock beside it
+        folder._contents()  # refuse foreign files before there is a lock beside them
         with folder.locked(), written(path):
             contents = folder._contents()
             if any(entry.is_file() and not is_partial(entry) for entry in contents) and not overwrite:
                 raise InputError(f"{path} already holds a run: resume it, overwrite it, or choose another folder")
-            # First what makes it a run, should we be killed.
+            # First the file that makes it a run, in case of a kill.
             for entry in sorted(contents, key=lambda entry: (entry != folder._start, entry == folder._checkpoints)):
                 entry.rmdir() if entry.is_dir() else entry.unlink()
         return folder
@@ -134,7 +152,17 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
-        """The run that is at ``path``."""
+        """Find the run at ``path``.
+
+        Args:
+            path: of the folder.
+
+        Returns:
+            The folder.
+
+        Raises:
+            InputError: there is no run.
+        """
         folder = cls(path)
         wanted = f"run must be the folder of a training run, got {str(path)!r}, which"
         with written(path):
@@ -145,13 +173,22 @@ class RunFolder:
         return folder
 
     def locked(self) -> AbstractContextManager[None]:
-        """Hold the folder alone; `InputError` if another process trains in it."""
+        """Hold the folder alone.
+
+        Returns:
+            A context manager; it raises `InputError` if another process trains in the folder.
+        """
         return lock(self.path / _LOCK)
 
-    # ---- what was asked --------------------------------------------------------------------------------------------
+    # ---- options -----------------------------------------------------------------------------------------------------
 
     def begin(self, options: Options, fingerprint: str) -> None:
-        """Write down what is to be trained, on which samples."""
+        """Write the options of the run and the fingerprint of its samples.
+
+        Args:
+            options: of the run.
+            fingerprint: of the samples.
+        """
         with written(self._checkpoints):
             self._checkpoints.mkdir(exist_ok=True)
         start = _Start(_FORMAT, gossamer.__version__, fingerprint, asdict(options))
@@ -167,12 +204,19 @@ class RunFolder:
         if start.format > _FORMAT:
             raise InputError(
                 f"{self._start} has format {start.format}, this gossamer reads up to {_FORMAT}: it was written by a "
-                f"newer gossamer ({start.gossamer}). Upgrade to go on with it"
+                f"newer gossamer ({start.gossamer}). Upgrade to continue with it"
             )
         return start
 
     def options(self) -> Options:
-        """What `begin` was given; `InputError` if ``config.toml`` has been changed since. It is written if missing."""
+        """Return the options that the run began with; ``config.toml`` is written if it is missing.
+
+        Returns:
+            The options.
+
+        Raises:
+            InputError: ``config.toml`` has been changed since.
+        """
         started = self._started()
         options = Options.from_values(started.options, str(self._start))
         if not self._config.exists():
@@ -201,19 +245,38 @@ class RunFolder:
         return options
 
     def fingerprint(self) -> str:
-        """Of the samples that the run began with."""
+        """Return the fingerprint of the samples that the run began with.
+
+        Returns:
+            The fingerprint.
+        """
         return self._started().fingerprint
 
-    # ---- what was reached ------------------------------------------------------------------------------------------
+    # ---- states and results ------------------------------------------------------------------------------------------
 
     def save(self, job: Job, state: dict[str, Any]) -> None:
-        """Replace the checkpoint of ``job``."""
+        """Replace the checkpoint of a network.
+
+        Args:
+            job: the network.
+            state: its state.
+        """
         buffer = io.BytesIO()  # so that a full disk is met by our own file, not inside torch's writer
         torch.save({"format": _FORMAT, "gossamer": gossamer.__version__, "state": state}, buffer)
         write_atomically(self.checkpoint(job), seal(buffer.getvalue()))
 
     def load(self, job: Job) -> dict[str, Any] | None:
-        """The last checkpoint of ``job``, or None; nothing but data is read from it, never code."""
+        """Read the last checkpoint of a network; only data is read from it, never code.
+
+        Args:
+            job: the network.
+
+        Returns:
+            The state, or None if there is no checkpoint.
+
+        Raises:
+            InputError: the checkpoint is damaged or of a newer format.
+        """
         path = self.checkpoint(job)
         with written(path):
             if not path.exists():
@@ -222,18 +285,25 @@ class RunFolder:
         try:
             saved = torch.load(io.BytesIO(unseal(content)), map_location="cpu", weights_only=True)
             version, state = int(saved["format"]), dict(saved["state"])
-        except Exception as error:  # whatever the bytes make torch do
+        except Exception as error:  # damaged bytes may raise anything in torch
             raise self._damaged(job, error) from None
         if version > _FORMAT:
             raise InputError(
                 f"{path} has format {version}, this gossamer reads up to {_FORMAT}: it was written by a newer gossamer "
-                f"({saved.get('gossamer')}). Upgrade to go on with it"
+                f"({saved.get('gossamer')}). Upgrade to continue with it"
             )
         return state
 
     @contextlib.contextmanager
     def reading(self, job: Job) -> Iterator[None]:
-        """Around what takes the state of ``job`` apart: if it isn't that of the network, its checkpoint is damaged."""
+        """Report errors that occur while a state is taken apart as a damaged checkpoint; a context manager.
+
+        Args:
+            job: the network whose state is read.
+
+        Yields:
+            Nothing.
+        """
         try:
             yield
         except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
@@ -249,7 +319,11 @@ class RunFolder:
         )
 
     def prepare(self, jobs: Iterable[Job]) -> None:
-        """Remove what a killed process left half written, and bring ``metrics.jsonl`` in line with the checkpoints."""
+        """Remove half-written files of a killed process, and bring ``metrics.jsonl`` in line with the checkpoints.
+
+        Args:
+            jobs: all networks of the run.
+        """
         for folder in (self.path, self._checkpoints):
             remove_partial(folder)
         lines = []
@@ -260,12 +334,21 @@ class RunFolder:
         write_atomically(self._metrics, b"".join(lines))
 
     def add_metrics(self, job: Job, epoch: Epoch) -> None:
-        """Append a line; it may be lost in a crash, and comes back with `prepare`."""
+        """Append a line to ``metrics.jsonl``; it may be lost in a crash, and `prepare` restores it.
+
+        Args:
+            job: the network.
+            epoch: its last epoch.
+        """
         with written(self._metrics), open(self._metrics, "ab") as file:
             file.write(_line(job, epoch))
 
     def write_connectivity(self, connectivity: dict[int, tuple[Tensor, Tensor]]) -> None:
-        """``strength`` and ``degree`` (snapshots, features) and ``epochs`` (snapshots,)."""
+        """Write ``connectivity.npz``.
+
+        Args:
+            connectivity: by epoch, ``strength`` and ``degree`` (features) of each input.
+        """
         if not connectivity:
             return
         epochs = sorted(connectivity)
@@ -279,11 +362,22 @@ class RunFolder:
         write_atomically(self.connectivity, seal(buffer.getvalue()))
 
     def write_results(self, results: Results) -> None:
-        """Replace ``results.json``, which says that the run is finished."""
+        """Replace ``results.json``, which marks the run as finished.
+
+        Args:
+            results: of all networks.
+        """
         write_atomically(self.results, dump(results, indent=1))
 
     def checkpoint(self, job: Job) -> Path:
-        """The checkpoint's file."""
+        """Return the path of a network's checkpoint.
+
+        Args:
+            job: the network.
+
+        Returns:
+            The path.
+        """
         return self._checkpoints / f"{job.network}-{job.seed}.pt"
 
     def _anew(self) -> str:

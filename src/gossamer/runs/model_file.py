@@ -21,10 +21,23 @@ FORMAT = 1
 
 @dataclass(frozen=True, eq=False)
 class ModelFile:
-    """A network and what belongs to it.
+    """A network and all that prediction needs.
 
-    ``architecture`` holds the arguments of `MLP`; ``preprocessing`` turns a file's rows into its inputs; output ``i``
-    is the class ``classes[i]``. ``data`` and ``seed`` say which data set it was trained on, and which division of it.
+    Attributes:
+        model: the network.
+        architecture: the arguments of `MLP`.
+        classes: output ``i`` is the class ``classes[i]``.
+        preprocessing: from a file's rows to the inputs of the network.
+        data: the data set it was trained on.
+        seed: of the division of the data set.
+
+    Example:
+        >>> wine = gs.data.load("wine")
+        >>> architecture = {"in_features": 13, "hidden": [10], "out_features": 3, "density": 0.5}
+        >>> net = gs.models.MLP(**architecture)
+        >>> file = gs.runs.ModelFile(net, architecture, wine.classes, wine.preprocessing, "wine", seed=0)
+        >>> file.model(torch.from_numpy(wine.test.x)).shape
+        torch.Size([36, 3])
     """
 
     model: MLP
@@ -36,7 +49,22 @@ class ModelFile:
 
 
 def save_model(path: Path, file: ModelFile) -> None:
-    """Write ``file`` to ``path``, whole or not at all."""
+    """Write a model file, whole or not at all.
+
+    Args:
+        path: of the file.
+        file: network, preprocessing and classes.
+
+    Example:
+        >>> from pathlib import Path
+        >>> wine = gs.data.load("wine")
+        >>> architecture = {"in_features": 13, "hidden": [10], "out_features": 3, "density": 0.5}
+        >>> net = gs.models.MLP(**architecture)
+        >>> file = gs.runs.ModelFile(net, architecture, wine.classes, wine.preprocessing, "wine", seed=0)
+        >>> gs.runs.save_model(Path("model.safetensors"), file)
+        >>> gs.runs.load_model(Path("model.safetensors")).data
+        'wine'
+    """
     header = {
         "architecture": file.architecture,
         "classes": list(file.classes),
@@ -48,9 +76,23 @@ def save_model(path: Path, file: ModelFile) -> None:
 
 
 def load_model(path: Path) -> ModelFile:
-    """Read what `save_model` wrote; `InputError` if it is missing, damaged, foreign or of a newer format."""
+    """Read a model file that `save_model` wrote.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        Network, preprocessing and classes.
+
+    Raises:
+        InputError: the file is missing, damaged, foreign or of a newer format.
+
+    Example:
+        >>> from pathlib import Path
+        >>> file = gs.runs.load_model(Path("runs/digits-1/model.safetensors"))  # doctest: +SKIP
+    """
     if not path.exists():
-        raise InputError(f"{path} isn't there: a run writes it when its first sparse network is trained")
+        raise InputError(f"{path} doesn't exist: a run writes it when its first sparse network is trained")
     header, tensors = read_tensors(path, key="gossamer", version=FORMAT, what="network")
     try:
         # The generator leaves torch's own alone; the weights it draws are overwritten.

@@ -20,15 +20,36 @@ MOST_THREADS = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Recipe):
-    """Everything that decides what a run computes: a `Recipe`, the data, and how many networks.
+    """All options that decide the results of a run: a `Recipe`, the data, and how many networks.
 
-    ``data`` is a data set's name or a file, ``target`` its label column; ``encoding`` to ``numeric`` say how to read a
-    file (see `gossamer.data.Reading`). ``seeds`` networks of each kind are trained, with the seeds ``seed``,
-    ``seed + 1``, … (pattern, weights, order of samples, dropout); all of them share one division into training,
-    validation and test rows, that of ``seed``.
+    The networks of a run share one division into training, validation and test rows, that of ``seed``. The dense twin
+    has the same hidden layers, seeds, epochs, optimizer and learning rate; its units are ReLU, as in the network that
+    one would train without this package.
 
-    The dense ``twin`` has the same hidden layers, seeds, epochs, optimizer and learning rate; its units are ReLU, as in
-    the network that one would train without this package.
+    Attributes:
+        data: a data set's name or a file.
+        target: its label column.
+        encoding: how to read a file, as are the next six; see `gossamer.data.Reading`.
+        separator: between the fields of a line.
+        decimal: the decimal mark.
+        drop: columns that are not used.
+        index: the column that identifies a row.
+        categorical: columns whose values are categories.
+        numeric: columns that hold numbers.
+        twin: train the dense twin too.
+        seed: of the first network and of the division.
+        seeds: number of networks of each kind, with the seeds ``seed``, ``seed + 1``, … (pattern, weights, order of
+            samples, dropout).
+        device: ``"cpu"``, ``"cuda"``, …
+        threads: number of threads.
+
+    Raises:
+        InputError: an option is outside its range.
+
+    Example:
+        >>> options = gs.runs.Options(data="wine", hidden=(20,), epochs=3, batch_size=10, threads=1)
+        >>> gs.runs.Options.from_toml(options.to_toml()) == options
+        True
     """
 
     data: str
@@ -54,23 +75,42 @@ class Options(Recipe):
         self.reading()  # checks
 
     def reading(self) -> Reading:
-        """The options that say how to read the file."""
+        """Return the options that concern the reading of a file.
+
+        Returns:
+            The options for `gossamer.data`.
+        """
         return Reading(**{field.name: getattr(self, field.name) for field in fields(Reading)})
 
     def to_toml(self) -> str:
-        """One ``key = value`` line for each option that is set, the data's first; None is left out."""
+        """Write one ``key = value`` line for each option that is set, the data's first; None is left out.
+
+        Returns:
+            The text of ``config.toml``.
+        """
         lines = []
         for field in sorted(fields(self), key=lambda field: field.name not in ("data", "target")):
             value = getattr(self, field.name)
             if value is not None and not (value == () and field.name in Reading.__dataclass_fields__):
-                # JSON's numbers, lists, booleans and texts are TOML's too, but for one character.
+                # JSON's numbers, lists, booleans and texts are TOML's too, except for one character.
                 shown = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
                 lines.append(f"{field.name} = {shown}\n")
         return "".join(lines)
 
     @classmethod
     def from_toml(cls, text: str, where: str = "config.toml") -> Options:
-        """What `to_toml` wrote; `InputError` that names ``where`` for anything else."""
+        """Read the text that `to_toml` wrote.
+
+        Args:
+            text: of ``config.toml``.
+            where: the name of the file, for errors.
+
+        Returns:
+            The options.
+
+        Raises:
+            InputError: the text is damaged, incomplete, or has unknown options.
+        """
         try:
             values = tomllib.loads(text)
         except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -79,6 +119,18 @@ class Options(Recipe):
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any], where: str) -> Options:
+        """Make options from plain values.
+
+        Args:
+            values: by name.
+            where: the source of the values, for errors.
+
+        Returns:
+            The options.
+
+        Raises:
+            InputError: an option is missing, unknown or outside its range.
+        """
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(values) - known):
             raise InputError(f"{where} has options that this gossamer doesn't know: {', '.join(unknown)}")

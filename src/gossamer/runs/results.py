@@ -31,7 +31,7 @@ _DENSE = 1 << 24  # numbers of sparse rows that are dense at a time
 
 
 def measure(fit: Fit, test: Samples) -> Network:
-    """Everything about one finished network: accuracy, costs, time, noise, and each of its layers."""
+    """Measure a finished network: accuracy, costs, time, noise, and each of its layers."""
     model, options = fit.model, fit.options
     assert isinstance(test.y, Tensor)
     x = cast(Tensor, test.x)  # sparse rows support the same operations
@@ -86,7 +86,7 @@ def measure(fit: Fit, test: Samples) -> Network:
 
 
 def describe_machine(threads: int, device: torch.device) -> Machine:
-    """The machine as it is now."""
+    """Describe the machine as it is now."""
     name = processor() or platform.machine()
     return Machine(
         processor=f"{name} ({kernels.info().instruction_set})",
@@ -98,7 +98,7 @@ def describe_machine(threads: int, device: torch.device) -> Machine:
 
 
 def results(data: Dataset, networks: list[Network], machine: Machine) -> Results:
-    """The whole of ``results.json``."""
+    """Return the contents of ``results.json``."""
     names = tuple(data.features)
     return Results(
         format=FORMAT,
@@ -125,7 +125,7 @@ def _batch(x: Tensor, size: int) -> Tensor:
 
 
 def _fans(layer: Module) -> tuple[Tensor, Tensor]:
-    """Live connections into each output, and out of each input, of a convolution each cell of its kernel."""
+    """Count connections into each output, and out of each input, of a convolution each position of its kernel."""
     if isinstance(layer, SparseLayer):
         return layer.pattern.fan_in.cpu(), layer.pattern.fan_out.cpu()
     outputs, inputs = layer.weight.flatten(1).shape

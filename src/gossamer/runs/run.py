@@ -29,32 +29,76 @@ __all__ = ["Watch", "jobs_of", "load_data", "resume", "train"]
 
 
 class Watch:
-    """Callbacks of a run; override those that you need. The defaults do nothing."""
+    """Callbacks of a run; override those that you need. The defaults do nothing.
+
+    Example:
+        >>> class Losses(gs.runs.Watch):
+        ...     def epoch(self, job, epoch):
+        ...         print(job.network, job.seed, epoch.epoch)
+    """
 
     def begin(self, folder: RunFolder, options: Options, data: Dataset, jobs: list[Job]) -> None:
-        """The folder is ready, training starts."""
+        """Handle the beginning of training, when the folder is ready.
+
+        Args:
+            folder: of the run.
+            options: of the run.
+            data: the samples.
+            jobs: the networks to train.
+        """
 
     def machine(self, machine: Machine) -> None:
-        """The machine at the start of training."""
+        """Handle the description of the machine at the start of training.
+
+        Args:
+            machine: the description.
+        """
 
     def network(self, job: Job, done: int, steps: int) -> None:
-        """Training of ``job`` starts after ``done`` epochs; each takes ``steps`` steps."""
+        """Handle the beginning of a network's training.
+
+        Args:
+            job: the network.
+            done: number of epochs that are done.
+            steps: batches in an epoch.
+        """
 
     def step(self, job: Job, epoch: int, step: int, loss: torch.Tensor) -> None:
-        """A batch is done."""
+        """Handle the end of a batch.
+
+        Args:
+            job: the network.
+            epoch: number of the epoch, from 1.
+            step: number of the batch, from 1.
+            loss: mean loss of the batch.
+        """
 
     def epoch(self, job: Job, epoch: Epoch) -> None:
-        """An epoch is done and saved."""
+        """Handle the end of an epoch, which is saved.
+
+        Args:
+            job: the network.
+            epoch: the record of the epoch.
+        """
 
     def measuring(self, job: Job) -> None:
-        """Training is over, measuring starts."""
+        """Handle the end of training, before measurements start.
+
+        Args:
+            job: the network.
+        """
 
     def result(self, job: Job, result: Network) -> None:
-        """The network is complete."""
+        """Handle the result of a network that is complete.
+
+        Args:
+            job: the network.
+            result: the measurements.
+        """
 
 
 def jobs_of(options: Options) -> list[Job]:
-    """The networks of a run, in the order of training."""
+    """Return the networks of a run, in the order of training."""
     seeds = range(options.seed, options.seed + options.seeds)
     return [
         Job(network, seed) for seed in seeds for network in ("sparse", "dense") if options.twin or network == "sparse"
@@ -62,7 +106,22 @@ def jobs_of(options: Options) -> list[Job]:
 
 
 def load_data(options: Options) -> Dataset:
-    """The samples that ``options`` name, divided by their seed."""
+    """Load the samples that the options of a run name, divided by their seed.
+
+    Args:
+        options: of the run.
+
+    Returns:
+        The data set.
+
+    Raises:
+        InputError: the data can't be used.
+
+    Example:
+        >>> options = gs.runs.Options(data="wine", hidden=(20,), epochs=3, batch_size=10, threads=1)
+        >>> gs.runs.load_data(options).train.x.shape
+        (124, 13)
+    """
     if options.data == "-":
         raise InputError(
             "the rows came from standard input and can't be read again: save them in a file and train anew"
@@ -73,9 +132,27 @@ def load_data(options: Options) -> Dataset:
 def train(
     options: Options, data: Dataset, out: Path | None = None, watch: Watch | None = None, *, overwrite: bool = False
 ) -> RunFolder:
-    """Train what ``options`` say into the new folder ``out`` (default: the next free one in ``runs``).
+    """Train the networks of a run into a new folder.
 
-    ``data`` is what `load_data` gives for these options. With ``overwrite``, a run that is in ``out`` is removed.
+    Args:
+        options: of the run.
+        data: the result of `load_data` for these options.
+        out: the folder; None for the next free one in ``runs``.
+        watch: callbacks.
+        overwrite: remove a run that is in ``out``.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: ``out`` already holds a run.
+
+    Example:
+        >>> from pathlib import Path
+        >>> options = gs.runs.Options(data="wine", hidden=(20,), epochs=2, batch_size=20, threads=1, twin=False)
+        >>> folder = gs.runs.train(options, gs.runs.load_data(options), Path("run"))
+        >>> (folder.path / "results.json").exists()
+        True
     """
     device = find_device(options.device)
     arguments = architecture(options, len(data.features), len(data.classes))
@@ -88,7 +165,22 @@ def train(
 
 
 def resume(path: Path, watch: Watch | None = None) -> RunFolder:
-    """Go on with the run in the folder ``path`` where it was stopped, exactly as if it had not been."""
+    """Resume the run in a folder exactly where it was stopped.
+
+    Args:
+        path: of the folder.
+        watch: callbacks.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: there is no run, a file of it is damaged, or its data has changed.
+
+    Example:
+        >>> from pathlib import Path
+        >>> folder = gs.runs.resume(Path("runs/digits-1"))  # doctest: +SKIP
+    """
     folder = RunFolder.open(path)
     with folder.locked():
         options = folder.options()
@@ -118,7 +210,7 @@ def _complete(
     arguments: dict[str, Any],
     first: MLP | None = None,
 ) -> None:
-    """Do all that is still to be done in the folder; what follows from the checkpoints is written anew.
+    """Do all that remains to be done in the folder; files that follow from the checkpoints are written anew.
 
     ``arguments`` are those of the sparse networks, of which ``first`` is the untrained first one, if it has been made.
     """
@@ -149,7 +241,7 @@ def _network(
     arguments: dict[str, Any],
     untrained: MLP | None,
 ) -> Network:
-    """Train and measure one network, from wherever its checkpoint stands; what was measured."""
+    """Train and measure one network, from its checkpoint on, and return the measurements."""
     state = folder.load(job)
     result = None
     if state is not None:
@@ -180,7 +272,7 @@ def _trained(
     state: Mapping[str, Any] | None,
     untrained: MLP | None,
 ) -> tuple[dict[str, Any], Network]:
-    """The final state of a network, and what was measured."""
+    """Train and measure a network; return its final state and the measurements."""
     train = _tensors(data.train, device)
     fit = Fit(
         options,
@@ -218,7 +310,7 @@ def _tensors(split: Split, device: torch.device) -> Samples:
 
 
 def _fingerprint(data: Dataset) -> str:
-    """Of all samples, their division and their classes."""
+    """Return a fingerprint of all samples, their division and their classes."""
     digest = hashlib.sha256(repr((data.classes, data.features)).encode())
     for split in (data.train, data.validation, data.test):
         arrays = (split.x,) if isinstance(split.x, np.ndarray) else (split.x.data, split.x.indices, split.x.indptr)

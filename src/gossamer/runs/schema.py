@@ -1,7 +1,7 @@
-"""The one schema of ``results.json`` and of the lines of ``metrics.jsonl``, for those who write and who read them.
+"""The schema of ``results.json`` and of the lines of ``metrics.jsonl``, for writers and readers.
 
-A record is a dataclass that checks its ranges; `dump` makes sealed JSON of it, `parse` gives it back or an error that
-names file and field. Fields that a newer version added are let be.
+A record is a dataclass that checks its ranges; `dump` writes it as sealed JSON, `parse` reads it or raises an error
+that names file and field. Fields that a newer version added are ignored.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Data:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """``counts[i]`` units lie between ``edges[i]`` and ``edges[i + 1]``."""
+    """A histogram: ``counts[i]`` units lie between ``edges[i]`` and ``edges[i + 1]``."""
 
     counts: tuple[int, ...]
     edges: tuple[float, ...]
@@ -94,7 +94,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class NoiseLevel:
-    """The accuracy where Gaussian noise of standard deviation ``sigma`` is added to the preprocessed inputs."""
+    """The accuracy under Gaussian noise of standard deviation ``sigma`` on the preprocessed inputs."""
 
     sigma: float
     accuracy: float
@@ -105,7 +105,7 @@ class NoiseLevel:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """What one network of one seed achieved on the test set, and what it cost.
+    """Accuracy of one network of one seed on the test set, and its cost.
 
     Multiply-adds that aren't known and a loss that isn't finite are None. ``latency_ms`` is by batch size.
     """
@@ -146,7 +146,7 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the times belong to; ``busy`` says why they may not be trusted, None if nothing speaks against them."""
+    """The machine that times belong to; ``busy`` is a reason to distrust them, None if there is none."""
 
     processor: str
     threads: int
@@ -157,7 +157,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """The whole of ``results.json``."""
+    """The contents of ``results.json``."""
 
     format: int
     gossamer: str
@@ -193,13 +193,13 @@ class EpochLine(Epoch):
 
 
 def dump(record: Any, *, indent: int | None = None) -> bytes:
-    """A record as JSON, sealed, with a line's end."""
+    """Return a record as JSON, sealed, with a newline at the end."""
     values = {"digest": EMPTY_SEAL} | (record if isinstance(record, dict) else asdict(record))
     return seal(json.dumps(values, indent=indent, ensure_ascii=False, allow_nan=False).encode() + b"\n")
 
 
 def parse(content: bytes, kind: type[Record], where: str) -> Record:
-    """The record that `dump` wrote; `InputError` that names ``where`` and the field."""
+    """Read a record that `dump` wrote; `InputError` names ``where`` and the field."""
     try:
         values = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -215,7 +215,7 @@ def parse(content: bytes, kind: type[Record], where: str) -> Record:
 
 
 def convert(values: Mapping[str, Any], kind: type[Record], where: str) -> Record:
-    """A record from plain values; `InputError` that names ``where`` and the field."""
+    """Make a record from plain values; `InputError` names ``where`` and the field."""
     with needs("report", "reading a run"):
         import msgspec
     try:

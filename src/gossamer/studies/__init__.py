@@ -1,7 +1,7 @@
 """Studies: a paper's claim, the experiment that tests it, and a verdict.
 
 A study is a module of this room that offers what `Study` lists. It turns its experiment into `trials.Trial`s, lets
-`trials.run` carry them out so that nothing finished is ever lost, and puts what it found into a `findings.Findings`,
+`trials.run` carry them out so that nothing finished is ever lost, and puts its results into a `findings.Findings`,
 from which ``gossamer study NAME`` writes tables, figures and a page.
 """
 
@@ -32,9 +32,9 @@ _MODULES = {
 class Study(Protocol):
     """The interface of a study's module.
 
-    ``TITLE`` is the question in a few words, ``CLAIM`` what the paper says, in one line with its citation. ``PRESETS``
-    describes each preset (``quick`` and ``full``) and its approximate duration. Importing the module is cheap: what
-    is heavy is imported by the functions that use it.
+    ``TITLE`` is the question in a few words, ``CLAIM`` the paper's statement in one line with a citation. ``PRESETS``
+    describes each preset (``quick`` and ``full``) and its approximate duration. Importing the module is cheap: heavy
+    packages are imported by the functions that use them.
     """
 
     TITLE: str
@@ -42,7 +42,7 @@ class Study(Protocol):
     PRESETS: Mapping[str, str]
 
     def run(self, preset: str, folder: Path, *, seeds: int | None, jobs: int, watch: Watch) -> Findings:
-        """Carry out what is still to be done of ``preset`` in ``folder``, and say what came out.
+        """Run the remaining trials of ``preset`` in ``folder``, and return the findings.
 
         ``seeds`` overrides the preset's number of seeds, ``jobs`` is the number of processes. A study whose data can be
         chosen has one more keyword, ``data: tuple[str, ...] | None = None``, with the names given by ``--data``.
@@ -51,11 +51,11 @@ class Study(Protocol):
 
 
 def names() -> tuple[str, ...]:
-    """The studies that are there."""
+    """List the studies."""
     return tuple(name for name, module in _MODULES.items() if importlib.util.find_spec(f"{__name__}.{module}"))
 
 
 def load(name: str) -> Study:
-    """The study of that name, imported now."""
+    """Import the study of that name."""
     check_choice("study", name, names())
     return cast(Study, importlib.import_module(f"{__name__}.{_MODULES[name]}"))

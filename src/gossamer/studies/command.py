@@ -59,7 +59,7 @@ def add_parser(commands: Any) -> None:
 
 
 def study(arguments: argparse.Namespace) -> None:
-    """Carry out the study that the command line names, or list what there is."""
+    """Run the study that the command line names, or list all studies."""
     if arguments.name is None:
         _list(arguments.json)
         return
@@ -87,7 +87,7 @@ def study(arguments: argparse.Namespace) -> None:
 def _carried_out(
     module: studies.Study, arguments: argparse.Namespace, folder: Path, chosen: dict[str, Any]
 ) -> Findings:
-    """The study's findings, written into ``folder``."""
+    """Write the study's findings into ``folder`` and return them."""
     from gossamer.bench import rivals
     from gossamer.bench.machine import describe
     from gossamer.studies.findings import write

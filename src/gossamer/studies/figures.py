@@ -89,7 +89,7 @@ def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str], column
 
 
 def plain(axes: Axes) -> None:
-    """Take away ticks and frame: what is left is a picture."""
+    """Remove ticks and frame."""
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
         spine.set_visible(False)
@@ -106,8 +106,10 @@ def log_ticks(*axes: Axis) -> None:
 
 
 def ranks(names: Sequence[str], average: Sequence[float], critical_difference: float, title: str) -> str:
-    """Demšar's diagram: average ranks on a line, best to the left; bars join methods that differ by less than the
-    critical difference."""
+    """Draw Demšar's diagram: average ranks on a line, best to the left.
+
+    Bars join methods that differ by less than the critical difference.
+    """
     order = sorted(range(len(names)), key=lambda i: average[i])
     values, half = [average[i] for i in order], (len(order) + 1) // 2
     groups = _groups(values, critical_difference)

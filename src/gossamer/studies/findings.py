@@ -41,8 +41,11 @@ def judged(gain: float, p: float, alpha: float = 0.05) -> Verdict:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under ``columns``, the first of which names the row. A number is shown with four significant digits, None as
-    a dash; ``best`` holds the (row, column) numbers of cells to set in bold."""
+    """Rows under ``columns``, the first of which names the row.
+
+    A number is shown with four significant digits, None as a dash; ``best`` holds the (row, column) numbers of cells to
+    set in bold.
+    """
 
     title: str
     columns: Sequence[str]
@@ -71,6 +74,7 @@ class Figure:
 
     @property
     def file(self) -> str:
+        """Name of the figure's file."""
         return f"{self.name}.{'svg' if isinstance(self.content, str) else 'png'}"
 
     @property
@@ -86,7 +90,7 @@ class Findings:
     """A study's outcome.
 
     ``claim`` is the paper's, with its citation; ``claims`` are the statements that were tested; ``settings`` is what
-    all trials share; ``departures`` say where the experiment is not the paper's, and ``summary`` what came out, in a
+    all trials share; ``departures`` list differences from the paper's experiment, and ``summary`` has the results, in a
     few sentences. ``command``, ``machine`` and ``date`` are filled in by ``gossamer study``.
     """
 
@@ -139,7 +143,7 @@ def _shown(cell: Cell) -> str:
 
 
 def markdown(findings: Findings) -> str:
-    """The page as Markdown, its pictures as connections to the files beside it."""
+    """Return the page as Markdown, with links to the figures' files beside it."""
     page = [f"# {findings.title}", "", f"> {findings.claim}", ""]
     if findings.command:
         page += [f"`{findings.command}`" + (f", {findings.date}" if findings.date else ""), ""]

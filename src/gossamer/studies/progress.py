@@ -1,4 +1,4 @@
-"""A study under way, on a terminal: what is tried, how much is done, and how long the rest will take."""
+"""Progress of a study on a terminal: the current trial, the share that is done, and the time that is left."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ class Terminal(Watch):
         self._progress.stop()
 
     def begin(self, trials: Sequence[Trial], done: Sequence[Record], jobs: int) -> None:
+        """Show the number of trials."""
         finished = {(record["variant"], record["dataset"], record["seed"]) for record in done}
         self._waiting = [t for t in trials if (t.variant, t.dataset, t.seed) not in finished]
         self._done, self._jobs = list(done), jobs
@@ -50,10 +51,12 @@ class Terminal(Watch):
             self._progress.start()
 
     def start(self, trial: Trial) -> None:
+        """Show the trial that starts."""
         self._last = time.perf_counter()
         self._progress.update(self._task, description=f"{self._name}: {trial}", left=self._left())
 
     def end(self, trial: Trial, record: Record) -> None:
+        """Show the result of a trial."""
         self._done.append(record)
         self._waiting.remove(trial)
         self._progress.update(self._task, advance=1, left=self._left())
@@ -63,7 +66,7 @@ class Terminal(Watch):
             self._console.print(line + (f"  {left}" if (left := self._left()) else ""), markup=False)
 
     def _left(self) -> str:
-        """From what trials of the same kind took, or else of the same data set, or else any."""
+        """Estimate the time left from trials of the same kind, or else of the same data set, or else any."""
         if not self._done:
             return ""
         seconds = sum(self._pace(trial) for trial in self._waiting) / self._jobs

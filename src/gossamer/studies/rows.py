@@ -23,6 +23,7 @@ class Divided:
 
     @property
     def test(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The test rows and their classes."""
         return self.x_test, self.y_test
 
 

@@ -56,7 +56,7 @@ def paired(a: ArrayLike, b: ArrayLike) -> Paired:
         raise InputError(f"a and b must have equal length of at least 2, got {len(first)} and {len(second)}")
     d = first - second
     interval, spread = mean_interval(d.tolist()), float(np.std(d, ddof=1)) / math.sqrt(len(d))
-    if spread <= 1e-12 * float(np.abs(d).max()):  # equal but for rounding
+    if spread <= 1e-12 * float(np.abs(d).max()):  # equal up to rounding
         t_p = 1.0 if interval.center == 0 else 0.0
     else:
         t_p = float(ttest_rel(first, second).pvalue)
@@ -70,7 +70,7 @@ def _signed_rank_p(d: NDArray[np.float64]) -> float:
     d = d[d != 0]
     if not len(d):
         return 1.0
-    size = np.round(np.abs(d), 12)  # differences that are equal but for rounding are ties
+    size = np.round(np.abs(d), 12)  # differences that are equal up to rounding are ties
     twice = np.rint(2 * rankdata(size)).astype(int)  # mean ranks are halves
     ways = np.ones(1)
     for rank in twice:
@@ -108,8 +108,10 @@ class Gain:
 
 
 def gains(pairs: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> dict[str, Gain]:
-    """For each pair of scores (n,), one for each data set: the gain of the first over the second, with the p of
-    Wilcoxon's test over the data sets, adjusted by `holm` for all pairs together; p is 1 where n = 1."""
+    """Compute the gain of the first over the second of each pair of scores (n,), one score for each data set.
+
+    The p of Wilcoxon's test over the data sets is adjusted by `holm` for all pairs together; it is 1 where n = 1.
+    """
     differences = {name: _scores("a", a, 1) - _scores("b", b, 1) for name, (a, b) in pairs.items()}
     adjusted = holm([_signed_rank_p(d) for d in differences.values()])
     return {
@@ -120,8 +122,10 @@ def gains(pairs: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> dict[str, Gain]:
 
 @dataclass(frozen=True)
 class Friedman:
-    """Average ranks (1 is best) in the order of the methods, the test that they are all the same, and how far two must
-    be apart. ``p`` belongs to ``f``, ``chi2_p`` to ``chi2``."""
+    """Average ranks (1 is best) in the order of the methods, the test of equality, and the critical difference.
+
+    ``p`` belongs to ``f``, ``chi2_p`` to ``chi2``.
+    """
 
     blocks: int
     ranks: tuple[float, ...]
@@ -144,7 +148,7 @@ def friedman(scores: ArrayLike, *, alpha: float = 0.05) -> Friedman:
         raise InputError(f"scores must have at least 2 blocks and 2 methods, got shape {table.shape}")
     ranks = rankdata(-table, axis=1)
     average = ranks.mean(axis=0)
-    # (k + 1) / 2 in every block without an effect; the denominator is k (k + 1) / 12 but for ties
+    # (k + 1) / 2 in every block without an effect; the denominator is k (k + 1) / 12 without ties
     between = n * float(((average - (k + 1) / 2) ** 2).sum())
     within = float(((ranks - (k + 1) / 2) ** 2).sum()) / (n * (k - 1))
     chi2 = between / within if within else 0.0

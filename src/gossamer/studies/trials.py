@@ -4,8 +4,8 @@
 
     {"variant": "SET", "dataset": "digits", "seed": 0, "settings": {...}, "seconds": 3.1, "machine": "...", ...}
 
-where the dots stand for what the trial's function returned. A second call of `run` with the same trials returns these
-records back, and only what is missing is computed: the process may are dropped at any moment.
+where the dots stand for the result of the trial's function. A second call of `run` with the same trials returns these
+records back, and only missing ones are computed: the process may be killed at any moment.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Trial:
-    """One cell of a study: what is tried, on which data, with which seed; ``settings`` is whatever else decides the
-    outcome, in values that JSON has."""
+    """One cell of a study: a variant, a data set and a seed.
+
+    ``settings`` are all other settings that decide the outcome, in values that JSON has.
+    """
 
     variant: str
     dataset: str
@@ -55,10 +57,10 @@ class Watch:
         """``done`` of ``trials`` were finished before; the rest starts in ``jobs`` processes."""
 
     def start(self, trial: Trial) -> None:
-        """It is the turn of ``trial``; only told with one process."""
+        """Handle the start of ``trial``; called with one process only."""
 
     def end(self, trial: Trial, record: Record) -> None:
-        """``trial`` is over and safe on disk."""
+        """Handle the end of ``trial``, which is stored."""
 
 
 def run(
@@ -69,15 +71,15 @@ def run(
     jobs: int = 1,
     watch: Watch | None = None,
 ) -> list[Record]:
-    """Carry out what ``folder`` doesn't hold yet, and return the records of all ``trials`` in their order.
+    """Run the trials that ``folder`` doesn't hold yet, and return the records of all ``trials`` in their order.
 
     Args:
         trials: all different.
-        function: computes one trial from its content alone; what it returns is numbers (finite, or None), texts, lists
+        function: computes one trial from its content alone and returns numbers (finite, or None), strings, lists
             and dicts. With several ``jobs`` it travels to other processes: a function of a module, or a `partial` of
             one.
-        folder: where ``trials.jsonl`` grows; made if it isn't there.
-        jobs: processes, which share PyTorch's threads evenly. Times measured in several at once say little.
+        folder: where ``trials.jsonl`` grows; made if it doesn't exist.
+        jobs: processes, which share PyTorch's threads evenly. Times measured in several at once are not reliable.
         watch: is told what happens.
 
     Raises `InputError` if the folder holds a record of the same variant, data set and seed with other settings: the
@@ -135,7 +137,7 @@ def _key(content: Mapping[str, Any]) -> str:
 
 
 def _drop_torn_line(path: Path) -> None:
-    """Cut off what a killed process had begun to write."""
+    """Cut off a line that a killed process had not finished."""
     with written(path), path.open("r+b") as file:
         content = file.read()
         file.truncate(content.rfind(b"\n") + 1)

@@ -1,4 +1,4 @@
-"""Training: one loop over samples, what it minimises, and the recipe that says how; it knows no files."""
+"""Training: one loop over samples, the tasks that it minimises, and the recipe; it knows no files."""
 
 from gossamer.training.epoch import DivergedError, Epoch, one_epoch
 from gossamer.training.loop import Fit, evaluate

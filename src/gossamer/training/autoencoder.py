@@ -2,12 +2,11 @@
 
 Each batch is a step of Adam on (1 − α) E_R + α E_C, after which the weights return to their set. α follows its schedule
 in fractions of an epoch. The learning rate has a linear warm-up during the first tenth of all steps, and falls
-to zero along half a cosine in the others.
+to zero along half a cosine in the others. All random choices of an epoch depend on (seed, epoch) alone.
 
-Whatever chance decides in an epoch depends on (seed, epoch) alone.
-
-Source: Thom, Palm, "Sparse Activity and Sparse Connectivity in Supervised Learning", JMLR 14 (2013), for the projected
-gradient. Adam and the course of its learning rate are ours.
+References:
+    Thom, Palm, "Sparse Activity and Sparse Connectivity in Supervised Learning", JMLR 14 (2013), for the projected
+    gradient. Adam and the schedule of its learning rate are ours.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ class Descent:
     """Projected gradient descent, with Adam.
 
     Args:
-        model: what is trained.
+        model: the network to train.
         learning_rate: of all its parameters, > 0.
         project_every: steps from one projection of the weights to the next.
     """
@@ -54,7 +53,7 @@ class Descent:
         self.steps = 0
 
     def step(self, x: Tensor, y: Tensor, alpha: float, scale: float = 1.0, weight: Tensor | None = None) -> Tensor:
-        """One step on a batch, with ``scale`` times the learning rate; the cost before it.
+        """Take one step on a batch, with ``scale`` times the learning rate; return the cost before it.
 
         Args:
             x: (batch, in_features).
@@ -75,11 +74,11 @@ class Descent:
         return cost.detach()
 
     def state_dict(self) -> dict[str, Any]:
-        """Model, optimizer and number of steps; the tensors are not copies."""
+        """Return model, optimizer and number of steps; the tensors are not copies."""
         return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "steps": self.steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` gave."""
+        """Continue from the result of `state_dict`."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.steps = state["steps"]
@@ -95,7 +94,7 @@ class Descent:
         scale: Schedule | None = None,
         augment: Augment | None = None,
     ) -> float:
-        """A step on each batch of the samples, after ``number`` epochs; returns the mean cost.
+        """Take a step on each batch of the samples, after ``number`` epochs, and return the mean cost.
 
         ``alpha`` and ``scale`` are functions of the number of completed epochs, fractional during an epoch. See
         `train_autoencoder` for the others.
@@ -142,7 +141,7 @@ def train_autoencoder(
     """Train ``model`` in place, yielding after each epoch.
 
     Args:
-        model: what is trained.
+        model: the network to train.
         samples: dense rows and their classes.
         epochs: passes through the samples.
         alpha: function of the completed epochs (fractional) to α in [0, 1].

@@ -47,10 +47,9 @@ def train_dictionary(
         InputError: an argument outside its range, or samples of another shape or dtype.
 
     Example:
-        >>> import torch
-        >>> from gossamer.models import Dictionary
+        >>> from gossamer.training.dictionary import train_dictionary
         >>> x, generator = torch.randn(64, 8), torch.Generator().manual_seed(0)
-        >>> dictionary = Dictionary.from_samples(x, 4, generator=generator)
+        >>> dictionary = gs.models.Dictionary.from_samples(x, 4, generator=generator)
         >>> errors = list(train_dictionary(dictionary, x, epochs=2, batch_size=32, generator=generator))
         >>> len(errors)
         4

@@ -1,4 +1,4 @@
-"""An epoch: one step on each batch of the samples, in random order, and the record of what it brought."""
+"""An epoch: one step on each batch of the samples, in random order, and the record of its results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class DivergedError(InputError):
 class Epoch:
     """The record of an epoch (counted from 1); a field that the kind of training does not measure is 0.
 
-    Args:
+    Attributes:
         epoch: its number.
         train_loss: mean loss of the batches, each taken before its step.
         train_accuracy: mean credit of the batches (see `Task`), likewise.
@@ -39,6 +39,10 @@ class Epoch:
         grown: number of connections that were grown.
         dropped: number of connections that were dropped.
         moved: for each layer, its numbers of grown and dropped connections.
+
+    Example:
+        >>> gs.training.Epoch(epoch=1, train_loss=0.7).validation_loss
+        0.0
     """
 
     epoch: int
@@ -58,16 +62,17 @@ def one_epoch(samples: Samples, step: Step[Result], *, batch_size: int, generato
 
     Args:
         samples: n samples.
-        step: called once a batch, when its result is asked for.
+        step: called once a batch, at the next iteration.
         batch_size: samples in a batch, ≥ 1; the last one may have fewer.
         generator: of the order, on the CPU. The order depends on nothing else.
 
+    Yields:
+        The result of ``step``.
+
     Example:
-        >>> import torch
-        >>> from gossamer.training.samples import Samples
-        >>> samples = Samples(torch.arange(5.0)[:, None], torch.zeros(5))
-        >>> generator = torch.Generator().manual_seed(0)
-        >>> sums = one_epoch(samples, lambda number, x, y, weight: x.sum(), batch_size=2, generator=generator)
+        >>> samples = gs.training.Samples(torch.arange(5.0)[:, None], torch.zeros(5))
+        >>> step = lambda number, x, y, weight: x.sum()
+        >>> sums = gs.training.one_epoch(samples, step, batch_size=2, generator=torch.Generator().manual_seed(0))
         >>> sum(sums)
         tensor(10.)
     """

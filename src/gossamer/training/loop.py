@@ -1,7 +1,7 @@
 """The training loop: one network, one epoch after another, nothing hidden.
 
-Whatever chance decides in an epoch (the order of samples, dropout) depends on (seed, epoch) alone, and what rewiring
-decides on its own seed. So a network that goes on from the end of an epoch does exactly as it would have done.
+All random choices of an epoch (the order of samples, dropout) depend on (seed, epoch) alone, and those of rewiring
+on its own seed. So a network that continues from the end of an epoch does exactly as it would have done.
 """
 
 from __future__ import annotations
@@ -45,7 +45,23 @@ OnStep = Callable[[int, Tensor], None]
 def evaluate(
     model: nn.Module, samples: Samples, task: Task = MULTICLASS, *, amp: bool = False, batch_size: int = 4096
 ) -> tuple[float, float]:
-    """Mean loss over ``samples`` and their summed credit (of classes, how many are right), with dropout off."""
+    """Measure mean loss and summed credit over samples, in evaluation mode; modes of all modules are restored.
+
+    Args:
+        model: the network.
+        samples: the samples.
+        task: the task of the outputs.
+        amp: compute in bfloat16 where that is safe.
+        batch_size: samples run at a time.
+
+    Returns:
+        The mean loss and the summed credit; for classes, the number of samples that are right.
+
+    Example:
+        >>> samples = gs.training.Samples(torch.eye(3), torch.tensor([0, 1, 1]))
+        >>> gs.training.evaluate(nn.Identity(), samples)[1]
+        2
+    """
     tally = Tally(task)
     batch_size = min(batch_size, samples.x.page) if isinstance(samples.x, SparseRows) else batch_size
     with evaluating(model), torch.inference_mode():
@@ -68,10 +84,10 @@ def one_pass(
     before_step: Callable[[int], None] | None = None,
     on_step: OnStep | None = None,
 ) -> tuple[float, float]:
-    """Train on every sample once, in an order that ``seed`` decides, as it decides what is dropped.
+    """Train on every sample once, in an order drawn by ``seed``, as is dropout; return mean loss and summed credit.
 
-    Mean loss and summed credit, those of each batch taken before its step. ``before_step`` is called with the number
-    0, 1, … of the batch, ``on_step`` afterwards with its number from 1 and its loss.
+    Both are those of each batch taken before its step. ``before_step`` is called with the number 0, 1, … of the batch,
+    ``on_step`` afterwards with its number from 1 and its loss.
     """
     order_seed, noise_seed = np.random.SeedSequence(seed).generate_state(2, np.uint64).tolist()
     order = torch.Generator().manual_seed(order_seed)
@@ -113,7 +129,7 @@ def _outputs(model: nn.Module, x: Tensor, amp: bool) -> Tensor:
 
 
 def architecture(options: Recipe, features: int, outputs: int, *, sparse: bool = True) -> dict[str, Any]:
-    """The arguments of `MLP`, as numbers, texts and lists: of the sparse network, or of its dense twin."""
+    """Return the arguments of `MLP`, as numbers, strings and lists: of the sparse network, or of its dense twin."""
     return {
         "in_features": features,
         "hidden": list(options.hidden),
@@ -127,7 +143,7 @@ def architecture(options: Recipe, features: int, outputs: int, *, sparse: bool =
 
 
 def build(options: Recipe, features: int, outputs: int, *, sparse: bool, seed: int) -> MLP:
-    """The untrained network of ``seed``, or its dense twin."""
+    """Build the untrained network of ``seed``, or its dense twin."""
     arguments = architecture(options, features, outputs, sparse=sparse)
     return MLP(**arguments, generator=torch.Generator().manual_seed(seed))
 
@@ -135,17 +151,25 @@ def build(options: Recipe, features: int, outputs: int, *, sparse: bool, seed: i
 class Fit:
     """One network in training: model, optimizer and rewiring, and the record of completed epochs.
 
+    ``run`` trains; ``state_dict`` at the end of any epoch is all that another `Fit` needs to continue from there.
+
     Args:
-        options: what to train and how.
+        options: the recipe.
         sparse: the sparse network, or its dense twin.
         seed: of connectivity, weights, order and dropout.
         outputs: number of outputs, such as classes.
-        train, validation: the samples; of those to validate on there may be none.
+        train: the training samples.
+        validation: the validation samples; there may be none.
         task: the task of the outputs.
-        rule: how to rewire, if not by the rule that ``options`` name.
-        model: go on with this one, on the device of the samples, instead of a new one.
+        rule: the rewiring rule, if it is not the one that ``options`` name.
+        model: continue with this one, on the device of the samples, instead of a new one.
 
-    ``run`` trains; ``state_dict`` at the end of any epoch is all that another `Fit` needs to go on from there.
+    Example:
+        >>> recipe = gs.training.Recipe(hidden=(20,), epochs=2, batch_size=10, activation="relu")
+        >>> samples = gs.training.Samples(torch.randn(50, 8), torch.arange(50) % 2)
+        >>> fit = gs.training.Fit(recipe, sparse=True, seed=0, outputs=2, train=samples, validation=samples)
+        >>> [record.epoch for record in fit.run()]
+        [1, 2]
     """
 
     def __init__(
@@ -183,13 +207,23 @@ class Fit:
         self._record_connectivity(0)
 
     def run(self, on_step: OnStep | None = None) -> Iterator[Epoch]:
-        """Train to the end, yielding after each epoch; ``on_step(step, loss)`` is called after each batch."""
+        """Train to the end.
+
+        Args:
+            on_step: called as ``on_step(step, loss)`` after each batch.
+
+        Yields:
+            The record of each epoch.
+
+        Raises:
+            DivergedError: the loss is no longer a number.
+        """
         while not self.finished:
             yield self._epoch(on_step)
 
     @property
     def steps(self) -> int:
-        """Batches in an epoch."""
+        """Number of batches in an epoch."""
         return math.ceil(len(self.train.y) / self.options.batch_size)
 
     def _epoch(self, on_step: OnStep | None) -> Epoch:
@@ -270,10 +304,14 @@ class Fit:
         if self.sparse and wanted and isinstance(first, nn.Linear | SparseLinear):
             self.connectivity[epoch] = strength_out(first).cpu(), fan_out(first).cpu()
 
-    # ---- what a checkpoint holds -----------------------------------------------------------------------------------
+    # ---- state of a checkpoint ---------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors, numbers and texts in dicts and lists."""
+        """Return the state at the end of an epoch.
+
+        Returns:
+            Tensors, numbers and strings in dicts and lists.
+        """
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -285,7 +323,11 @@ class Fit:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` gave."""
+        """Continue from a state.
+
+        Args:
+            state: the result of `state_dict`.
+        """
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.rewire is not None:
@@ -301,11 +343,11 @@ def _connections(model: nn.Module) -> int:
 
 
 def make_optimizer(options: Recipe, model: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer, with a ``scale`` for each group of parameters by which its learning rate is multiplied.
+    """Make the optimizer, with a ``scale`` for each group of parameters by which its learning rate is multiplied.
 
     Weights of a sparse layer start larger than those of a dense one by 1/√density. Adam's steps are as long as the
-    learning rate, whatever the gradients: to change both layers in the same proportion, the sparse one's is multiplied
-    by 1/√density. Gradient descent needs no such thing.
+    learning rate for any gradients: to change both layers in the same proportion, the sparse one's is multiplied
+    by 1/√density. Gradient descent needs no such factor.
     """
     groups: dict[float, list[nn.Parameter]] = {}
     for module in model.modules():

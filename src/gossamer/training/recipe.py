@@ -1,4 +1,4 @@
-"""The recipe of a training run: which network is trained and how, whatever the data."""
+"""The recipe of a training run: which network is trained and how, independent of the data."""
 
 from __future__ import annotations
 
@@ -28,17 +28,38 @@ _SCHEDULES = ("constant", "cosine")
 class Recipe:
     """Network and training options, independent of the data.
 
-    The hidden layers have the share ``density`` of all connections between them, 0.1 if nothing is said, or each has
-    ``epsilon`` (n_in + n_out) of them (Mocanu et al. 2018, equation 3), as many as it can hold at most.
+    Attributes:
+        hidden: units of each hidden layer.
+        density: fraction of all connections of the hidden layers, in (0, 1]; None for 0.1.
+        epsilon: instead of ``density``: ε (n_in + n_out) connections in each hidden layer (Mocanu et al. 2018, equation
+            3), at most all.
+        output_density: fraction of the connections of the output layer, in (0, 1]; None leaves it dense.
+        allocate: how hidden layers share connections: ``"er"``, ``"erk"`` or ``"uniform"``.
+        activation: the activation function, as `gossamer.models.activation_from` reads it.
+        dropout: probability of dropping a hidden unit, in [0, 1).
+        rewire: rule (see `gossamer.plasticity.PRESETS`) that moves connections after each epoch but the last, or
+            ``"none"``.
+        fraction: share of the connections that the rule moves, in (0, 1).
+        epochs: passes through the data.
+        batch_size: samples in a step.
+        optimizer: ``"adam"``, ``"adamw"`` or ``"sgd"``.
+        learning_rate: that of dense layers, > 0; with Adam, the weights of a sparse one take 1/√density times as much,
+            since they start so much larger.
+        schedule: ``"cosine"`` or ``"constant"``, of learning rate and fraction. With ``"cosine"`` both fall along half
+            a cosine: connections that are grown late in training have no time to learn.
+        momentum: of sgd, in [0, 1).
+        weight_decay: strength of weight decay, ≥ 0.
+        max_grad_norm: bound of the norm of the gradient; None for none.
+        patience: stop after so many epochs without a better validation loss, and return to the best one; None trains
+            all epochs and keeps the last.
+        amp: compute in bfloat16 where that is safe.
 
-    The ``learning_rate`` is that of dense layers; with Adam, the weights of a sparse one take 1/√density times as much,
-    since they start so much larger. The rule ``rewire`` (see `gossamer.plasticity.PRESETS`) moves the share
-    ``fraction`` of the connections after each epoch but the last. Both fall along half a cosine with the ``schedule``
-    of that name: connections that are grown late in training have no time to learn.
+    Raises:
+        InputError: an option is outside its range.
 
-    ``patience`` stops a network after as many epochs without a better validation loss, and returns to the best one;
-    None trains all epochs and keeps the last. ``amp`` computes in bfloat16 where that is safe. ``max_grad_norm`` bounds
-    the norm of the gradient.
+    Example:
+        >>> gs.training.Recipe(hidden=(300, 100), epochs=10, batch_size=32, density=0.05).rewire
+        'SET'
     """
 
     hidden: tuple[int, ...]
@@ -73,7 +94,7 @@ class Recipe:
             _check_positive("epsilon", self.epsilon)
             if self.density is not None:
                 raise InputError(
-                    "density and epsilon both say how many connections there are: give one of them, "
+                    "density and epsilon both set the number of connections: give one of them, "
                     f"got density = {self.density!r} and epsilon = {self.epsilon!r}"
                 )
             if self.allocate == "uniform":
@@ -98,7 +119,14 @@ class Recipe:
             check_count("patience", self.patience, low=1)
 
     def density_for(self, features: int) -> float:
-        """Density of the connections of all hidden layers together, in a network with so many inputs."""
+        """Return the density of all hidden layers together.
+
+        Args:
+            features: number of inputs.
+
+        Returns:
+            The density in (0, 1].
+        """
         if self.epsilon is None:
             assert self.density is not None
             return self.density
@@ -107,9 +135,9 @@ class Recipe:
 
 
 def sizes_for(samples: int, features: int) -> dict[str, Any]:
-    """Hidden layers, epochs and batch size for a training set of ``samples`` rows.
+    """Choose hidden layers, epochs and batch size for a training set of ``samples`` rows.
 
-    Small data takes small batches and many epochs: what training needs is a number of steps, of the order of 2000. Wide
+    Small data takes small batches and many epochs: training needs a number of steps, of the order of 2000. Wide
     layers cost a sparse network little, and it needs them.
     """
     batch_size = 32 if samples < 5000 else 64 if samples < 20000 else 128
@@ -120,7 +148,7 @@ def sizes_for(samples: int, features: int) -> dict[str, Any]:
 
 
 def completed(given: Mapping[str, Any], samples: int, features: int) -> dict[str, Any]:
-    """``given`` arguments of a `Recipe`, and for those that are None or missing what suits the data and the others."""
+    """Complete the ``given`` arguments of a `Recipe`; None and missing ones follow from the data and the others."""
     said = {name: value for name, value in given.items() if value is not None}
     chosen = sizes_for(samples, features)
     if said.get("optimizer") == "sgd":

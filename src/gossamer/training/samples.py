@@ -1,4 +1,4 @@
-"""The samples that a network is trained on: dense rows, or sparse ones of which a batch at a time is made dense."""
+"""The samples that a network is trained on: dense rows, or sparse rows of which one batch at a time is made dense."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class SparseRows:
     """The rows of a sparse ``matrix`` (n, features), in place of a dense tensor.
 
     Indexing by row numbers gives these rows as a dense tensor, feature-major as sparse layers read it, of the dtype of
-    the matrix and on ``device``; nothing else is ever dense. A row less ``shift`` (features), if given, is what a
-    sample reads. Iteration goes through all rows by batches.
+    the matrix and on ``device``; nothing else is ever dense. A ``shift`` (features), if given, is subtracted from each
+    row. Iteration goes through all rows by batches.
     """
 
     def __init__(self, matrix: csr_array, device: torch.device, shift: Tensor | None = None) -> None:
@@ -45,16 +45,16 @@ class SparseRows:
         return x if self.shift is None else x.sub_(self.shift)
 
     def dim(self) -> int:
-        """2, as of the dense tensor that these rows stand for."""
+        """Return 2, as of the dense tensor that these rows stand for."""
         return 2
 
     def split(self, size: int) -> Iterator[Tensor]:
-        """All rows, ``size`` of them dense at a time."""
+        """Yield all rows, ``size`` of them dense at a time."""
         return (self[start : start + size] for start in range(0, len(self), size))
 
     @property
     def page(self) -> int:
-        """How many rows are dense at a time where it is not training that says so."""
+        """Number of rows that are dense at a time outside training."""
         return max(1, _PAGE // max(1, self.shape[1]))
 
     def __iter__(self) -> Iterator[Tensor]:
@@ -63,10 +63,17 @@ class SparseRows:
 
 
 class Samples(NamedTuple):
-    """Rows ``x`` (n, features), what is to be said of them, and what each counts, on the device that trains.
+    """Samples on the device that trains.
 
-    Dense rows may be images (n, channels, height, width), if that is what the network reads. ``y`` is what a `Task`
-    compares outputs with: classes (n), or numbers (n, outputs). ``weight`` (n) has mean 1; None stands for ones.
+    Attributes:
+        x: rows (n, features), dense or sparse; dense rows may be images (n, channels, height, width).
+        y: the targets that a `Task` compares outputs with: classes (n), or numbers (n, outputs).
+        weight: (n) of mean 1, how much each sample counts; None for ones.
+
+    Example:
+        >>> samples = gs.training.Samples(torch.randn(5, 3), torch.tensor([0, 1, 1, 0, 1]))
+        >>> [len(x) for x, y, weight in samples.batches(2)]
+        [2, 2, 1]
     """
 
     x: Tensor | SparseRows
@@ -74,10 +81,17 @@ class Samples(NamedTuple):
     weight: Tensor | None = None
 
     def batches(self, size: int, order: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-        """Batches (x, y, weight) of ``size`` rows, in ``order`` (default: as they lie).
+        """Yield batches.
 
         The dense rows of several batches are gathered at once, which otherwise takes a small batch much of its time;
         sparse ones are made dense one batch at a time.
+
+        Args:
+            size: rows in a batch; the last one may have fewer.
+            order: (n) row numbers; None for ascending.
+
+        Yields:
+            Batches (x, y, weight).
         """
         sparse = isinstance(self.x, SparseRows) or isinstance(self.y, SparseRows)
         page = size if sparse else size * max(1, _PAGE // max(1, size * math.prod(self.x.shape[1:])))

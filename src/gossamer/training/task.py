@@ -14,8 +14,7 @@ __all__ = ["MULTICLASS", "MULTILABEL", "REGRESSION", "Tally", "Task"]
 
 @dataclass(frozen=True)
 class Task:
-    """``loss(outputs, y, weight)`` is the training loss, the mean over a batch of weight · loss of a sample;
-    ``credit(outputs, y)`` (n) is the score of each sample, whose mean is the score of the outputs.
+    """The task of a network's outputs: its loss and its score.
 
     ==============  =======================  ================================  ========================================
     task            y                        loss of a sample                  credit
@@ -24,6 +23,15 @@ class Task:
     ``MULTILABEL``  (n, labels) of 0 and 1   cross-entropy, mean over labels   whether all labels are right
     ``REGRESSION``  (n, outputs)             squared error, mean over outputs  1 − loss: R² where y has unit variance
     ==============  =======================  ================================  ========================================
+
+    Attributes:
+        loss: ``loss(outputs, y, weight)``, the mean over a batch of weight · loss of a sample.
+        credit: ``credit(outputs, y)``, the score (n) of each sample, whose mean is the score of the outputs.
+
+    Example:
+        >>> from gossamer.training.task import MULTICLASS
+        >>> MULTICLASS.credit(torch.tensor([[2.0, 1.0], [0.0, 3.0]]), torch.tensor([0, 0]))
+        tensor([ True, False])
     """
 
     loss: Callable[[Tensor, Tensor, Tensor | None], Tensor]
@@ -66,7 +74,7 @@ _WAITING = 1 << 16  # numbers that a tally keeps before it adds them up
 
 
 class Tally:
-    """Adds up what a task says of many batches; of small ones several at a time, and nothing leaves the device."""
+    """Sums of a task's loss and credit over many batches; small ones are added together, and stay on the device."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -76,7 +84,7 @@ class Tally:
         self.batches: list[tuple[Tensor, Tensor, Tensor | None]] = []
 
     def add(self, loss: Tensor, outputs: Tensor, y: Tensor, weight: Tensor | None) -> None:
-        """Take in a batch and its mean loss."""
+        """Add a batch and its mean loss."""
         self.losses.append(loss.detach() * len(y))
         self.batches.append((outputs.detach(), y, weight))
         self.waiting += outputs.numel()
@@ -98,6 +106,6 @@ class Tally:
         self.batches.clear()
 
     def totals(self) -> tuple[float, float]:
-        """Mean loss, and summed credit (a whole number if it is counted); (0, 0) of no samples."""
+        """Return mean loss, and summed credit (a whole number if it is counted); (0, 0) of no samples."""
         self._settle()
         return self.loss.item() / max(1, self.rows), self.credit.item()

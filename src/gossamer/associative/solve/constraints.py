@@ -1,4 +1,4 @@
-"""What is asked of the weights of one unit, and an independent check of weights against it."""
+"""The constraints on the weights of one unit, and an independent check of weights against them."""
 
 from __future__ import annotations
 
@@ -42,6 +42,12 @@ class Certificate:
         sign: the largest weight of a forbidden sign.
         connections: how many non-zero weights there are too many.
         gap: the most by which a non-zero weight falls short of δ̃.
+
+    Example:
+        >>> from gossamer.associative import random_associations
+        >>> from gossamer.associative.solve import robust_weights
+        >>> robust_weights(random_associations(20, 10, np.random.default_rng(0))).certificate.holds()
+        True
     """
 
     l1: float
@@ -51,7 +57,14 @@ class Certificate:
     gap: float
 
     def holds(self, tolerance: float = 1e-6) -> bool:
-        """Whether nothing is missed by more than ``tolerance``, and the number of connections not at all."""
+        """Whether nothing is missed by more than ``tolerance``, and the number of connections not at all.
+
+        Args:
+            tolerance: ≥ 0.
+
+        Returns:
+            True or False.
+        """
         return max(self.l1, self.margin, self.sign, self.gap) <= tolerance and self.connections == 0
 
 

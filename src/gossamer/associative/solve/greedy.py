@@ -15,11 +15,11 @@ __all__ = ["eliminate"]
 
 
 def eliminate(problem: Associations, constraints: Constraints, start: Vertex, fraction: float = 0.1) -> Floats | None:
-    """From the linear program's weights, drop the weakest ``fraction`` of the non-zero ones and solve again, until the
-    constraints hold.
+    """Drop the weakest ``fraction`` of the non-zero weights and solve again, until the constraints hold.
 
-    At least one weight is dropped each time. With l0 no more than down to N p are. With a gap δ̃ the program is solved
-    on each support once more, with signs as they are and |J̃| ≥ δ̃; the best of these is kept.
+    It starts from the linear program's weights. At least one weight is dropped each time. With l0 no more than down to
+    N p are. With a gap δ̃ the program is solved on each support once more, with signs as they are and |J̃| ≥ δ̃; the
+    best of these is kept.
 
     Returns:
         Scaled weights (N,), or None where none were found.

@@ -1,6 +1,6 @@
 """l0, gap and both: a mixed-integer linear program.
 
-As in the linear program, u = u⁺ − u⁻ with Σ(u⁺ + u⁻) = 1, and binaries c± that say which parts may be used:
+As in the linear program, u = u⁺ − u⁻ with Σ(u⁺ + u⁻) = 1, and binaries c± for the parts that may be used:
 
     (δ̃/N) c± ≤ u± ≤ c±,   c⁺ + c⁻ ≤ 1,   Σ(c⁺ + c⁻) ≤ N p for l0
 
@@ -51,7 +51,7 @@ class Program:
         return result
 
     def variables(self, weights: Floats, robustness: float) -> Floats:
-        """v of given weights."""
+        """Return v of given weights."""
         n = len(weights)
         part = np.maximum(self.signs * weights[self.inputs], 0) / n
         return np.concatenate([[robustness / math.sqrt(n)], part, part > 0])
@@ -59,7 +59,7 @@ class Program:
 
 @dataclass(frozen=True, eq=False)
 class Incumbent:
-    """What a solver came back with: weights, if any, an upper bound on κ̃, and how it ended."""
+    """The result of a solver: weights, if any, an upper bound on κ̃, and how it ended."""
 
     weights: Floats | None
     bound: float

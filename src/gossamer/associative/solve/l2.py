@@ -17,9 +17,17 @@ __all__ = ["L2Weights", "l2_weights"]
 
 @dataclass(frozen=True, eq=False)
 class L2Weights:
-    """J (N,) with ⟨J²⟩ = 1 and its margin κ = min_μ s^μ X^μ·J/√N; None and NaN where no J has κ > 0.
+    """The weights of largest margin at l2 norm 1, as `l2_weights` returns them.
 
-    ``tight`` (m,) says which associations are at the margin.
+    Attributes:
+        weights: J (N,) with ⟨J²⟩ = 1; None where no J has κ > 0.
+        robustness: κ = min_μ s^μ X^μ·J/√N; NaN without weights.
+        tight: (m,), the associations at the margin.
+
+    Example:
+        >>> from gossamer.associative.solve import l2_weights
+        >>> l2_weights([[1.0, 0.0], [0.0, -1.0]], [1, 0]).tight
+        array([ True,  True])
     """
 
     weights: Floats | None
@@ -38,7 +46,14 @@ def l2_weights(inputs: ArrayLike, targets: ArrayLike) -> L2Weights:
         inputs: X (m, N), finite, m ≥ 1.
         targets: y (m,), of zeros and ones.
 
+    Returns:
+        The weights and their margin.
+
+    Raises:
+        InputError: an argument has another shape or other entries.
+
     Example:
+        >>> from gossamer.associative.solve import l2_weights
         >>> found = l2_weights([[1.0, 0.0], [0.0, -1.0]], [1, 0])
         >>> found.weights.round(6).tolist(), round(found.robustness, 6)
         ([1.0, 1.0], 0.707107)

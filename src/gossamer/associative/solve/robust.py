@@ -46,6 +46,12 @@ class RobustWeights:
             alone binds there are N p non-zero weights, unless another number does as well.
         certificate: what an independent check of the weights found; None without weights.
         seconds: how long it took.
+
+    Example:
+        >>> from gossamer.associative import Associations
+        >>> from gossamer.associative.solve import robust_weights
+        >>> robust_weights(Associations([[1, 0], [1, 0]], [1, 0])).status
+        'infeasible'
     """
 
     status: str
@@ -84,7 +90,9 @@ def robust_weights(
     solver: str = "scipy",
     time_limit: float | None = None,
 ) -> RobustWeights:
-    """Maximise κ̃ over J̃ with s^μ ((1/N) J̃·X^μ − h̃) ≥ κ̃/√N for all μ, subject to
+    """Maximise the robustness κ̃ of the weights that store given associations.
+
+        maximise κ̃ over J̃ with s^μ ((1/N) J̃·X^μ − h̃) ≥ κ̃/√N for all μ, subject to
 
         Σ|J̃_i| = N                     always (l1)
         J̃_i g_i ≥ 0                    with ``signs``
@@ -115,6 +123,8 @@ def robust_weights(
         ModuleNotFoundError: a solver that isn't installed.
 
     Example:
+        >>> from gossamer.associative import random_associations
+        >>> from gossamer.associative.solve import robust_weights
         >>> problem = random_associations(50, 40, np.random.default_rng(0))
         >>> found = robust_weights(problem)
         >>> found.status, int(found.tight.sum()) == int((found.weights != 0).sum())

@@ -14,7 +14,7 @@ __all__ = ["ConvergenceError", "follow", "newton"]
 
 
 class ConvergenceError(ArithmeticError):
-    """The equations couldn't be solved at some point; the message says at which, how far it got, and what was off."""
+    """The equations couldn't be solved at some point; the message names the point, the progress and the residual."""
 
 
 TOLERANCE = 1e-12

@@ -28,13 +28,24 @@ class WeightDistribution:
     """The law of one scaled weight J̃ = J/w, drawn from all inputs, or from those with one sign.
 
     Attributes:
-        share, sign, center, rate, cut, peak: of k parts of the law: b ~ N(center, 1) gives the weight sign·b/rate where
-            b > cut, with probability ``share`` of the part, and ``peak`` is the probability of sign·``gap``.
+        share: probability of each of k parts of the law. In a part, b ~ N(center, 1) gives the weight sign·b/rate where
+            b > cut.
+        sign: ±1 of each part.
+        center: mean of b.
+        rate: scale of the weight.
+        cut: smallest b of a non-zero weight.
+        peak: the probability of sign·``gap`` in the part.
         zero: P(J̃ = 0).
         gap: δ̃, 0 without a gap.
         mean: E J̃.
         mean_magnitude: E |J̃|.
         mean_square: E J̃².
+
+    Example:
+        >>> from gossamer.associative.theory import capacity, weight_distribution
+        >>> law = weight_distribution(capacity(0.5))
+        >>> round(law.density + law.zero, 12)
+        1.0
     """
 
     share: Floats
@@ -67,7 +78,14 @@ class WeightDistribution:
         return np.array(place)[order], np.array(mass)[order]
 
     def pdf(self, weights: ArrayLike) -> Floats:
-        """The density of the continuous part at ``weights``, in their shape; it adds up to 1 less the atoms."""
+        """The density of the continuous part at ``weights``, in their shape; it adds up to 1 less the atoms.
+
+        Args:
+            weights: J̃, any shape.
+
+        Returns:
+            The density, in the shape of ``weights``.
+        """
         b, right = self._along(weights)
         inside = right & (b > self.cut)
         bell = np.exp(-0.5 * np.square(b - self.center)) / math.sqrt(2 * math.pi)
@@ -75,7 +93,14 @@ class WeightDistribution:
         return result
 
     def cdf(self, weights: ArrayLike) -> Floats:
-        """P(J̃ ≤ weights), atoms included, in the shape of ``weights``."""
+        """P(J̃ ≤ weights), atoms included, in the shape of ``weights``.
+
+        Args:
+            weights: J̃, any shape.
+
+        Returns:
+            The probabilities, in the shape of ``weights``.
+        """
         w = np.asarray(weights, np.float64)[..., None]
         beyond = upper_tail(np.maximum(np.abs(w) * self.rate, self.cut) - self.center)
         whole = upper_tail(self.cut - self.center)
@@ -87,7 +112,15 @@ class WeightDistribution:
         return result
 
     def rvs(self, size: int, generator: np.random.Generator) -> Floats:
-        """``size`` independent weights."""
+        """``size`` independent weights.
+
+        Args:
+            size: number of weights, ≥ 0.
+            generator: draws them.
+
+        Returns:
+            The weights (size,).
+        """
         from scipy.special import ndtri
 
         tail = upper_tail(self.cut - self.center)
@@ -113,10 +146,14 @@ def weight_distribution(solution: Solution, *, sign: int | None = None) -> Weigh
         solution: one point, shape (): ``curve[3]`` of a curve.
         sign: 1 for excitatory inputs only, −1 for inhibitory ones; needs a solution with signs. None for all inputs.
 
+    Returns:
+        The distribution.
+
     Raises:
         InputError: a curve of several points, a sign without signs, or that no input has.
 
     Example:
+        >>> from gossamer.associative.theory import capacity, weight_distribution
         >>> law = weight_distribution(capacity(0.5))
         >>> round(law.zero, 4), round(law.mean_magnitude, 12)
         (0.4574, 1.0)

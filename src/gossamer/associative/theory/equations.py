@@ -102,7 +102,7 @@ class System:
         return outputs(np.exp(np.minimum(unknowns[:, RHO], _LARGEST)) * unknowns[:, KAPPA], self.f_out)
 
     def log_capacity(self, unknowns: Floats) -> Floats:
-        """log α_c, (B,)."""
+        """Return log α_c, (B,)."""
         ratio = self.outputs(unknowns).log_ratio
         result: Floats = ratio + 2 * (np.log(2) + unknowns[:, LAMBDA] - unknowns[:, RHO])
         return result

@@ -17,7 +17,18 @@ __all__ = ["Limit", "balanced_l1", "dilution", "l2_capacity", "without_robustnes
 
 
 class Limit(NamedTuple):
-    """A point of a closed form: κ̃, the capacity α_c and the fraction of non-zero weights."""
+    """A point of a closed form.
+
+    Attributes:
+        robustness: κ̃.
+        load: α_c, the capacity.
+        density: the fraction of non-zero weights.
+
+    Example:
+        >>> from gossamer.associative.theory import balanced_l1
+        >>> balanced_l1(-0.2).load.round(4).item()
+        1.2785
+    """
 
     robustness: Floats
     load: Floats
@@ -33,7 +44,11 @@ def balanced_l1(a: ArrayLike, f_in: float = 0.5) -> Limit:
         a: −5 ≤ a < 0, any shape.
         f_in: in (0, 1), σ² = f (1 − f).
 
+    Returns:
+        κ̃, α_c and the density, in the shape of ``a``.
+
     Example:
+        >>> from gossamer.associative.theory import balanced_l1
         >>> [round(float(x), 7) for x in balanced_l1(-0.2)]
         [0.1978014, 1.2784515, 0.7772974]
     """
@@ -52,10 +67,18 @@ def balanced_l1(a: ArrayLike, f_in: float = 0.5) -> Limit:
 
 
 def dilution(density: ArrayLike) -> Floats:
-    """p + 2T φ(T), p = 2H(T): E[g²; |g| > T], what the fraction p of largest entries of N(0, 1) holds of the variance.
+    """Return p + 2T φ(T) with p = 2H(T): the share of the variance of N(0, 1) in its fraction p of largest entries.
 
     Args:
         density: p in (0, 1], any shape.
+
+    Returns:
+        The share of the variance in (0, 1], in the shape of ``density``.
+
+    Example:
+        >>> from gossamer.associative.theory import dilution
+        >>> dilution([1.0, 0.5]).round(4).tolist()
+        [1.0, 0.9287]
     """
     p = numbers("density", density, 0, 1, open_low=True)
     T = tail_quantile(p)
@@ -77,10 +100,14 @@ def without_robustness(
         density: p in (0, 1].
         inhibitory: φ in (0, 1), for signs.
 
+    Returns:
+        κ̃ = 0, α_c and the density, in the shape of the arguments.
+
     Raises:
         InputError: parameters out of range, or both ``density`` and ``inhibitory``.
 
     Example:
+        >>> from gossamer.associative.theory import without_robustness
         >>> without_robustness(density=0.5).load.round(5).item()
         1.85735
     """
@@ -116,7 +143,11 @@ def l2_capacity(
         density: p in (0, 1].
         balanced_signs: whether half of the weights must be positive, the other half negative.
 
+    Returns:
+        α_c, in the shape of the arguments.
+
     Example:
+        >>> from gossamer.associative.theory import l2_capacity
         >>> l2_capacity([0.0, 0.5, 1.0, 2.0]).round(5).tolist()
         [2.0, 0.96121, 0.51957, 0.20023]
 

@@ -35,7 +35,11 @@ def l2_pruning_error(robustness: float, density: ArrayLike) -> Floats:
         robustness: κ ≥ 0.
         density: p in (0, 1], any shape.
 
+    Returns:
+        The probabilities, in the shape of ``density``.
+
     Example:
+        >>> from gossamer.associative.theory import l2_pruning_error
         >>> l2_pruning_error(0.5, [0.5, 0.3]).round(4).tolist()
         [0.0259, 0.1327]
     """
@@ -45,8 +49,7 @@ def l2_pruning_error(robustness: float, density: ArrayLike) -> Floats:
 
 
 def l1_pruning_error(solution: Solution, density: ArrayLike) -> Floats:
-    """P(wrong) after a unit with l1 norm, trained at capacity, keeps the fraction p of its inputs, those with the
-    largest weights.
+    """Compute P(wrong) after a unit with l1 norm, trained at capacity, keeps its fraction p of largest weights.
 
     With b₀ = −√2 a: r_q = q_kept/q with q_kept ∝ 2∫_T^∞ (t − b₀)² φ(t) dt, r_c = [p + 2(T − b₀) φ(T)] / 2H(b₀). The
     pruned unit is to be evaluated on X − f, or with h refitted: on inputs of {0, 1} pruning also upsets the balance of
@@ -56,10 +59,14 @@ def l1_pruning_error(solution: Solution, density: ArrayLike) -> Floats:
         solution: one point of `capacity` with l1 alone, free signs, equal f_in, f_out = ½, h̃ = 0.
         density: p in (0, ``solution.density``], any shape.
 
+    Returns:
+        The probabilities, in the shape of ``density``.
+
     Raises:
         InputError: a solution of another case, or a density above that of the solution.
 
     Example:
+        >>> from gossamer.associative.theory import capacity, l1_pruning_error
         >>> l1_pruning_error(capacity(0.3), 0.3).round(4).item()
         0.0964
     """

@@ -1,7 +1,7 @@
 """Capacity and robustness of a threshold unit under constraints, as curves in any parameter.
 
 The solution without l0 and gap at κ̃ = 0 is the root of one falling function of one unknown. From there the equations
-are continued to the robustness or load asked for, and from there to the density or gap.
+are continued to the given robustness or load, and from there to the density or gap.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ def capacity(
     density: ArrayLike | None = None,
     gap: ArrayLike | None = None,
 ) -> Solution:
-    """α_c = max m/N for which, N → ∞, some J̃ satisfies s ((1/N) J̃·X − h̃) ≥ κ̃/√N for all m associations, subject to
+    """Compute the capacity α_c at a given robustness.
+
+    α_c = max m/N for which, N → ∞, some J̃ satisfies s ((1/N) J̃·X − h̃) ≥ κ̃/√N for all m associations, subject to
 
         ⟨|J̃_i|⟩ = 1                    always (l1)
         J̃_i g_i ≥ 0                    with ``signs`` or ``inhibitory``
@@ -66,6 +68,7 @@ def capacity(
         ConvergenceError: no solution found at some point. No number is ever returned with a residual above 1e-8.
 
     Example:
+        >>> from gossamer.associative.theory import capacity
         >>> curve = capacity([0.1, 0.3, 0.5])
         >>> curve.load.round(4).tolist(), (1 - curve.density).round(4).tolist()
         ([1.5742, 1.0523, 0.7582], [0.12, 0.315, 0.4574])
@@ -109,6 +112,7 @@ def max_robustness(
         ConvergenceError: no solution found at some point.
 
     Example:
+        >>> from gossamer.associative.theory import max_robustness
         >>> max_robustness(1.2784515).robustness.round(5).item()
         0.1978
     """

@@ -15,7 +15,7 @@ __all__ = ["check_threshold", "numbers", "sites"]
 def sites(
     f: Floats, shape: tuple[int, ...], signs: ArrayLike | None, phi: Floats | None
 ) -> tuple[Floats, Floats, bool]:
-    """f (B, n) and share (B, n, 2) of classes of equal inputs."""
+    """Return f (B, n) and share (B, n, 2) of classes of equal inputs."""
     n = f.shape[-1]
     g = check_signs(signs, n)
     weight = np.full((n, 2), 1 / n)

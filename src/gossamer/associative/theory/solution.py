@@ -1,4 +1,4 @@
-"""What the replica theory returns: numbers of a curve, and its order parameters."""
+"""Results of the replica theory: the numbers of a curve, and its order parameters."""
 
 from __future__ import annotations
 
@@ -17,23 +17,38 @@ __all__ = ["Solution"]
 class Solution:
     """The replica-symmetric solution at each point of a curve; all arrays have the broadcast shape of the parameters.
 
-    The order parameters u₊, u₋, z, η, Q and x are those of the equations in [1]_'s supplement.
+    The order parameters u₊, u₋, z, η, Q and x are those of the equations in the paper's supplement.
 
     Attributes:
         load: α_c, the capacity: the largest m/N.
         robustness: κ̃, the largest at that load.
-        density: the fraction of weights that aren't zero, 1 − S with the sparsity S of the paper.
+        density: the fraction of non-zero weights, 1 − S with the sparsity S of the paper.
         margin: the fraction of associations that are stored exactly at the margin, s (J·X − h) = κ.
         variance: q = ⟨f_i (1 − f_i) J̃_i²⟩.
         binding: False where a density was asked for that l1 (with the signs) already falls short of. Such a point has
             no cut; its solution is that of l1.
-        threshold, f_out, gap: the parameters h̃, f_out and δ̃ (0 without a gap).
-        u_plus, u_minus, z, eta, Q, cut: the order parameters; ``cut`` is x, 0 without l0.
+        threshold: h̃.
+        f_out: the probability of y = 1.
+        gap: δ̃, 0 without a gap.
+        u_plus: u₊.
+        u_minus: u₋.
+        z: z.
+        eta: η.
+        Q: Q.
+        cut: x, 0 without l0.
         f: f_i of the classes of inputs, shape + (n,).
         share: the fraction of all inputs of each class that may have a positive (index 0) or a negative weight (1),
             shape + (n, 2). With free signs both hold the whole fraction of the class.
+        free_signs: whether weights may have either sign.
 
-    .. [1] M. M. J. Baig, A. Stepanyants, arXiv 2409.04946.
+    Example:
+        >>> from gossamer.associative.theory import capacity
+        >>> capacity([0.0, 0.5]).shape
+        (2,)
+
+    References:
+        M. M. J. Baig, A. Stepanyants, "Sparse learning enabled by constraints on connectivity and function", arXiv
+        2409.04946.
     """
 
     load: Floats
@@ -76,7 +91,11 @@ class Solution:
         return replace(self, **values, **kept)
 
     def fields(self) -> Floats:
-        """a_s = −s F_i z − η/(2σ_i), shape + (n, 2), of the sites in the order of ``share``."""
+        """a_s = −s F_i z − η/(2σ_i), shape + (n, 2), of the sites in the order of ``share``.
+
+        Returns:
+            The fields, shape + (n, 2).
+        """
         sigma = np.sqrt(self.f * (1 - self.f))
         result: Floats = (
             -(self.f / sigma * self.z[..., None])[..., None] * np.array([1.0, -1.0])

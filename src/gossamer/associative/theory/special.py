@@ -37,33 +37,33 @@ _SERIES = {
 
 
 def bell(x: ArrayLike) -> Floats:
-    """exp(−x²) / √π."""
+    """Return exp(−x²) / √π."""
     x = np.asarray(x, np.float64)
     result: Floats = np.exp(-np.square(x)) / math.sqrt(math.pi)
     return result
 
 
 def E(x: ArrayLike) -> Floats:  # noqa: N802
-    """(1 + erf x) / 2, elementwise."""
+    """Return (1 + erf x) / 2, elementwise."""
     result: Floats = 0.5 * erfc(-np.asarray(x, np.float64))
     return result
 
 
 def F(x: ArrayLike) -> Floats:  # noqa: N802
-    """exp(−x²) / √π + x (1 + erf x), elementwise."""
+    """Return exp(−x²) / √π + x (1 + erf x), elementwise."""
     x = np.asarray(x, np.float64)
     return _near_and_far(x, bell(x) + x * erfc(-x), 1)
 
 
 def D(x: ArrayLike) -> Floats:  # noqa: N802
-    """x F(x) + E(x), elementwise."""
+    """Return x F(x) + E(x), elementwise."""
     x = np.asarray(x, np.float64)
     upper = erfc(-x)
     return _near_and_far(x, x * (bell(x) + x * upper) + 0.5 * upper, 2)
 
 
 def log_F(x: ArrayLike) -> Floats:  # noqa: N802
-    """log F(x), elementwise; finite where F underflows."""
+    """Return log F(x), elementwise; finite where F underflows."""
     x = np.asarray(x, np.float64)
     near = np.maximum(x, _FAR)
     result: Floats = np.log(bell(near) + near * erfc(-near))

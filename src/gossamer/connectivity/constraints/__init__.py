@@ -1,5 +1,4 @@
-"""Sets that weights are kept in by projection: `Hoyer`, `AverageHoyer`, `L0` and `L1`, and `attach`, which keeps a
-layer in one of them while any optimizer trains it."""
+"""Constraints on weights, kept by projection while any optimizer trains them."""
 
 from gossamer.connectivity.constraints.attach import Attached, attach
 from gossamer.connectivity.constraints.sets import L0, L1, AverageHoyer, Constraint, Hoyer, Per

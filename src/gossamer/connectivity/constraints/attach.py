@@ -10,7 +10,7 @@ zero for many steps, they need not be stored:
         attached.remove()
         gossamer.compact_(net, optimizer=optimizer)
 
-The layers of ``net`` are sparse ones then, which compute the same and go on training.
+The layers of ``net`` are sparse ones then, which compute the same and continue to train.
 """
 
 from __future__ import annotations
@@ -41,21 +41,37 @@ def attach(
 ) -> Attached:
     """Project weights into a set, now and after every ``optimizer.step()``.
 
+    Nothing is added to the module: its state dict does not change, and a copy of the module is not constrained. A
+    copy or a pickle of the module, the optimizer and the result of this function, made together, is.
+
     Args:
         module: a layer, or any module with a parameter ``name`` of its own; or a model, of which every `nn.Linear` and
-            `nn.Conv2d` is meant.
+            `nn.Conv2d` is constrained.
         constraint: the set, one of `gossamer.constraints`. Each weight is projected on its own.
-        optimizer: whatever trains them; None if `Attached.step` is called by hand.
+        optimizer: the optimizer that trains them; None if `Attached.step` is called by hand.
         name: the parameter, of shape (out, in, …).
         where: ``where(name, layer)`` selects layers of a model (default: all).
         window: the number of steps over which `Attached.stability` is measured.
 
-    Nothing is added to the module: a state dict is what it would be, and a copy of the module is not constrained. A
-    copy or a pickle of the module, the optimizer and what this function returns, made together, is.
+    Returns:
+        The constrained weights.
 
     Raises:
         InputError: no such parameter, one that ``optimizer`` does not hold, or of a shape that the constraint does not
             allow. Nothing has changed then.
+
+    Example:
+        >>> layer = nn.Linear(50, 10)
+        >>> optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+        >>> attached = gs.constraints.attach(layer, gs.constraints.Hoyer(0.75), optimizer)
+        >>> layer(torch.randn(8, 50)).square().sum().backward()
+        >>> optimizer.step()
+        >>> gs.measures.hoyer(layer.weight.detach()[:3])
+        tensor([0.7500, 0.7500, 0.7500])
+
+    References:
+        Thom, Palm, "Sparse Activity and Sparse Connectivity in Supervised Learning", JMLR 14 (2013) (projected
+        gradient).
     """
     return Attached(_owners(module, name, where), name, constraint, optimizer, window)
 
@@ -78,7 +94,21 @@ def _owners(module: nn.Module, name: str, where: Where | None) -> dict[str, nn.M
 
 
 class Attached:
-    """The result of `attach`: weights, their constraint, and the stability of their zeros."""
+    """Constrained weights, as `attach` returns them: their constraint, and the stability of their zeros.
+
+    Args:
+        owners: the layers by name.
+        name: their parameter.
+        constraint: the set.
+        optimizer: the optimizer that trains them, or None.
+        window: the number of steps over which `stability` is measured.
+
+    Example:
+        >>> attached = gs.constraints.attach(nn.Linear(50, 10), gs.constraints.L0(5), None)
+        >>> attached.step()
+        >>> int((attached.weights[0] != 0).sum())
+        50
+    """
 
     def __init__(
         self,
@@ -119,7 +149,7 @@ class Attached:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Project all weights; an optimizer that is attached calls this itself."""
+        """Project all weights; an attached optimizer calls this itself."""
         live = [self.constraint.project_(weight) != 0 for weight in self.weights]
         self._always = [now & before.to(now.device) for now, before in zip(live, self._always, strict=True)]
         self._ever = [now | before.to(now.device) for now, before in zip(live, self._ever, strict=True)]
@@ -130,18 +160,29 @@ class Attached:
             self._always = self._ever = live
 
     def remove(self) -> None:
-        """Leave the weights alone from now on."""
+        """Remove the constraint from the weights."""
         if self._handle is not None:
             self._handle.remove()
             self._handle = None
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of `stability`; the weights are in the module's state."""
+        """Return the state of `stability`; the weights are in the module's state.
+
+        Returns:
+            Tensors and numbers by name.
+        """
         masks = {"always": list(self._always), "ever": list(self._ever)}
         return {"steps": self.steps, "stability": self.stability} | masks
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state_dict` was taken."""
+        """Continue where `state_dict` was taken.
+
+        Args:
+            state: the result of `state_dict`.
+
+        Raises:
+            InputError: ``state`` is incomplete or that of other weights.
+        """
         if missing := {"steps", "stability", "always", "ever"} - set(state):
             raise InputError(f"state must be a state_dict of Attached, and lacks {', '.join(sorted(missing))}")
         shapes = [weight.shape for weight in self.weights]

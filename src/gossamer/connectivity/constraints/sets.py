@@ -2,13 +2,13 @@
 
 A weight (out, in, …) is taken as vectors, one for each
 
-``per="output"``  unit or channel: what it reads, a row of the weight of `nn.Linear`. In the papers, where an encoder is
+``per="output"``  unit or channel: its inputs, a row of the weight of `nn.Linear`. In the papers, where an encoder is
                   W with one column for each hidden unit, these are the columns.
-``per="input"``   input or input channel: where it goes, a column of the weight of `nn.Linear`
+``per="input"``   input or input channel: its outputs, a column of the weight of `nn.Linear`
 ``per="layer"``   weight: all of it is one vector
 
 and lies in the set if all of its vectors do. Projected gradient (Thom, Palm, JMLR 14 (2013), for `Hoyer`) is a step
-of any optimizer followed by `Constraint.project_`; `gossamer.constraints.attach` takes care of that.
+of any optimizer followed by `Constraint.project_`; `gossamer.constraints.attach` calls it after each step.
 """
 
 from __future__ import annotations
@@ -39,7 +39,17 @@ Per = Literal["output", "input", "layer"]
 
 @dataclass(frozen=True, kw_only=True)
 class Constraint(ABC):
-    """A set of vectors, and of which vectors of a weight it speaks."""
+    """A set of vectors, and the choice of vectors in a weight that it applies to.
+
+    Attributes:
+        per: the vectors: ``"output"``, ``"input"`` or ``"layer"``; see the module's docstring.
+        signed: whether weights may be negative.
+
+    Example:
+        >>> constraint = gs.constraints.L0(2)
+        >>> constraint.holds(torch.eye(3)), constraint.holds(torch.ones(3, 3))
+        (True, False)
+    """
 
     per: Per = "output"
     signed: bool = True
@@ -60,21 +70,41 @@ class Constraint(ABC):
         """Whether rows lie in the set, given in float64: one answer for each, or one for all."""
 
     def project(self, weight: Tensor) -> Tensor:
-        """The nearest weight in the set, with its derivative."""
+        """Project a weight to the set, with its derivative.
+
+        Args:
+            weight: (out, in, …).
+
+        Returns:
+            The nearest weight in the set, of the same shape.
+        """
         rows, back = _vectors(weight, self.per)
         return back(self._nearest(rows))
 
     @torch.no_grad()
     def project_(self, weight: Tensor) -> Tensor:
-        """Replace ``weight`` by the nearest in the set, in place, and return it."""
+        """Project a weight to the set, in place.
+
+        Args:
+            weight: (out, in, …), changed in place.
+
+        Returns:
+            ``weight``.
+        """
         rows, back = _vectors(weight, self.per)
         return weight.copy_(back(self._settled(rows)))
 
     @torch.no_grad()
     def holds(self, weight: Tensor, tolerance: float | None = None) -> bool:
-        """Whether ``weight`` lies in the set, up to ``tolerance`` in sparseness and relative to lengths.
+        """Return whether a weight lies in the set.
 
-        Default: 1e-5, or twice the spacing of numbers in the dtype of ``weight``, if larger.
+        Args:
+            weight: (out, in, …).
+            tolerance: in sparseness and relative to lengths; None for 1e-5, or twice the spacing of numbers in the
+                dtype of ``weight``, if larger.
+
+        Returns:
+            True or False.
         """
         if tolerance is None:
             tolerance = max(1e-5, 2 * torch.finfo(weight.dtype).eps)
@@ -96,16 +126,26 @@ def _vectors(weight: Tensor, per: Per) -> tuple[Tensor, Callable[[Tensor], Tenso
 
 @dataclass(frozen=True)
 class Hoyer(Constraint):
-    """Every vector has Hoyer's ``sparseness`` σ in (0, 1) and length ``norm``; see `hoyer_projection`.
+    """Vectors of Hoyer's ``sparseness`` σ and length ``norm``; see `hoyer_projection`.
 
-    Args:
-        sparseness: 0 if all weights of a vector are equal in size, 1 if one is left.
-        norm: the length of every vector, or "preserve" for the length it has.
-        at_least: leave vectors that are sparser as they are, but for their length; see ``kind="ball-sphere"`` of
-            `l1_l2_projection`. Otherwise they are made less sparse, which takes all of their zeros: training to a
-            sparseness below the one that the loss prefers leaves no zeros behind.
-        per: of which vectors (see the head of this file).
+    Attributes:
+        sparseness: σ in (0, 1): 0 if all weights of a vector are equal in size, 1 if one is left.
+        norm: the length of every vector, or ``"preserve"`` for its own length.
+        at_least: vectors that are sparser keep their direction; see ``kind="ball-sphere"`` of `l1_l2_projection`.
+            Otherwise they are made less sparse, which removes all of their zeros: training to a sparseness below the
+            one that the loss prefers leaves no zeros behind.
+        per: the vectors: ``"output"``, ``"input"`` or ``"layer"``.
         signed: whether weights may be negative.
+
+    Raises:
+        InputError: an argument is outside its range.
+
+    Example:
+        >>> gs.measures.hoyer(gs.constraints.Hoyer(0.75).project(torch.randn(3, 50)))
+        tensor([0.7500, 0.7500, 0.7500])
+
+    References:
+        Thom, Palm, "Sparse Activity and Sparse Connectivity in Supervised Learning", JMLR 14 (2013).
     """
 
     sparseness: float
@@ -128,8 +168,10 @@ class Hoyer(Constraint):
         )
 
     def _settled(self, rows: Tensor) -> Tensor:
-        """A vector that has the sparseness already, up to rounding, is only brought to length: in the projection, a
-        threshold that is rounded to less than zero would make all of its zeros live."""
+        """Return the same, for `project_`; a vector that has the sparseness already is only brought to length.
+
+        In the projection, a threshold that is rounded to less than zero would make all of its zeros non-zero.
+        """
         has_it = (hoyer(rows) - self.sparseness).abs() <= 16 * torch.finfo(rows.dtype).eps
         if not self.signed:
             has_it &= (rows >= 0).all(1)
@@ -149,9 +191,26 @@ class Hoyer(Constraint):
 
 @dataclass(frozen=True)
 class AverageHoyer(Constraint):
-    """The vectors have Hoyer's ``sparseness`` σ in (0, 1) on average, at least; see `group_hoyer_projection`.
+    """Vectors of Hoyer's ``sparseness`` σ on average, at least; see `group_hoyer_projection`.
 
-    How sparse each of them becomes follows from its weights. Lengths are left free, and so is what is sparse enough.
+    The sparseness of each vector follows from its weights. Lengths are free, and a weight that is sparse enough is
+    unchanged.
+
+    Attributes:
+        sparseness: σ in (0, 1).
+        per: the vectors: ``"output"``, ``"input"`` or ``"layer"``.
+        signed: whether weights may be negative.
+
+    Raises:
+        InputError: an argument is outside its range.
+
+    Example:
+        >>> weight = gs.constraints.AverageHoyer(0.75).project(torch.randn(20, 50))
+        >>> gs.measures.hoyer(weight).mean()
+        tensor(0.7500)
+
+    References:
+        Ohib et al., "Explicit group sparse projection with applications to deep learning and NMF", TMLR 2022.
     """
 
     sparseness: float
@@ -170,7 +229,21 @@ class AverageHoyer(Constraint):
 
 @dataclass(frozen=True)
 class L0(Constraint):
-    """Every vector has at most ``k`` ≥ 1 weights that are not zero; see `l0_projection`."""
+    """Vectors with at most ``k`` non-zero weights; see `l0_projection`.
+
+    Attributes:
+        k: number of non-zero weights, ≥ 1.
+        per: the vectors: ``"output"``, ``"input"`` or ``"layer"``.
+        signed: whether weights may be negative.
+
+    Raises:
+        InputError: an argument is outside its range.
+
+    Example:
+        >>> gs.constraints.L0(1).project(torch.tensor([[3.0, -4.0], [1.0, 0.5]]))
+        tensor([[ 0., -4.],
+                [ 1.,  0.]])
+    """
 
     k: int
 
@@ -187,7 +260,21 @@ class L0(Constraint):
 
 @dataclass(frozen=True)
 class L1(Constraint):
-    """The sizes of every vector's weights add up to at most ``radius`` > 0; see `l1_ball_projection`."""
+    """Vectors with a sum of magnitudes of at most ``radius``; see `l1_ball_projection`.
+
+    Attributes:
+        radius: > 0.
+        per: the vectors: ``"output"``, ``"input"`` or ``"layer"``.
+        signed: whether weights may be negative.
+
+    Raises:
+        InputError: an argument is outside its range.
+
+    Example:
+        >>> gs.constraints.L1(1.0).project(torch.tensor([[2.0, -1.5], [0.2, 0.3]]))
+        tensor([[ 0.7500, -0.2500],
+                [ 0.2000,  0.3000]])
+    """
 
     radius: float
 

@@ -43,7 +43,7 @@ def run(preset: str, folder: Path, *, seeds: int | None = None, jobs: int = 1, w
 
 
 def carried_out(preset: str, plan: Plan, folder: Path, *, jobs: int = 1, watch: Watch | None = None) -> Findings:
-    """The same by a plan of one's own."""
+    """Run the study by another plan."""
     from gossamer.studies.dictionary.outcome import findings
 
     records = trials.run(trials_of(plan), carry_out, folder, jobs=jobs, watch=watch)

@@ -60,13 +60,17 @@ class Rival:
 
     @property
     def name(self) -> str:
+        """Name of the rival with its settings."""
         return f"scikit-learn, α {self.alpha:g}, batch {self.batch_size}, {self.algorithm}"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Settings of a preset: ``side`` × ``side`` pixels a patch, ``grid`` atoms, ``held_out`` patches to measure with,
-    ``images`` to take noise off with patches ``stride`` pixels apart, ``budget`` seconds for each rival."""
+    """Settings of a preset.
+
+    ``side`` × ``side`` pixels a patch, ``grid`` atoms, ``held_out`` patches to measure with, ``images`` to denoise with
+    patches ``stride`` pixels apart, ``budget`` seconds for each rival.
+    """
 
     dataset: str
     side: int
@@ -122,7 +126,7 @@ def is_rival(variant: str) -> bool:
 
 
 def trials_of(plan: Plan) -> list[Trial]:
-    """All that the plan asks for."""
+    """List the trials of a plan."""
     data = {name: getattr(plan, name) for name in ("side", "grid", "patches", "held_out", "images", "stride")}
     data["grid"] = list(plan.grid)
     most = max(plan.passes)
@@ -336,7 +340,7 @@ def _patches(dataset: str, side: int, count: int, held_out: int, seed: int) -> t
 
 
 def _drawn(images: list[Floats], side: int, count: int, generator: np.random.Generator) -> Floats:
-    """Without those that are all but flat: at unit length they would be the camera's noise."""
+    """Draw patches, without almost flat ones: at unit length they would be the camera's noise."""
     import torch
 
     from gossamer.models.dictionary import standardized

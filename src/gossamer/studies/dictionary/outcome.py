@@ -32,7 +32,7 @@ _MAIN = LIVE.index(10)
 
 
 def findings(plan: Plan, records: Sequence[Record]) -> Findings:
-    """All that the study says but for its title."""
+    """Return the findings, except for the title."""
     from gossamer.studies.dictionary import pictures
 
     races = [race(records, place) for place in range(len(LIVE))]
@@ -74,8 +74,10 @@ def findings(plan: Plan, records: Sequence[Record]) -> Findings:
 
 @dataclass(frozen=True)
 class Race:
-    """With ``live`` coefficients a patch: the level, and the seconds until each kind of learner is there. Means over
-    the seeds; the settings are those that were fastest with the first."""
+    """A race with ``live`` coefficients a patch: the level, and the seconds until each kind of learner reaches it.
+
+    The numbers are means over the seeds; the settings are those that were fastest with the first.
+    """
 
     live: int
     level: float
@@ -86,6 +88,7 @@ class Race:
 
     @property
     def ratio(self) -> float:
+        """Seconds of the rival for each second of ours."""
         return self.theirs / self.ours
 
 

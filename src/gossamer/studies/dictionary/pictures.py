@@ -87,7 +87,7 @@ def curves(records: Sequence[Record]) -> Figure:
 
 
 def _range(records: Sequence[Record], place: int) -> tuple[float, float]:
-    """From the lowest error to a little above where most learners begin."""
+    """Return the range from the lowest error to a little above the first errors of most learners."""
     raced = [record for record in records if is_ours(record["variant"]) or is_rival(record["variant"])]
     low = min(point["errors"][place] for record in raced for point in record["curve"])
     high = max(record["curve"][0]["errors"][place] for record in raced)

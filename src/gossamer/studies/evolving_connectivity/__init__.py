@@ -6,7 +6,7 @@ deep neural networks using cosine similarity", arXiv 1903.07138v1, 2019 (later v
 paper: CTRE, Atashgahi et al., Machine Learning, 2022); U. Evci et al., "Rigging the lottery", ICML 2020 (RigL).
 
 The settings are those of the second paper: SReLU, dropout 0.3, gradient descent at 0.01 with momentum 0.9, ε = 20,
-batches of 100, ζ = 0.3, standardised inputs. Its tables of accuracy can't be told from what is known to us, so nothing
+batches of 100, ζ = 0.3, standardised inputs. Its tables of accuracy are not known to us, so nothing
 is compared with them but the run on Madelon that comes with its code.
 """
 

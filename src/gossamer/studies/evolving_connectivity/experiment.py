@@ -45,10 +45,12 @@ _ABLATIONS = 40  # steps of an ablation curve, at most
 
 @dataclass(frozen=True)
 class Plan:
-    """How the networks of one data set are trained. ``dense_learning_rate`` is the dense network's where the other
-    makes it diverge. ``start``: first weights are uniform on ±1/√fan-in of the connections that exist (``"fan-in"``),
-    or
-    drawn as for a dense layer. ``test_size`` counts where the data set brings no test rows of its own."""
+    """How the networks of one data set are trained.
+
+    ``dense_learning_rate`` is the dense network's where the other makes it diverge. ``start``: first weights are
+    uniform on ±1/√fan-in of the connections that exist (``"fan-in"``), or drawn as for a dense layer. ``test_size``
+    counts where the data set brings no test rows of its own.
+    """
 
     epochs: int
     seeds: int
@@ -95,8 +97,10 @@ PLANS: Mapping[str, Mapping[str, Plan]] = {
 
 
 def plans(preset: str, seeds: int | None, data: tuple[str, ...] | None) -> dict[str, Plan]:
-    """The plan of each data set; one that the preset doesn't know has the published settings, and the size of the
-    preset's first."""
+    """Return the plan of each data set.
+
+    A data set that the preset doesn't know has the published settings, and the size of the preset's first.
+    """
     known = PLANS[preset]
     first = next(iter(known.values()))
     other = Plan(first.epochs, first.seeds, first.hidden, first.epsilon)
@@ -118,9 +122,10 @@ def trials_of(plans: Mapping[str, Plan]) -> list[Trial]:
 
 
 def carry_out(trial: Trial) -> dict[str, Any]:
-    """Train one network; its test accuracy after each epoch, what it costs, and how it is connected. A network whose
-    loss
-    is no longer a number keeps what it then answers."""
+    """Train one network; record its test accuracy after each epoch, its cost, and its connections.
+
+    A network whose loss is no longer a number keeps its answers from then on.
+    """
     import torch
 
     from gossamer.evaluate import cost
@@ -168,7 +173,7 @@ def carry_out(trial: Trial) -> dict[str, Any]:
 
 
 def _fit(trial: Trial, plan: Plan, train: Samples, test: Samples, classes: int) -> Fit:
-    """The network and its rewiring. The test rows are watched from epoch to epoch, and decide nothing."""
+    """Make the network and its rewiring. The test rows are measured after each epoch, and decide nothing."""
     import torch
 
     from gossamer.connectivity.allocate import epsilon_density
@@ -259,7 +264,7 @@ def _time_rewiring(fit: Fit) -> list[float]:
     return spent
 
 
-# ---- what is looked at -----------------------------------------------------------------------------------------------
+# ---- measurements ----------------------------------------------------------------------------------------------------
 
 
 def _core_degrees(fit: Fit) -> NDArray[np.int64] | None:
@@ -275,8 +280,10 @@ def _core_degrees(fit: Fit) -> NDArray[np.int64] | None:
 
 
 def _ablation(model: torch.nn.Module, test: Samples, degrees: NDArray[np.int64]) -> dict[str, list[float]]:
-    """Test accuracy with k inputs at zero, from the least connected to the most, and the other way round; of equal
-    degrees, the first input goes first both ways."""
+    """Measure the test accuracy with k inputs at zero, from the least connected on, and from the most connected on.
+
+    Of equal degrees, the first input goes first both ways.
+    """
     from gossamer.training import Samples, evaluate
 
     features = len(degrees)
@@ -296,8 +303,10 @@ def _ablation(model: torch.nn.Module, test: Samples, degrees: NDArray[np.int64])
 
 
 def _spread(fit: Fit) -> list[dict[str, Any]]:
-    """How the inputs' degrees are distributed at the start, early, midway and at the end: degrees that occur, and how
-    many inputs have them."""
+    """Record the distribution of the inputs' degrees at the start, early, midway and at the end.
+
+    The degrees that occur, and how many inputs have them.
+    """
     last = max(fit.connectivity)
     chosen = sorted({min(fit.connectivity, key=lambda epoch: abs(epoch - part * last)) for part in (0, 0.1, 0.4, 1)})
     spread = []
@@ -308,7 +317,7 @@ def _spread(fit: Fit) -> list[dict[str, Any]]:
 
 
 def _accuracy_with_dropout(model: torch.nn.Module, test: Samples, seed: int) -> float:
-    """As the authors' script evaluates, which leaves dropout on."""
+    """Measure the accuracy as the authors' script does, which leaves dropout on."""
     import torch
 
     model.train()

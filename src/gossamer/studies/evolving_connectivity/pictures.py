@@ -1,4 +1,4 @@
-"""The study's pictures: ranks, curves, which inputs are connected, and what happens when they are taken away."""
+"""The study's figures: ranks, curves, the inputs that are connected, and the accuracy when they are removed."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ _SIDES = {"digits": (8, 8), "coil20": (32, 32), "fashion_mnist": (28, 28), "mnis
 
 
 def all_figures(plans: Mapping[str, Plan], records: Sequence[Record]) -> list[Figure]:
+    """Draw all figures of the study."""
     found = [_curves(plans, records)]
     ranks = tables.ranked(plans, records)
     if ranks is not None:
@@ -61,7 +62,7 @@ def all_figures(plans: Mapping[str, Plan], records: Sequence[Record]) -> list[Fi
 
 
 def _panels(figure: Canvas, names: Sequence[str], columns: int = 3) -> dict[str, Axes]:
-    """One for each name, in rows of ``columns``."""
+    """Make a panel for each name, in rows of ``columns``."""
     columns = min(columns, len(names))
     rows = math.ceil(len(names) / columns)
     grid = figure.subplots(rows, columns, squeeze=False)

@@ -33,6 +33,7 @@ def accuracies(records: Sequence[Record], dataset: str, variant: str, field: str
 
 
 def mean(records: Sequence[Record], dataset: str, variant: str, field: str = "accuracy") -> float:
+    """Return the mean of a field over the records of a variant."""
     return float(accuracies(records, dataset, variant, field).mean())
 
 
@@ -52,8 +53,10 @@ def versus(
 
 
 def contrast(record: Record) -> float:
-    """Mean accuracy while inputs go from the least connected on, less that while they go from the most connected on:
-    0 if degrees say nothing about an input's use."""
+    """Compute the mean accuracy with the least connected inputs removed first, less that with the most connected first.
+
+    It is 0 if degrees carry no information about an input's use.
+    """
     curves = record["ablation"]
     zeroed = np.array(curves["zeroed"], dtype=np.float64)
     gap = np.array(curves["least_first"]) - np.array(curves["most_first"])
@@ -81,6 +84,7 @@ def madelon_correlations() -> NDArray[np.float64]:
 
 
 def all_tables(plans: Mapping[str, Plan], records: Sequence[Record]) -> list[Table]:
+    """Make all tables of the study."""
     found = [_accuracy(plans, records), _ranks(plans, records), _costs(plans, records)]
     found += [_shipped_run(records)] if "madelon" in plans else []
     found += [_importance(plans, records)]

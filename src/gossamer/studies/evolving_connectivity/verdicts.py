@@ -43,7 +43,7 @@ def claims(plans: Mapping[str, Plan], records: Sequence[Record]) -> list[Claim]:
 
 
 def summary(plans: Mapping[str, Plan], records: Sequence[Record]) -> str:
-    """The best variant over the data sets, and how far apart all are."""
+    """Summarize the best variant over the data sets, and the differences between all."""
     means = {v: float(np.mean([tables.mean(records, d, v) for d in plans])) for v in VARIANTS}
     best = max(means, key=means.__getitem__)
     sparse = {v: value for v, value in means.items() if v != "dense"}
@@ -113,8 +113,11 @@ def _connections_show(plans: Mapping[str, Plan], records: Sequence[Record]) -> C
 
 
 def _controls(plans: Mapping[str, Plan], records: Sequence[Record]) -> Claim:
-    """Random: worse than SET by at least a tenth of what SET has above chance. By the largest: at most a tenth of
-    that is left."""
+    """Judge the controls.
+
+    Random: worse than SET by at least a tenth of SET's gain over chance. By the largest: at most a tenth of that is
+    left.
+    """
     verdicts, details = [], []
     for dataset in (name for name, plan in plans.items() if plan.controls):
         chance = tables.mean(records, dataset, "SET", "largest_class")

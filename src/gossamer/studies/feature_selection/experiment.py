@@ -12,7 +12,7 @@
 ``random``           a control: random features
 ===================  =================================================================================================
 
-Selectors have their usual settings. What is selected is judged by three models that see nothing else: 50 extremely
+Selectors have their usual settings. The selection is judged by three models that see nothing else: 50 extremely
 randomised trees, 5 nearest neighbours, and a linear support vector machine.
 """
 
@@ -46,8 +46,11 @@ Classes = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Plan:
-    """``counts``: how many features are selected; ``network``: arguments of `SparseFeatureSelector` that aren't its
-    usual ones."""
+    """Settings of one data set.
+
+    ``counts``: how many features are selected; ``network``: arguments of `SparseFeatureSelector` that differ from its
+    defaults.
+    """
 
     seeds: int
     counts: tuple[int, ...] = (5, 10, 20, 50, 100, 200)
@@ -84,8 +87,10 @@ def trials_of(plans: Mapping[str, Plan]) -> list[Trial]:
 
 
 def carry_out(trial: Trial) -> dict[str, Any]:
-    """Rank the features on the training rows, then train and test every judge on the best k of them. A network that
-    diverges leaves them in random order."""
+    """Rank the features on the training rows, then train and test every judge on the best k of them.
+
+    A network that diverges leaves them in random order.
+    """
     from gossamer.training import DivergedError
 
     settings: dict[str, Any] = {**trial.settings, "counts": tuple(trial.settings["counts"])}
@@ -115,8 +120,11 @@ def carry_out(trial: Trial) -> dict[str, Any]:
 
 
 def made(seed: int) -> Divided:
-    """Data after Madelon's recipe (Guyon 2003): clusters at the corners of a cube of 5 dimensions, their classes by
-    chance; columns 0 to 4 are its coordinates, 5 to 19 mixtures of them, 20 to 199 noise."""
+    """Make data after Madelon's recipe (Guyon 2003).
+
+    Clusters at the corners of a cube of 5 dimensions, their classes at random; columns 0 to 4 are its coordinates, 5 to
+    19 mixtures of them, 20 to 199 noise.
+    """
     from sklearn.datasets import make_classification
     from sklearn.model_selection import train_test_split
     from sklearn.preprocessing import StandardScaler

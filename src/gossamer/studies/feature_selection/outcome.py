@@ -34,8 +34,10 @@ def scores(records: Sequence[Record], dataset: str, selector: str, judge: str | 
 
 
 def stability(records: Sequence[Record], dataset: str, selector: str) -> float:
-    """Mean share of the best 20 features (or a quarter of all, if they are fewer than 80) that two divisions have in
-    common, |A ∩ B| / |A ∪ B|."""
+    """Compute the mean overlap |A ∩ B| / |A ∪ B| of the best features of two divisions.
+
+    The best 20, or a quarter of all features if there are fewer than 80.
+    """
     found = where(records, dataset=dataset, variant=selector)
     count = min(20, max(1, found[0]["features"] // 4))
     sets = [set(record["ranking"][:count]) for record in found]
@@ -61,6 +63,7 @@ def _hits(record: Record) -> int:
 
 
 def tables(plans: Mapping[str, Plan], records: Sequence[Record]) -> list[Table]:
+    """Make all tables of the study."""
     return [
         _accuracy(plans, records),
         _against_trees(plans, records),
@@ -98,7 +101,7 @@ def _accuracy(plans: Mapping[str, Plan], records: Sequence[Record]) -> Table:
 
 
 def _against_trees(plans: Mapping[str, Plan], records: Sequence[Record]) -> Table:
-    """Where the networks win, and where trees do."""
+    """Compare the networks with trees on each data set."""
     rows: list[list[str | None]] = []
     for dataset in plans:
         usual = max(USUAL, key=lambda selector: _mean(records, dataset, selector))
@@ -166,6 +169,7 @@ def _other(plans: Mapping[str, Plan], records: Sequence[Record]) -> Table:
 
 
 def figures(plans: Mapping[str, Plan], records: Sequence[Record]) -> list[Figure]:
+    """Draw all figures of the study."""
     found = [_curves(plans, records)]
     ranks = _ranked(plans, records)
     if ranks is not None:
@@ -226,7 +230,7 @@ def _curves(plans: Mapping[str, Plan], records: Sequence[Record]) -> Figure:
 
 
 def summary(plans: Mapping[str, Plan], records: Sequence[Record]) -> str:
-    """Who is best where."""
+    """Summarize which selector is best on which data."""
     winners = {dataset: max(SELECTORS, key=lambda s: _mean(records, dataset, s)) for dataset in plans}
     wins = {s: [d for d, best in winners.items() if best == s] for s in SELECTORS}
     listed = "; ".join(f"{selector} on {', '.join(datasets)}" for selector, datasets in wins.items() if datasets)

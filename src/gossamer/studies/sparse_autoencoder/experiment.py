@@ -16,7 +16,7 @@ variant                          activations            weights of a unit       
 ``MLP from noise``               tanh, with biases      free, start at random       classification
 ===============================  =====================  ==========================  ====================================
 
-Where nothing else is said units start as training samples.
+By default units start as training samples.
 """
 
 from __future__ import annotations
@@ -126,8 +126,7 @@ def trials_of(plan: Plan) -> list[Trial]:
 
 
 def carry_out(trial: Trial) -> dict[str, Any]:
-    """Train one network and look at it; a record also holds, of the first seed, the ``filters`` that `filters_of`
-    reads."""
+    """Train and measure one network; the record of the first seed also holds the ``filters`` for `filters_of`."""
     import torch
 
     from gossamer import measures
@@ -205,8 +204,11 @@ def _network(
 
 
 def _constraint(variant: Variant, plan: Plan) -> Constraint | None:
-    """The set of the weights. A code's sparseness does not depend on how long all weights are, so that length 1 takes
-    little from a network of projected codes; where tanh needs longer ones to saturate, they keep their length."""
+    """Return the set of the weights.
+
+    A code's sparseness does not depend on the length of all weights, so that length 1 takes little from a network of
+    projected codes; where tanh needs longer ones to saturate, they keep their length.
+    """
     from gossamer.connectivity import constraints
 
     if variant.connectivity == "projection":
@@ -236,8 +238,10 @@ def _rows(name: str, seed: int, test_size: float) -> _Rows:
 
 
 def shifted(x: Tensor, image: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """Images (n, height · width), each moved by −1, 0 or 1 pixel in both directions, one of nine ways as likely as the
-    other; what moves in is 0."""
+    """Move images (n, height · width), each by −1, 0 or 1 pixel in both directions, one of nine equally likely ways.
+
+    Pixels that move in are 0.
+    """
     import torch
     from torch.nn import functional as F
 
@@ -257,7 +261,7 @@ def _packed(weight: NDArray[np.float32]) -> str:
 
 
 def filters_of(record: Mapping[str, Any]) -> NDArray[np.float32]:
-    """(units, height, width): what the first units of a record look for, each with largest magnitude 1."""
+    """Return the filters of the first units of a record (units, height, width), each with largest magnitude 1."""
     content = np.frombuffer(base64.b64decode(record["filters"]), np.int8)
     return content.reshape(-1, *record["image"]).astype(np.float32) / np.float32(127)
 

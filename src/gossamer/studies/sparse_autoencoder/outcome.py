@@ -54,7 +54,7 @@ def compared(records: Sequence[Record]) -> list[Comparison]:
 
 
 def findings(plan: Plan, records: Sequence[Record], jobs: int = 1) -> Findings:
-    """All that the study says but for its title."""
+    """Return the findings, except for the title."""
     from gossamer.studies.sparse_autoencoder import pictures
 
     return Findings(

@@ -1,4 +1,4 @@
-"""The study's pictures: the errors of all networks, and what their units look for."""
+"""The study's figures: the errors of all networks, and the filters of their units."""
 
 from __future__ import annotations
 
