@@ -219,7 +219,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "two units": (table("a,y", [f"{v}%" for v in MANY[:20]] + MANY[20:], "01"), {}, r"'a' .*one unit.*--numeric a"),
     "free text": (
         table("a,y", [f"t {i}" for i in range(40)], "01"),
-        {}, r"'a' has 28 different texts in 28 rows.*--drop a",
+        {}, r"'a' has 28 different strings in 28 rows.*--drop a",
     ),
     "several": (
         table("a,b c,y", [f"t {i}" for i in range(40)], [f"u {i}" for i in range(40)], "01"),

@@ -11,7 +11,7 @@ from gossamer.errors import InputError
 
 
 @pytest.mark.parametrize(
-    ("values", "codes", "texts"),
+    ("values", "codes", "strings"),
     [
         ([10, 9, 10], [1, 0, 1], ("9", "10")),
         ([1.0, np.nan, 2.0], [0, MISSING, 1], ("1", "2")),
@@ -23,9 +23,9 @@ from gossamer.errors import InputError
         ([], [], ()),
     ],
 )
-def test_one_spelling_for_one_value(values: list[Any], codes: list[int], texts: tuple[str, ...]) -> None:
+def test_one_spelling_for_one_value(values: list[Any], codes: list[int], strings: tuple[str, ...]) -> None:
     got, found = factorise(pd.Series(values, dtype=None if all(type(v) is type(values[0]) for v in values) else object))
-    assert (got.tolist(), found) == (codes, texts)
+    assert (got.tolist(), found) == (codes, strings)
 
 
 def test_order_of_rows_does_not_matter() -> None:
@@ -39,8 +39,8 @@ def test_encode_tells_missing_from_unknown() -> None:
 
 def test_categories_of_pandas() -> None:
     values = pd.Series(["b", "a", None], dtype=pd.CategoricalDtype(["unused", "b", "a"]))
-    codes, texts = factorise(values)
-    assert (codes.tolist(), texts) == ([1, 0, MISSING], ("a", "b"))
+    codes, strings = factorise(values)
+    assert (codes.tolist(), strings) == ([1, 0, MISSING], ("a", "b"))
 
 
 def test_class_indices() -> None:

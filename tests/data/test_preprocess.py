@@ -166,12 +166,15 @@ def test_dates_where_training_had_numbers() -> None:
         ([1j, 2j], "got complex"),
         ([[1, 2], [3]], "got lists or other nested values"),
         ([{"a": 1}, {"b": 2}], "got lists or other nested values"),
-        ([f"name {i}" for i in range(40)], "40 different texts in 40 rows: leave out free text and ids with --drop a"),
+        (
+            [f"name {i}" for i in range(40)],
+            "40 different strings in 40 rows: leave out free text and ids with --drop a",
+        ),
         ([*map(str, range(39)), "soon"], r"39 numbers and 1 other fields, such as 'soon' \(row 40\).*--numeric a"),
         ([f"{i},5" for i in range(20)], "20 fields such as .* in another notation .* --decimal ,"),
         (["5 %", *map(str, range(19))], "numbers with no unit and '%': bring them to one unit"),
         ([f"{i % 12 + 1}/{i % 11 + 1}/2024" for i in range(20)], "day and month can't be told apart"),
-        ([f"t{i % 1001}" for i in range(5000)], "1,001 different texts in 5,000 rows"),
+        ([f"t{i % 1001}" for i in range(5000)], "1,001 different strings in 5,000 rows"),
     ],
 )
 def test_columns_that_cannot_be_used(column: Any, message: str) -> None:

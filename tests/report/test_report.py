@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from gossamer import report
 from gossamer.errors import InputError
 from gossamer.io.seal import EMPTY_SEAL, seal
-from gossamer.report import compare, series, statistics, text
+from gossamer.report import compare, intervals, series, text
 
 MakeRun = Callable[..., Path]
 Edit = Callable[[dict[str, Any]], object]
@@ -197,21 +197,21 @@ def test_connectivity_of_another_shape_is_refused(run: Path) -> None:
         report.read(run)
 
 
-# ---- statistics ----
+# ---- intervals ----
 
 
 def test_wilson_interval_of_a_textbook_value() -> None:
-    found = statistics.wilson(81, 263)  # Newcombe 1998 (single proportion), table I: 0.2553 to 0.3662
+    found = intervals.wilson(81, 263)  # Newcombe 1998 (single proportion), table I: 0.2553 to 0.3662
     assert (found.low, found.high) == pytest.approx((0.2553, 0.3662), abs=5e-5)
 
 
 def test_newcombe_interval_of_a_textbook_value() -> None:
-    found = statistics.newcombe(9, 3, 10)  # Newcombe 1998 (two proportions), table II, contrast (e): 0.1705 to 0.8090
+    found = intervals.newcombe(9, 3, 10)  # Newcombe 1998 (two proportions), table II, contrast (e): 0.1705 to 0.8090
     assert (found.low, found.high) == pytest.approx((0.1705, 0.8090), abs=5e-5)
 
 
 def test_t_interval_by_hand() -> None:
-    found = statistics.mean_interval([0.96, 0.97, 0.98])
+    found = intervals.mean_interval([0.96, 0.97, 0.98])
     half = 4.302652729911275 * 0.01 / math.sqrt(3)
     assert (found.low, found.center, found.high) == pytest.approx((0.97 - half, 0.97, 0.97 + half))
 
@@ -220,7 +220,7 @@ def test_t_interval_by_hand() -> None:
 @given(st.integers(1, 10_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.integers(0, n), st.just(n))))
 def test_intervals_hold_their_center_and_stay_in_range(counts: tuple[int, int, int]) -> None:
     one, two, n = counts
-    alone, gap, back = statistics.wilson(one, n), statistics.newcombe(one, two, n), statistics.newcombe(two, one, n)
+    alone, gap, back = intervals.wilson(one, n), intervals.newcombe(one, two, n), intervals.newcombe(two, one, n)
     assert 0 <= alone.low <= alone.center <= alone.high <= 1
     assert -1 <= gap.low <= gap.center <= gap.high <= 1
     assert (gap.low, gap.high) == pytest.approx((-back.high, -back.low))

@@ -1,4 +1,4 @@
-"""The columns of a table as they were read, each as an array: numbers, dates, or codes of distinct texts."""
+"""The columns of a table as they were read, each as an array: numbers, dates, or codes of distinct strings."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from gossamer.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Cells", "Column", "Texts", "Vocabulary", "arrays"]
+__all__ = ["Cells", "Column", "Strings", "Vocabulary", "arrays"]
 
-_CELLS = 1 << 22  # texts whose distinct ones are looked for at a time
+_CELLS = 1 << 22  # strings whose distinct ones are looked for at a time
 
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """The distinct strings ``texts`` of some columns, and their values as numbers (see `parse_all`)."""
+    """The distinct strings ``strings`` of some columns, and their values as numbers (see `parse_all`)."""
 
-    texts: list[str]
+    strings: list[str]
     decimal: str
 
     @cached_property
     def parsed(self) -> tuple[NDArray[np.float64], NDArray[np.int8], dict[int, str]]:
         """Their values, kinds and units, with one entry more for a field that is empty: `MISSING` picks the last."""
-        values, kinds, units = parse_all(self.texts, self.decimal)
+        values, kinds, units = parse_all(self.strings, self.decimal)
         return np.append(values, np.nan), np.append(kinds, OTHER + 1).astype(np.int8), units
 
 
 @dataclass(frozen=True, eq=False)
-class Texts:
-    """One column of texts: ``codes`` (n,) into those of ``vocabulary``, `MISSING` where there is none."""
+class Strings:
+    """One column of strings: ``codes`` (n,) into those of ``vocabulary``, `MISSING` where there is none."""
 
     codes: NDArray[np.int64]
     vocabulary: Vocabulary
 
-    def __getitem__(self, rows: NDArray[np.int64]) -> Texts:
-        return Texts(self.codes[rows], self.vocabulary)
+    def __getitem__(self, rows: NDArray[np.int64]) -> Strings:
+        return Strings(self.codes[rows], self.vocabulary)
 
     @cached_property
     def used(self) -> NDArray[np.int64]:
@@ -59,13 +59,13 @@ class Texts:
         return np.bincount(np.searchsorted(self.used, codes), minlength=len(self.used))
 
     @property
-    def texts(self) -> list[str]:
-        """The distinct texts, in the order of `used`."""
-        return [self.vocabulary.texts[code] for code in self.used]
+    def strings(self) -> list[str]:
+        """The distinct strings, in the order of `used`."""
+        return [self.vocabulary.strings[code] for code in self.used]
 
 
-Column: TypeAlias = "NDArray[Any] | Texts"
-"""An array of numbers, booleans or datetime64, or texts."""
+Column: TypeAlias = "NDArray[Any] | Strings"
+"""An array of numbers, booleans or datetime64, or strings."""
 
 
 def arrays(frame: pd.DataFrame) -> dict[str, NDArray[Any]]:
@@ -89,14 +89,14 @@ class Cells:
 
     Args:
         columns: arrays (n,) of numbers, booleans, dates or Python objects, as `arrays` gives them.
-        decimal: the mark by which texts would be numbers.
+        decimal: the mark by which strings would be numbers.
     """
 
     def __init__(self, columns: Mapping[str, NDArray[Any]], decimal: str = ".") -> None:
         self.names = tuple(columns)
         self.rows = len(next(iter(columns.values()), ()))
         self._columns: dict[str, Column] = {}
-        texts: dict[str, NDArray[Any]] = {}
+        strings: dict[str, NDArray[Any]] = {}
         for name, column in columns.items():
             if column.dtype.kind in "buifM":
                 self._columns[name] = column
@@ -105,12 +105,12 @@ class Cells:
             elif column.dtype.kind == "c":
                 raise InputError(f"column {name!r} must hold real numbers, got complex ones")
             else:
-                texts[name] = column
-        names = list(texts)
+                strings[name] = column
+        names = list(strings)
         size = max(1, _CELLS // max(1, self.rows))
         for start in range(0, len(names), size):
             part = names[start : start + size]
-            self._columns |= _coded(part, [texts[name] for name in part], decimal)
+            self._columns |= _coded(part, [strings[name] for name in part], decimal)
 
     def __len__(self) -> int:
         return self.rows
@@ -147,7 +147,7 @@ def _days(spans: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _coded(names: Sequence[str], columns: Sequence[NDArray[Any]], decimal: str) -> dict[str, Column]:
-    """Columns of Python objects: of texts the distinct ones of all together, of others one by one."""
+    """Columns of Python objects: of strings the distinct ones of all together, of others one by one."""
     import pandas as pd
 
     flat = np.concatenate(columns) if len(columns) > 1 else columns[0]
@@ -155,7 +155,7 @@ def _coded(names: Sequence[str], columns: Sequence[NDArray[Any]], decimal: str) 
         codes, found = _distinct(flat)
         vocabulary = Vocabulary(found, decimal)
         parts = codes.reshape(len(columns), -1)
-        return {name: Texts(part, vocabulary) for name, part in zip(names, parts, strict=True)}
+        return {name: Strings(part, vocabulary) for name, part in zip(names, parts, strict=True)}
     if len(columns) > 1:
         coded: dict[str, Column] = {}
         for name, column in zip(names, columns, strict=True):
@@ -170,14 +170,14 @@ def _coded(names: Sequence[str], columns: Sequence[NDArray[Any]], decimal: str) 
         codes, found = _distinct(flat)
     except TypeError:
         raise InputError(
-            f"column {names[0]!r} must hold numbers or texts, got lists or other nested values: "
+            f"column {names[0]!r} must hold numbers or strings, got lists or other nested values: "
             f"leave it out with --drop {names[0]}"
         ) from None
-    return {names[0]: Texts(codes, Vocabulary(found, decimal))}
+    return {names[0]: Strings(codes, Vocabulary(found, decimal))}
 
 
 def _distinct(values: NDArray[Any]) -> tuple[NDArray[np.int64], list[str]]:
-    """Codes (n,) of ``values`` and their texts, in order of appearance; `MISSING` where a text is empty."""
+    """Codes (n,) of ``values`` and their strings, in order of appearance; `MISSING` where a string is empty."""
     import pandas as pd
 
     codes, uniques = pd.factorize(values)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from gossamer.data.cells import Cells, Column, Texts
+from gossamer.data.cells import Cells, Column, Strings
 from gossamer.data.dates import ambiguous, find_form
 from gossamer.data.labels import MISSING, factorise, merged, order
 from gossamer.data.numbers import MARK, NUMBER, OTHER, SWAPPED
@@ -61,8 +61,9 @@ class Kinds:
 def sort_columns(table: NDArray[Any] | Cells, names: Sequence[str], rows: NDArray[np.int64], said: Reading) -> Kinds:
     """Find the kind of each column, by all its values and the options ``said``; the categories are those of ``rows``.
 
-    A column of texts holds numbers if it has some, and nothing else but spellings of "missing". If it has other texts
-    as well, it holds categories where they are few, or more of its fields are texts than numbers; else `InputError`.
+    A column of strings holds numbers if it has some, and nothing else but spellings of "missing". If it has other
+    strings as well, it holds categories where they are few, or more of its fields are strings than numbers; else
+    `InputError`.
     All columns that can't be used are in one error.
     """
     kinds = Kinds()
@@ -83,7 +84,7 @@ def sort_columns(table: NDArray[Any] | Cells, names: Sequence[str], rows: NDArra
             kinds.dropped[name] = "no value in the training rows"
         elif name in said.categorical:
             _add_categories(kinds, free, name, column, rows, asked=True)
-        elif not isinstance(column, Texts):
+        elif not isinstance(column, Strings):
             if column.dtype.kind == "b" and name not in said.numeric:
                 kinds.categories[name] = _categories(name, column, rows, kinds)
             elif column.dtype.kind == "M":
@@ -125,31 +126,31 @@ def _tallies(cells: Cells, names: Sequence[str]) -> Iterator[list[int]]:
     """Count the fields of each column that are a `NUMBER`, `MARK`, `SWAPPED`, `OTHER` or empty; nothing of an array."""
     for name in names:
         column = cells[name]
-        if isinstance(column, Texts):
+        if isinstance(column, Strings):
             yield np.bincount(column.vocabulary.parsed[1][column.codes], minlength=OTHER + 2).tolist()
         else:
             yield []
 
 
 def _is_empty(column: Column, rows: NDArray[np.int64]) -> bool:
-    if isinstance(column, Texts):
+    if isinstance(column, Strings):
         return not (column.codes[rows] >= 0).any()
     if column.dtype.kind in "fM":
         return bool((np.isnat if column.dtype.kind == "M" else np.isnan)(column[rows]).all())
     return False
 
 
-def _add_numbers(kinds: Kinds, marked: dict[str, list[str]], name: str, column: Texts, tally: Sequence[int]) -> None:
+def _add_numbers(kinds: Kinds, marked: dict[str, list[str]], name: str, column: Strings, tally: Sequence[int]) -> None:
     kinds.numeric.append(name)
     if tally[MARK]:
         for code in column.used[column.vocabulary.parsed[1][column.used] == MARK]:
-            marked.setdefault(column.vocabulary.texts[code], []).append(name)
+            marked.setdefault(column.vocabulary.strings[code], []).append(name)
     if others := tally[SWAPPED] + tally[OTHER]:
         example = _example(column, (SWAPPED, OTHER))
         kinds.notices.append(f"{name!r}: {others:,} fields that are no number, such as {example}, are read as missing")
 
 
-def _mixed_units(name: str, column: Texts) -> str:
+def _mixed_units(name: str, column: Strings) -> str:
     """A notice about a column where some numbers have a unit and others another one or none."""
     values, _, units = column.vocabulary.parsed
     if not units:
@@ -164,23 +165,23 @@ def _mixed_units(name: str, column: Texts) -> str:
     )
 
 
-def _form(column: Texts) -> str | None:
+def _form(column: Strings) -> str | None:
     kinds = column.vocabulary.parsed[1]
-    return find_form([column.vocabulary.texts[code] for code in column.used if kinds[code] != MARK])
+    return find_form([column.vocabulary.strings[code] for code in column.used if kinds[code] != MARK])
 
 
-def _doubtful_dates(name: str, column: Texts, form: str) -> str:
+def _doubtful_dates(name: str, column: Strings, form: str) -> str:
     kinds = column.vocabulary.parsed[1]
-    texts = [column.vocabulary.texts[code] for code in column.used if kinds[code] != MARK]
-    if not ambiguous(texts, form):
+    strings = [column.vocabulary.strings[code] for code in column.used if kinds[code] != MARK]
+    if not ambiguous(strings, form):
         return ""
     return (
-        f"column {name!r} has dates such as {texts[0]!r}, in which day and month can't be told apart: write them as "
+        f"column {name!r} has dates such as {strings[0]!r}, in which day and month can't be told apart: write them as "
         f"2024-01-31, or use {option('categorical', [name])} or {option('drop', [name])}"
     )
 
 
-def _almost_numbers(name: str, column: Texts, tally: Sequence[int]) -> str:
+def _almost_numbers(name: str, column: Strings, tally: Sequence[int]) -> str:
     """A notice about a column that is numbers except for some fields; "" for one that holds categories."""
     count, swapped, other = tally[NUMBER], tally[SWAPPED], tally[OTHER]
     if swapped and count + swapped >= other:
@@ -199,14 +200,14 @@ def _almost_numbers(name: str, column: Texts, tally: Sequence[int]) -> str:
     )
 
 
-def _example(column: Texts, wanted: Sequence[int]) -> str:
+def _example(column: Strings, wanted: Sequence[int]) -> str:
     """Up to three fields of the ``wanted`` kinds and the row of the first."""
     kinds = column.vocabulary.parsed[1]
     codes = [int(code) for code in column.used if kinds[code] in wanted]
     row = int(np.flatnonzero(np.isin(column.codes, codes))[0]) + 1
     first = int(column.codes[row - 1])
     shown = [first, *(code for code in codes if code != first)][:3]
-    return ", ".join(f"{column.vocabulary.texts[code]!r:.60}" for code in shown) + f" (row {row})"
+    return ", ".join(f"{column.vocabulary.strings[code]!r:.60}" for code in shown) + f" (row {row})"
 
 
 def _add_date(kinds: Kinds, name: str, column: Column, form: str, rows: NDArray[np.int64]) -> None:
@@ -220,7 +221,7 @@ def _add_date(kinds: Kinds, name: str, column: Column, form: str, rows: NDArray[
 
 
 def _length(column: Column) -> int:
-    return len(column.codes) if isinstance(column, Texts) else len(column)
+    return len(column.codes) if isinstance(column, Strings) else len(column)
 
 
 def _add_categories(
@@ -232,24 +233,24 @@ def _add_categories(
     *,
     asked: bool = False,
 ) -> None:
-    texts = _categories(name, column, rows, kinds)
-    count = len(texts) - (None in texts)
-    present = int((category_codes(column, rows, [t for t in texts if t is not None]) >= 0).sum())
+    strings = _categories(name, column, rows, kinds)
+    count = len(strings) - (None in strings)
+    present = int((category_codes(column, rows, [t for t in strings if t is not None]) >= 0).sum())
     if count > MOST_CATEGORIES or (count > FEW_CATEGORIES and count > present / 2 and not asked):
-        free.append((name, f"has {count:,} different texts in {present:,} rows"))
-    kinds.categories[name] = texts
+        free.append((name, f"has {count:,} different strings in {present:,} rows"))
+    kinds.categories[name] = strings
 
 
 def _categories(name: str, column: Column, rows: NDArray[np.int64], kinds: Kinds) -> tuple[str | None, ...]:
     """The categories in ``rows``, spellings merged, and None if a value is missing there."""
-    if not isinstance(column, Texts):
-        codes, texts = factorise(column[rows])
-        return (*texts, None) if (codes == MISSING).any() else texts
+    if not isinstance(column, Strings):
+        codes, strings = factorise(column[rows])
+        return (*strings, None) if (codes == MISSING).any() else strings
     part = column[rows]
-    to = merged(part.texts, part.count.tolist())
-    if joined := [text for text, kept in to.items() if text != kept]:
-        kept = list(dict.fromkeys(to[text] for text in joined))
+    to = merged(part.strings, part.count.tolist())
+    if joined := [string for string, kept in to.items() if string != kept]:
+        kept = list(dict.fromkeys(to[string] for string in joined))
         verb = "is" if len(joined) == 1 else "are"
         kinds.notices.append(f"{name!r}: {listed(joined)} {verb} read as {listed(kept)}")
-    texts = tuple(sorted(set(to.values()), key=order))
-    return (*texts, None) if (part.codes == MISSING).any() else texts
+    strings = tuple(sorted(set(to.values()), key=order))
+    return (*strings, None) if (part.codes == MISSING).any() else strings

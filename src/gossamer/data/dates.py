@@ -29,15 +29,15 @@ _PATTERNS = {
 _MICROSECONDS = 1_000_000
 
 
-def read_dates(texts: Sequence[str], form: str) -> NDArray[np.datetime64]:
-    """Return ``texts`` as datetime64[us], NaT for other strings than dates of that form; a time is one of 1970-01-01.
+def read_dates(strings: Sequence[str], form: str) -> NDArray[np.datetime64]:
+    """Return ``strings`` as datetime64[us], NaT for other strings than dates of that form; a time is one of 1970-01-01.
 
     A zone is left out: what counts is the day and the hour where the row was written.
     """
     pattern = _PATTERNS[form]
-    out = np.full(len(texts), "NaT", dtype="datetime64[us]")
-    for i, text in enumerate(texts):
-        found = pattern.fullmatch(text)
+    out = np.full(len(strings), "NaT", dtype="datetime64[us]")
+    for i, string in enumerate(strings):
+        found = pattern.fullmatch(string)
         if found is None:
             continue
         groups = found.groupdict()
@@ -60,24 +60,25 @@ def read_dates(texts: Sequence[str], form: str) -> NDArray[np.datetime64]:
     return out
 
 
-def find_form(texts: Sequence[str]) -> str | None:
-    """The form in which all ``texts`` are dates or times; None if there is none.
+def find_form(strings: Sequence[str]) -> str | None:
+    """The form in which all ``strings`` are dates or times; None if there is none.
 
     Where days and months can't be told apart, a date with dots has its day first, and `ambiguous` says so of others.
     """
-    if not texts or not (texts[0][:1].isdigit() and any(mark in texts[0] for mark in "-/.:")):
+    if not strings or not (strings[0][:1].isdigit() and any(mark in strings[0] for mark in "-/.:")):
         return None
     for form in FORMS:
-        if all(_PATTERNS[form].fullmatch(text) for text in texts[:20]) and not np.isnat(read_dates(texts, form)).any():
+        matches = all(_PATTERNS[form].fullmatch(string) for string in strings[:20])
+        if matches and not np.isnat(read_dates(strings, form)).any():
             return form
     return None
 
 
-def ambiguous(texts: Sequence[str], form: str) -> bool:
-    """Whether ``texts``, dates with their day first, could have their month first as well."""
-    if form != "day first" or "." in texts[0]:
+def ambiguous(strings: Sequence[str], form: str) -> bool:
+    """Whether ``strings``, dates with their day first, could have their month first as well."""
+    if form != "day first" or "." in strings[0]:
         return False
-    return not np.isnat(read_dates(texts, "month first")).any()
+    return not np.isnat(read_dates(strings, "month first")).any()
 
 
 def parts(dates: NDArray[np.datetime64], wanted: Sequence[str]) -> dict[str, NDArray[np.float64]]:

@@ -39,7 +39,7 @@ def read_delimited(
 ) -> tuple[dict[str, NDArray[Any]], Reading]:
     """The rows of ``source`` under the names in its first line, and how they were read.
 
-    The columns ``verbatim`` stay texts, however many numbers they hold; so do those that the user calls categorical.
+    The columns ``verbatim`` stay strings, however many numbers they hold; so do those that the user calls categorical.
     ``before`` is how the file of training was read: it says what this one leaves open, and its separator comes first if
     it finds the columns ``wanted``.
     """

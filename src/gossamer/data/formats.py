@@ -142,7 +142,7 @@ def read_npz(path: Path | str, file: BinaryIO | None = None) -> dict[str, NDArra
                     if "allow_pickle" not in str(error):
                         raise
                     raise InputError(
-                        f"{name} in {path} must be an array of numbers or texts, got Python objects (dtype object), "
+                        f"{name} in {path} must be an array of numbers or strings, got Python objects (dtype object), "
                         f"which are never unpickled since they may run code: save {name}.astype(float), or "
                         f"{name}.astype(str) for labels"
                     ) from None

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gossamer.data.cells import Cells, Column, Texts
+from gossamer.data.cells import Cells, Column, Strings
 from gossamer.data.columns import listed, option
 from gossamer.data.numbers import NUMBER, OTHER, SWAPPED
 
@@ -38,8 +38,8 @@ def find_identifiers(cells: Cells, names: Sequence[str]) -> tuple[list[str], lis
     """Find the columns of ``names`` to leave out, and notices on them and on others that grow with the row number.
 
     Left out is a column without a name, or one called index, id, row number or the like, whose values are whole numbers
-    or texts and all different. A column of another name is kept; a notice says if it grows or falls with every row, or
-    holds each whole number of a range once.
+    or strings and all different. A column of another name is kept; a notice reports one that grows or falls with every
+    row, or holds each whole number of a range once.
     """
     out: list[str] = []
     notices: list[str] = []
@@ -71,11 +71,11 @@ def find_identifiers(cells: Cells, names: Sequence[str]) -> tuple[list[str], lis
 
 
 def _is_void(column: Column) -> bool:
-    return isinstance(column, Texts) and not len(column.used)
+    return isinstance(column, Strings) and not len(column.used)
 
 
 def _all_different(column: Column) -> bool:
-    if isinstance(column, Texts):
+    if isinstance(column, Strings):
         if len(column.used) != len(column.codes):
             return False
         values, kinds, _ = column.vocabulary.parsed
@@ -90,7 +90,7 @@ def _all_different(column: Column) -> bool:
 
 def _counts(column: Column) -> bool:
     """Whether numbers grow or fall with every row, or are each whole number of a range, in any order."""
-    if isinstance(column, Texts):
+    if isinstance(column, Strings):
         values: NDArray[np.float64] = column.vocabulary.parsed[0][column.codes[:_ORDERED]]
         if np.isnan(values).any():
             return False

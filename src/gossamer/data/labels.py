@@ -33,81 +33,81 @@ _WHOLE = re.compile(r"([-+]?(?:0|[1-9]\d*))\.0*", re.ASCII)
 def spelling(value: object) -> str:
     """``value`` as a trimmed string, "" if it is empty."""
     if isinstance(value, str):
-        text = value.strip()
-        if not text.isascii():
-            text = unicodedata.normalize("NFC", text)
+        string = value.strip()
+        if not string.isascii():
+            string = unicodedata.normalize("NFC", string)
     elif isinstance(value, bytes):
-        text = value.decode(errors="replace").strip()
+        string = value.decode(errors="replace").strip()
     elif isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
     else:
-        text = str(value)
-    return text.capitalize() if len(text) < 6 and text.lower() in ("true", "false") else text
+        string = str(value)
+    return string.capitalize() if len(string) < 6 and string.lower() in ("true", "false") else string
 
 
-def order(text: str) -> tuple[int, float, str]:
+def order(string: str) -> tuple[int, float, str]:
     """Return a sorting key: numbers by size ("9" before "10"), then other strings in alphabetical order."""
     try:
-        number = float(text)
+        number = float(string)
     except ValueError:
-        return 1, 0.0, text
-    return (0, number, text) if math.isfinite(number) else (1, 0.0, text)
+        return 1, 0.0, string
+    return (0, number, string) if math.isfinite(number) else (1, 0.0, string)
 
 
-def _fold(texts: Collection[str]) -> dict[str, str]:
-    """Of each text, the form that it shares with those that differ from it in case alone, as far as case means nothing.
+def _fold(strings: Collection[str]) -> dict[str, str]:
+    """Map each string to the form that it shares with those that differ from it in case alone.
 
-    It means nothing in a text of three or more characters, and "no", "ja", "y", "n" and the like where nothing but such
-    words occurs: "Yes" and "YES" are one, "a" and "A", or "Co" and "CO", are two.
+    Case means nothing in a string of three or more characters, and "no", "ja", "y", "n" and the like where nothing but
+    such words occurs: "Yes" and "YES" are one, "a" and "A", or "Co" and "CO", are two.
     """
-    folded = {text: text.casefold() for text in texts}
+    folded = {string: string.casefold() for string in strings}
     words = set(folded.values()) <= _WORDS
-    return {text: low if words or len(low) > 2 else text for text, low in folded.items()}
+    return {string: low if words or len(low) > 2 else string for string, low in folded.items()}
 
 
-def merged(texts: Sequence[str], counts: Sequence[int]) -> dict[str, str]:
-    """The spelling that stands for each of ``texts``: the most frequent of those that differ in case alone."""
+def merged(strings: Sequence[str], counts: Sequence[int]) -> dict[str, str]:
+    """The spelling that stands for each of ``strings``: the most frequent of those that differ in case alone."""
     groups: dict[str, list[tuple[int, str]]] = {}
-    folded = _fold(texts)
+    folded = _fold(strings)
     if len(set(folded.values())) == len(folded):
-        return {text: text for text in texts}
-    for text, count in zip(texts, counts, strict=True):
-        groups.setdefault(folded[text], []).append((-count, text))
-    return {text: min(groups[folded[text]])[1] for text in texts}
+        return {string: string for string in strings}
+    for string, count in zip(strings, counts, strict=True):
+        groups.setdefault(folded[string], []).append((-count, string))
+    return {string: min(groups[folded[string]])[1] for string in strings}
 
 
-def places(texts: Sequence[str], known: Sequence[str | None]) -> list[int]:
-    """The index of each of ``texts`` among the ``known``, else of the one of another case; `UNKNOWN` for others."""
-    place = {text: i for i, text in enumerate(known) if text is not None}
-    missed = [text for text in texts if text not in place]
+def places(strings: Sequence[str], known: Sequence[str | None]) -> list[int]:
+    """The index of each of ``strings`` among the ``known``, else of the one of another case; `UNKNOWN` for others."""
+    place = {string: i for i, string in enumerate(known) if string is not None}
+    missed = [string for string in strings if string not in place]
     if not missed:
-        return [place[text] for text in texts]
-    folded = {low: place[text] for text, low in _fold(place.keys()).items()}
-    words = all(text.casefold() in _WORDS for text in place)
+        return [place[string] for string in strings]
+    folded = {low: place[string] for string, low in _fold(place.keys()).items()}
+    words = all(string.casefold() in _WORDS for string in place)
 
-    def find(text: str) -> int:
-        low = text.casefold()
+    def find(string: str) -> int:
+        low = string.casefold()
         return folded.get(low, UNKNOWN) if len(low) > 2 or (words and low in _WORDS) else UNKNOWN
 
-    return [place[text] if text in place else find(text) for text in texts]
+    return [place[string] if string in place else find(string) for string in strings]
 
 
 def factorise(values: Any) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """``values`` (n,) as codes (n,) into the sorted tuple of its distinct texts; `MISSING` where there is no value."""
+    """Return ``values`` (n,) as codes (n,) into the sorted tuple of its distinct strings; `MISSING` without a value."""
     import pandas as pd
 
     codes, uniques = pd.factorize(values)
     spellings = [spelling(value) for value in uniques]
-    texts = tuple(sorted(set(spellings) - {""}, key=order))
-    place = {"": MISSING} | {text: i for i, text in enumerate(texts)}
+    strings = tuple(sorted(set(spellings) - {""}, key=order))
+    place = {"": MISSING} | {string: i for i, string in enumerate(strings)}
     # pandas codes a missing value -1, which picks the last entry here.
-    return np.array([*(place[s] for s in spellings), MISSING], dtype=np.int64)[codes], texts
+    return np.array([*(place[s] for s in spellings), MISSING], dtype=np.int64)[codes], strings
 
 
-def encode(values: Any, texts: Sequence[str | None]) -> NDArray[np.int64]:
-    """``values`` (n,) as indices into the known ``texts``; `MISSING` without a value, `UNKNOWN` for any other text."""
+def encode(values: Any, strings: Sequence[str | None]) -> NDArray[np.int64]:
+    """Return ``values`` (n,) as indices into the known ``strings``; `MISSING` without a value, `UNKNOWN` for others."""
     codes, found = factorise(values)
-    return np.array([*places(found, texts), MISSING], dtype=np.int64)[codes]
+    return np.array([*places(found, strings), MISSING], dtype=np.int64)[codes]
 
 
 def class_indices(labels: Any, name: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
@@ -126,8 +126,8 @@ def class_indices(labels: Any, name: str) -> tuple[NDArray[np.int64], tuple[str,
         )
     to = _joined(found, np.bincount(y, minlength=len(found)).tolist())
     classes = tuple(sorted(set(to.values()), key=order))
-    place = {text: i for i, text in enumerate(classes)}
-    y = np.array([place[to[text]] for text in found], dtype=np.int64)[y]
+    place = {string: i for i, string in enumerate(classes)}
+    y = np.array([place[to[string]] for string in found], dtype=np.int64)[y]
     if len(classes) < 2:
         raise InputError(
             f"target {name!r} must hold two or more classes, got {', '.join(map(repr, classes)) or 'none'}"
@@ -146,17 +146,17 @@ def class_indices(labels: Any, name: str) -> tuple[NDArray[np.int64], tuple[str,
 
 def _joined(found: Sequence[str], counts: Sequence[int]) -> Mapping[str, str]:
     """The class that each label stands for: spellings merged, and 1.0 is 1, though 01 is not."""
-    whole = {text: match[1] if (match := _WHOLE.fullmatch(text)) else text for text in found}
+    whole = {string: match[1] if (match := _WHOLE.fullmatch(string)) else string for string in found}
     tally: dict[str, int] = {}
-    for text, count in zip(found, counts, strict=True):
-        tally[whole[text]] = tally.get(whole[text], 0) + count
+    for string, count in zip(found, counts, strict=True):
+        tally[whole[string]] = tally.get(whole[string], 0) + count
     to = merged(list(tally), list(tally.values()))
-    return {text: to[whole[text]] for text in found}
+    return {string: to[whole[string]] for string in found}
 
 
 def _refuse_fractions(y: NDArray[np.int64], found: Sequence[str], name: str) -> None:
     try:
-        numbers = np.array([float(text) for text in found])
+        numbers = np.array([float(string) for string in found])
     except ValueError:
         return
     with np.errstate(invalid="ignore"):
@@ -175,6 +175,6 @@ def match_classes(labels: Any, classes: tuple[str, ...]) -> NDArray[np.int64] | 
     The index is `MISSING` where there is no label, `UNKNOWN` for another one.
     """
     codes, found = factorise(labels)
-    whole = [match[1] if (match := _WHOLE.fullmatch(text)) else text for text in found]
+    whole = [match[1] if (match := _WHOLE.fullmatch(string)) else string for string in found]
     y = np.array([*places(whole, classes), MISSING], dtype=np.int64)[codes]
     return y if (y >= 0).any() else None

@@ -238,7 +238,7 @@ def _labels(table: Table) -> tuple[NDArray[np.int64], tuple[str, ...]]:
 
 
 def _known(name_or_path: str | os.PathLike[str]) -> str | None:
-    """The data set's name, or None for a path; `InputError` for a text that is neither."""
+    """The data set's name, or None for a path; `InputError` for a string that is neither."""
     if not isinstance(name_or_path, str) or name_or_path == STDIN:
         return None
     name = name_or_path.lower().replace("-", "_")

@@ -1,4 +1,4 @@
-"""Texts that are numbers, in the notations that tables use, and the spellings of a missing one."""
+"""Strings that are numbers, in the notations that tables use, and the spellings of a missing one."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def _grammar(decimal: str) -> re.Pattern[str]:
 _GRAMMARS = {decimal: _grammar(decimal) for decimal in ".,"}
 
 
-def parse(text: str, decimal: str) -> tuple[float, str] | None:
-    """The number that ``text`` is with this decimal mark, and its unit (``%``, ``$``, … or ""); None if it is none.
+def parse(string: str, decimal: str) -> tuple[float, str] | None:
+    """The number that ``string`` is with this decimal mark, and its unit (``%``, ``$``, … or ""); None if it is none.
 
     Thousands may be grouped by the other mark, blanks or apostrophes, in threes: 1,234,567.5 and 1 234 567.5. Percent
     and currency signs are left out of the number.
     """
-    found = _GRAMMARS[decimal].fullmatch(text)
+    found = _GRAMMARS[decimal].fullmatch(string)
     if found is None or not (found["whole"] or found["part"]):
         return None
     units = [unit for unit in (found["before"], found["also"], found["after"]) if unit]
@@ -58,28 +58,28 @@ def parse(text: str, decimal: str) -> tuple[float, str] | None:
     return value, "".join(units)
 
 
-def parse_all(texts: Sequence[str], decimal: str) -> tuple[NDArray[np.float64], NDArray[np.int8], dict[int, str]]:
-    """Return the values of ``texts`` (NaN for no number), the kind of each (`NUMBER`, …), and units where given."""
+def parse_all(strings: Sequence[str], decimal: str) -> tuple[NDArray[np.float64], NDArray[np.int8], dict[int, str]]:
+    """Return the values of ``strings`` (NaN for no number), the kind of each (`NUMBER`, …), and units where given."""
     import pandas as pd
 
-    kinds = np.full(len(texts), NUMBER, dtype=np.int8)
-    if not texts:
+    kinds = np.full(len(strings), NUMBER, dtype=np.int8)
+    if not strings:
         return np.zeros(0), kinds, {}
-    plain = texts if decimal == "." else ["" if "." in text else text.replace(",", ".") for text in texts]
+    plain = strings if decimal == "." else ["" if "." in string else string.replace(",", ".") for string in strings]
     values = np.array(pd.to_numeric(pd.Series(plain, dtype=object), errors="coerce"), dtype=np.float64)
     units: dict[int, str] = {}
     other = "," if decimal == "." else "."
     again = np.isnan(values)
     for i in np.flatnonzero(again).tolist():
-        text = texts[i]
-        found = parse(text, decimal)
+        string = strings[i]
+        found = parse(string, decimal)
         values[i] = np.nan
         if found is not None:
             values[i] = found[0]
             if found[1]:
                 units[i] = found[1]
-        elif text.lower() in MARKS:
+        elif string.lower() in MARKS:
             kinds[i] = MARK
         else:
-            kinds[i] = OTHER if parse(text, other) is None else SWAPPED
+            kinds[i] = OTHER if parse(string, other) is None else SWAPPED
     return values, kinds, units

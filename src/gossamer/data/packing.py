@@ -41,7 +41,7 @@ def unpacked(d: Mapping[str, Any]) -> dict[str, Any]:
     _require(divisor > 0, "divisor", "positive", divisor)
     reading = Reading.from_dict(part("reading"))
     target = part("target")
-    _require(target is None or isinstance(target, str), "target", "a text or None", target)
+    _require(target is None or isinstance(target, str), "target", "a string or None", target)
     columns = _unpacked_names(d)
     known = {"kind": kind, "columns": columns, "divisor": divisor, "target": target, "classes": classes}
     known["reading"] = reading
@@ -57,8 +57,8 @@ def unpacked(d: Mapping[str, Any]) -> dict[str, Any]:
     raw_categories, dropped = part("categories"), part("dropped")
     _require(isinstance(raw_categories, dict), "categories", "a dict", raw_categories)
     categories = {name: _texts(raw_categories, name, none=True) for name in raw_categories}
-    good = isinstance(dropped, dict) and all(isinstance(text, str) for text in dropped.values())
-    _require(good, "dropped", "a dict of texts", dropped)
+    good = isinstance(dropped, dict) and all(isinstance(string, str) for string in dropped.values())
+    _require(good, "dropped", "a dict of strings", dropped)
     used = sorted([*numeric, *categories, *dates, *dropped])
     whole = len(set(columns)) == len(columns) and used == ([] if kind == "scale" else sorted(columns))
     _require(whole, "columns", "distinct, each of them numeric, categories, dates or dropped", columns)
@@ -108,7 +108,7 @@ def _require(good: bool, key: str, allowed: str, got: object) -> None:
 def _texts(d: Any, key: str, *, none: bool = False) -> tuple[Any, ...]:
     value = d.get(key)
     good = isinstance(value, list) and all(isinstance(v, str) or (none and v is None) for v in value)
-    _require(good and len(set(value)) == len(value), key, "a list of distinct texts", value)
+    _require(good and len(set(value)) == len(value), key, "a list of distinct strings", value)
     return tuple(value)
 
 

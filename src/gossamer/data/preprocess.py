@@ -4,7 +4,7 @@ Four kinds, by the content of the columns:
 
 - ``scale``: pixels. x / divisor, the same divisor everywhere, so that zero stays zero and an image stays an image.
 - ``table``: a number becomes (x - mean) / std, with the mean and the population standard deviation of the training rows
-  and a missing value taken as their median. A text, category or boolean becomes one 0/1 column for each category seen
+  and a missing value taken as their median. A string, category or boolean becomes one 0/1 column for each category seen
   in training, with a category of its own for "missing" where training rows have it; an unseen category, or a missing
   value that training never had, is all zeros. A date becomes the numbers of its day, weekday and time of day.
 - ``counts``: word counts. log(1 + x), neither centred nor scaled: a word that doesn't occur stays 0, so the input is as
@@ -13,8 +13,8 @@ Four kinds, by the content of the columns:
   aren't zero have mean square scale²: zero stays zero, and the rows stay a sparse matrix.
 
 A number that is constant in training carries nothing and becomes 0. A column without any value in training is left out
-and recorded in ``dropped``. Invalid values raise `InputError`: infinities, nested values, texts that are
-nearly all different, and text where training had numbers. `sort_columns` has the rules for the content of a column.
+and recorded in ``dropped``. Invalid values raise `InputError`: infinities, nested values, strings that are
+nearly all different, and strings where training had numbers. `sort_columns` has the rules for the content of a column.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.data.cells import Cells, arrays
+from gossamer.data.column_statistics import column_scales, column_statistics, refuse_sparse
 from gossamer.data.columns import RawTable, listed, sort_columns
-from gossamer.data.moments import column_scales, column_statistics, refuse_sparse
 from gossamer.data.names import Numbered
 from gossamer.data.packing import KINDS, VERSION, packed_names, unpacked
 from gossamer.data.reading import Reading
@@ -226,8 +226,8 @@ class Preprocessing:
             places = range(start[name], start[name] + len(wanted))
             self._standardise(x, list(places), block, at, picked, [name] * len(wanted))
             at += len(wanted)
-        for name, texts in self.categories.items():
-            codes = category_codes(raw[name], picked, texts)
+        for name, strings in self.categories.items():
+            codes = category_codes(raw[name], picked, strings)
             known = np.flatnonzero(codes >= 0)
             x[known, start[name] + codes[known]] = 1
         return x
@@ -262,8 +262,8 @@ class Preprocessing:
             For each column of categories with such rows, their number.
         """
         start, found = self._starts, {}
-        for name, texts in self.categories.items():
-            rows = int((x[:, start[name] : start[name] + len(texts)] == 0).all(axis=1).sum())
+        for name, strings in self.categories.items():
+            rows = int((x[:, start[name] : start[name] + len(strings)] == 0).all(axis=1).sum())
             if rows:
                 found[name] = rows
         return found
@@ -348,7 +348,7 @@ class Preprocessing:
             "median": [] if sparse else self.median.tolist(),
             "mean": [] if sparse else self.mean.tolist(),
             "std": base64.b64encode(self.std.astype("<f8").tobytes()).decode() if sparse else self.std.tolist(),
-            "categories": {name: list(texts) for name, texts in self.categories.items()},
+            "categories": {name: list(strings) for name, strings in self.categories.items()},
             "dates": {name: [form, *parts] for name, (form, parts) in self.dates.items()},
             "dropped": dict(self.dropped),
             "reading": self.reading.to_dict(),

@@ -50,7 +50,7 @@ class Reading:
         if self.encoding is not None:
             try:
                 "a".encode(self.encoding)
-            except (LookupError, UnicodeError, TypeError, ValueError):  # hex and its like turn no text into bytes
+            except (LookupError, UnicodeError, TypeError, ValueError):  # hex and its like turn no string into bytes
                 raise InputError(
                     f"encoding must be one that Python knows, such as 'utf-8', 'cp1252' or 'utf-16', "
                     f"got {self.encoding!r}"
@@ -121,6 +121,6 @@ class Reading:
             plural = name in ("drop", "categorical", "numeric")
             good = isinstance(value, list) and all(isinstance(v, str) for v in value) if plural else type(value) is str
             if name not in {field.name for field in fields(cls)} or not good:
-                raise InputError(f"reading must hold names and texts, got {name!r} = {value!r:.200}")
+                raise InputError(f"reading must hold names and strings, got {name!r} = {value!r:.200}")
         given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in d.items()}
         return cls(**given)

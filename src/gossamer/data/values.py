@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gossamer.data.cells import Cells, Column, Texts
+from gossamer.data.cells import Cells, Column, Strings
 from gossamer.data.dates import parts, read_dates
 from gossamer.data.labels import MISSING, factorise, places
 from gossamer.data.numbers import MARK, OTHER, SWAPPED
@@ -36,8 +36,8 @@ def numbers(
 ) -> Iterator[tuple[Sequence[str], NDArray[np.float64]]]:
     """The columns ``names`` of ``table[rows]``, up to `BLOCK` at a time: (names, (n, block) float64), NaN = missing.
 
-    For the kind ``counts``, log(1 + x). `InputError` for text that is no number, except in the ``loose`` columns, where
-    it is missing; for an infinity or a negative count.
+    For the kind ``counts``, log(1 + x). `InputError` for a string that is no number, except in the ``loose`` columns,
+    where it is missing; for an infinity or a negative count.
     """
     place = {name: j for j, name in enumerate(columns)} if isinstance(table, np.ndarray) else {}
     lax = set(loose)
@@ -56,17 +56,17 @@ def numbers(
 
 
 def _block(cells: Cells, names: Sequence[str], rows: NDArray[np.int64], loose: set[str]) -> NDArray[np.float64]:
-    """`column_numbers` of several columns side by side; those of texts of one vocabulary are looked up at once."""
+    """`column_numbers` of several columns side by side; those of strings of one vocabulary are looked up at once."""
     block = np.empty((len(rows), len(names)))
     shared: dict[int, list[int]] = {}
     for j, name in enumerate(names):
         column = cells[name]
-        if isinstance(column, Texts) and name not in loose:
+        if isinstance(column, Strings) and name not in loose:
             shared.setdefault(id(column.vocabulary), []).append(j)
         else:
             block[:, j] = column_numbers(column, name, rows, loose=name in loose)
     for here in shared.values():
-        columns = [column for j in here if isinstance(column := cells[names[j]], Texts)]
+        columns = [column for j in here if isinstance(column := cells[names[j]], Strings)]
         codes = np.stack([column.codes for column in columns], axis=1)[rows]
         values, kinds, _ = columns[0].vocabulary.parsed
         kind = kinds[codes]
@@ -79,8 +79,8 @@ def _block(cells: Cells, names: Sequence[str], rows: NDArray[np.int64], loose: s
 
 
 def column_numbers(column: Column, name: str, rows: NDArray[np.int64], *, loose: bool = False) -> NDArray[np.float64]:
-    """``column[rows]`` as float64, NaN = missing; `InputError` for a text that is no number, unless ``loose``."""
-    if not isinstance(column, Texts):
+    """``column[rows]`` as float64, NaN = missing; `InputError` for a string that is no number, unless ``loose``."""
+    if not isinstance(column, Strings):
         if column.dtype.kind == "M":
             raise InputError(f"column {name!r} must hold numbers, got dates")
         return column[rows].astype(np.float64)
@@ -91,28 +91,29 @@ def column_numbers(column: Column, name: str, rows: NDArray[np.int64], *, loose:
         bad = np.flatnonzero((kind == OTHER) | (kind == SWAPPED))
         if len(bad):
             i = int(bad[0])
-            text = column.vocabulary.texts[codes[i]]
+            string = column.vocabulary.strings[codes[i]]
             other = "." if column.vocabulary.decimal == "," else ","
             remedy = f"; read it with --decimal {other}" if kind[i] == SWAPPED else ""
-            raise InputError(f"column {name!r} must hold numbers, got {text!r:.100} in row {rows[i] + 1}{remedy}")
+            raise InputError(f"column {name!r} must hold numbers, got {string!r:.100} in row {rows[i] + 1}{remedy}")
     return values[codes]
 
 
 def date_numbers(
     column: Column, name: str, rows: NDArray[np.int64], form: str, wanted: Sequence[str]
 ) -> NDArray[np.float64]:
-    """(n, len(wanted)) the `parts` of a column of dates; `InputError` for a text that is none of the ``form``."""
-    if isinstance(column, Texts):
-        texts, used = column.texts, column.used
-        dates = read_dates(texts, form)
+    """(n, len(wanted)) the `parts` of a column of dates; `InputError` for a string that is none of the ``form``."""
+    if isinstance(column, Strings):
+        strings, used = column.strings, column.used
+        dates = read_dates(strings, form)
         marks = column.vocabulary.parsed[1][used] == MARK
         wrong = used[np.isnat(dates) & ~marks]
         codes = column.codes[rows]
         bad = np.flatnonzero(np.isin(codes, wrong)) if len(wrong) else wrong
         if len(bad):
-            text = column.vocabulary.texts[codes[bad[0]]]
+            string = column.vocabulary.strings[codes[bad[0]]]
             raise InputError(
-                f"column {name!r} must hold dates ({form}) as in training, got {text!r:.100} in row {rows[bad[0]] + 1}"
+                f"column {name!r} must hold dates ({form}) as in training, "
+                f"got {string!r:.100} in row {rows[bad[0]] + 1}"
             )
         values = np.append(dates, np.datetime64("NaT"))[
             np.where(codes == MISSING, len(used), np.searchsorted(used, codes))
@@ -125,15 +126,15 @@ def date_numbers(
     return np.stack([found[part] for part in wanted], axis=1)
 
 
-def category_codes(column: Column, rows: NDArray[np.int64], texts: Sequence[str | None]) -> NDArray[np.int64]:
-    """``column[rows]`` as indices into the known ``texts``; negative without a value, or with another one."""
-    if isinstance(column, Texts):
-        known = np.array([*places(column.texts, texts), MISSING], dtype=np.int64)
+def category_codes(column: Column, rows: NDArray[np.int64], strings: Sequence[str | None]) -> NDArray[np.int64]:
+    """``column[rows]`` as indices into the known ``strings``; negative without a value, or with another one."""
+    if isinstance(column, Strings):
+        known = np.array([*places(column.strings, strings), MISSING], dtype=np.int64)
         codes = column.codes[rows]
         found = known[np.where(codes == MISSING, len(known) - 1, np.searchsorted(column.used, codes))]
     else:
         codes, names = factorise(column[rows])
-        found = np.array([*places(names, texts), MISSING], dtype=np.int64)[codes]
-    if None in texts:
-        found[found == MISSING] = list(texts).index(None)
+        found = np.array([*places(names, strings), MISSING], dtype=np.int64)[codes]
+    if None in strings:
+        found[found == MISSING] = list(strings).index(None)
     return found

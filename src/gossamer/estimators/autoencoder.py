@@ -26,8 +26,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from gossamer.connectivity.constraints import Constraint
 from gossamer.device import find_device
 from gossamer.errors import InputError, check_choice, check_count, check_fraction
-from gossamer.estimators.machine import all_or_nothing, progress, threads
-from gossamer.estimators.rows import class_numbers, counting, sample_weights
+from gossamer.estimators.fit_context import all_or_nothing, progress, threads
+from gossamer.estimators.sample_weights import class_numbers, counting, sample_weights
 from gossamer.estimators.scaling import Matrix
 from gossamer.estimators.storage import Stored, read_stored, write_stored
 from gossamer.io.tensor_file import load_weights

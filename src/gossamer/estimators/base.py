@@ -17,13 +17,13 @@ from gossamer.connectivity import SparseLinear
 from gossamer.device import find_device
 from gossamer.errors import check_choice
 from gossamer.estimators.arguments import Arguments
-from gossamer.estimators.machine import all_or_nothing, draw_seed, progress, threads
-from gossamer.estimators.rows import Targets, counting, divided, sample_weights
+from gossamer.estimators.fit_context import all_or_nothing, draw_seed, progress, threads
+from gossamer.estimators.sample_weights import Targets, counting, hold_out, sample_weights
 from gossamer.estimators.scaling import Matrix, Scaling
 from gossamer.estimators.storage import Stored, read_stored, write_stored
 from gossamer.estimators.stream import Stream
 from gossamer.evaluate.importance import strength_out
-from gossamer.evaluate.units import fan_out
+from gossamer.evaluate.unit_activations import fan_out
 from gossamer.io.tensor_file import load_weights
 from gossamer.models import MLP
 from gossamer.plasticity import Rewire
@@ -103,7 +103,7 @@ class SparseEstimator(Arguments):
             self._begin(X, weight, recipe)
         rows, held_out = None, np.zeros(0, np.int64)
         if self.early_stopping:
-            rows, held_out = divided(targets, self.validation_fraction, self._seed)
+            rows, held_out = hold_out(targets, self.validation_fraction, self._seed)
         with threads(self.n_jobs), progress(bool(self.verbose), recipe.epochs, type(self).__name__) as watch:
             network = _copied(self.network_, self._architecture) if warm else self._new_network()
             fit = Fit(

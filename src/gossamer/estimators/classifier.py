@@ -16,7 +16,7 @@ from gossamer.connectivity.allocate import Allocation
 from gossamer.errors import InputError
 from gossamer.estimators.arguments import Rule
 from gossamer.estimators.base import SparseEstimator
-from gossamer.estimators.rows import Targets, class_numbers, sample_weights
+from gossamer.estimators.sample_weights import Targets, class_numbers, sample_weights
 from gossamer.estimators.scaling import Matrix, dense
 from gossamer.training.task import MULTICLASS, MULTILABEL, Task
 

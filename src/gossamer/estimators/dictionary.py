@@ -20,7 +20,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from gossamer.device import find_device
 from gossamer.errors import InputError, check_choice, check_count, check_fraction
-from gossamer.estimators.machine import all_or_nothing, threads
+from gossamer.estimators.fit_context import all_or_nothing, threads
 from gossamer.models.dictionary import Coder, Dictionary
 from gossamer.models.patches import map_patches, noise_level
 from gossamer.training.dictionary import train_dictionary

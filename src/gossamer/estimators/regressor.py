@@ -10,7 +10,7 @@ from sklearn.base import RegressorMixin
 
 from gossamer.errors import InputError
 from gossamer.estimators.base import SparseEstimator
-from gossamer.estimators.rows import Targets
+from gossamer.estimators.sample_weights import Targets
 from gossamer.estimators.scaling import Matrix, dense
 from gossamer.training.task import REGRESSION, Task
 

@@ -19,11 +19,11 @@ from gossamer.device import find_device
 from gossamer.errors import InputError, check_choice, check_count
 from gossamer.estimators.base import first_layer
 from gossamer.estimators.classifier import SparseClassifier
-from gossamer.estimators.machine import all_or_nothing, draw_seed, progress, threads
+from gossamer.estimators.fit_context import all_or_nothing, draw_seed, progress, threads
 from gossamer.estimators.regressor import SparseRegressor
 from gossamer.estimators.scaling import Matrix, Scaling
 from gossamer.evaluate.importance import strength_out
-from gossamer.evaluate.units import fan_out
+from gossamer.evaluate.unit_activations import fan_out
 from gossamer.models.noise import GaussianNoise
 from gossamer.training import Fit, Recipe, Samples
 from gossamer.training.loop import build

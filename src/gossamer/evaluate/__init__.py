@@ -3,9 +3,9 @@
 from gossamer.evaluate.cost import Cost, LayerCost, cost
 from gossamer.evaluate.latency import latency
 from gossamer.evaluate.memory import peak_memory
-from gossamer.evaluate.noise import accuracy_under_noise
+from gossamer.evaluate.robustness import accuracy_under_noise
 from gossamer.evaluate.summary import Summary, summary
-from gossamer.evaluate.units import UnitActivations, measure_activations
+from gossamer.evaluate.unit_activations import UnitActivations, measure_activations
 
 __all__ = [
     "Cost",

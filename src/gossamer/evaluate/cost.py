@@ -25,7 +25,7 @@ from torch.optim import Optimizer
 
 from gossamer.connectivity import SparseLayer
 from gossamer.errors import InputError, check_fraction
-from gossamer.evaluate.units import Layer, UnitActivations, linear_layers, measure_activations
+from gossamer.evaluate.unit_activations import Layer, UnitActivations, linear_layers, measure_activations
 
 __all__ = ["Cost", "LayerCost", "cost"]
 

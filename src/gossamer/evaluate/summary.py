@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from gossamer.evaluate.cost import Cost, LayerCost, cost
-from gossamer.evaluate.units import UnitActivations, isolated, linear_layers, measure_activations
+from gossamer.evaluate.unit_activations import UnitActivations, isolated, linear_layers, measure_activations
 
 __all__ = ["Summary", "summary"]
 

@@ -10,9 +10,9 @@ from gossamer.kernels import _cpu
 from gossamer.kernels.affine import linear
 from gossamer.kernels.code import Code
 from gossamer.kernels.convolution import Geometry, conv2d
-from gossamer.kernels.flat_indices import csr_of, empty_at, flat_indices_of, follow, merge, split
 from gossamer.kernels.ops import sddmm, spmm, spmm_t
 from gossamer.kernels.route import is_plain, transformed
+from gossamer.kernels.sorted_lists import csr_of, empty_at, flat_indices_of, follow, merge, split
 from gossamer.kernels.spspmm import reads_active_units, spspmm, spspmm_or_linear
 from gossamer.kernels.srelu import srelu, srelu_backward
 from gossamer.kernels.structure import (

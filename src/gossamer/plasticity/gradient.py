@@ -27,10 +27,10 @@ from torch.utils.hooks import RemovableHandle
 from gossamer.connectivity import SparseConv2d, SparseLayer, SparseLinearReLU
 from gossamer.connectivity.layer import layer_input
 from gossamer.errors import InputError, check_count, check_fraction
+from gossamer.plasticity.convolved import Convolved
 from gossamer.plasticity.evidence import PairScores, Statistic
 from gossamer.plasticity.layers import bare, uncompiled
 from gossamer.plasticity.pairs import Factored, Score
-from gossamer.plasticity.patches import Convolved
 
 __all__ = ["GradientMemory", "LossGradient"]
 

@@ -35,9 +35,9 @@ from torch import Tensor, nn
 from gossamer.connectivity import SparseConv2d, SparseLayer
 from gossamer.connectivity.layer import layer_input
 from gossamer.errors import InputError, check_choice
+from gossamer.plasticity.convolved import add_products_, patches
 from gossamer.plasticity.evidence import PairScores, Statistic
 from gossamer.plasticity.pairs import Factored, Score, Summed
-from gossamer.plasticity.patches import add_products_, patches
 from gossamer.plasticity.ranks import sum_over_ranks_
 
 __all__ = ["Activation", "Cosine", "CosineSums", "affordable_samples", "measure_cosines"]

@@ -15,8 +15,8 @@ from typing import Literal
 import numpy as np
 
 from . import text
+from .intervals import Interval, mean_interval, newcombe, wilson
 from .read import Network, NetworkName, Run
-from .statistics import Interval, mean_interval, newcombe, wilson
 
 __all__ = ["NOISE", "Row", "accuracy", "connection_share", "difference", "headline", "known", "rows", "summary"]
 

@@ -14,8 +14,8 @@ from gossamer import kernels
 from gossamer.connectivity import SparseLayer
 from gossamer.data import Dataset
 from gossamer.evaluate import accuracy_under_noise, cost, latency, measure_activations
-from gossamer.evaluate.units import Layer as Module
-from gossamer.evaluate.units import linear_layers
+from gossamer.evaluate.unit_activations import Layer as Module
+from gossamer.evaluate.unit_activations import linear_layers
 from gossamer.machine import available_cpus, busy, load, processor
 from gossamer.runs.schema import FORMAT, Data, Histogram, Layer, Machine, Network, NoiseLevel, Results
 from gossamer.training.loop import Fit, evaluate

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gossamer.errors import InputError, check_fraction
-from gossamer.report.statistics import Interval, mean_interval
+from gossamer.report.intervals import Interval, mean_interval
 
 __all__ = ["Friedman", "Gain", "Interval", "Paired", "friedman", "gains", "holm", "mean_interval", "paired"]
 

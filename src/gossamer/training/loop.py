@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from gossamer.connectivity import SparseLayer, SparseLinear
 from gossamer.evaluate.importance import strength_out
 from gossamer.evaluate.mode import evaluating
-from gossamer.evaluate.units import fan_out, linear_layers
+from gossamer.evaluate.unit_activations import fan_out, linear_layers
 from gossamer.models import MLP
 from gossamer.noise import Noise
 from gossamer.plasticity import Rewire, preset, schedule

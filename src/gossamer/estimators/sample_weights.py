@@ -11,7 +11,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from gossamer.errors import InputError, check_fraction
 from gossamer.estimators.scaling import Matrix, dense
 
-__all__ = ["Targets", "class_numbers", "counting", "divided", "sample_weights"]
+__all__ = ["Targets", "class_numbers", "counting", "hold_out", "sample_weights"]
 
 Targets = Any
 """(n) or (n, outputs): an array, or a sparse matrix in CSR form."""
@@ -72,7 +72,7 @@ def counting(
     return X, y, weight / weight.mean()
 
 
-def divided(
+def hold_out(
     targets: NDArray[Any], validation_fraction: float, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Divide samples into numbers to train on and to validate on: classes in proportion, where each has two samples."""

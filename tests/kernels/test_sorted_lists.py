@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from gossamer.kernels import csr_of, empty_at, flat_indices_of, follow, merge, split
-from gossamer.kernels import flat_indices as lists
+from gossamer.kernels import sorted_lists as lists
 from gossamer.kernels.structure import rows_of, transpose
 
 flat_indices = st.sets(st.integers(0, 60), max_size=30)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gossamer import InputError, Pattern, SparseConv2d, SparseLinear
 from gossamer.evaluate import measure_activations
-from gossamer.evaluate.units import fan_out, isolated
+from gossamer.evaluate.unit_activations import fan_out, isolated
 from gossamer.kernels import Code
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from gossamer import SparseConv2d
+from gossamer.plasticity.convolved import Convolved, add_products_, patches
 from gossamer.plasticity.pairs import Score
-from gossamer.plasticity.patches import Convolved, add_products_, patches
 
 F64 = torch.float64
 
