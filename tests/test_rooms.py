@@ -157,6 +157,24 @@ def test_there_is_no_circle_of_modules() -> None:
     assert circle(by_module(GRAPH)) == []
 
 
+def test_no_study_imports_from_another() -> None:
+    """Modules that several studies need lie beside the studies' packages."""
+
+    def package(module: str) -> str:
+        parts = module.split(".")
+        return parts[1] if parts[0] == "studies" and f"studies.{parts[1]}.experiment" in MODULES else ""
+
+    studies = {name: package(name) for name in GRAPH if name.startswith("studies.")}
+    assert len(set(studies.values()) - {""}) >= 4
+    crossing = {
+        (name, other)
+        for name, study in studies.items()
+        for other in GRAPH[name]
+        if study and studies.get(other) and studies[other] != study
+    }
+    assert crossing == set()
+
+
 def test_imports_are_found_wherever_they_are() -> None:
     source = (
         "import gossamer.kernels\nfrom . import recipe\nfrom ..models import mlp\nfrom gossamer import io\n"

@@ -12,7 +12,7 @@ import pytest
 from gossamer import studies
 from gossamer.errors import InputError
 from gossamer.studies import dictionary
-from gossamer.studies.dictionary import experiment, outcome, pictures
+from gossamer.studies.dictionary import experiment, outcome
 from gossamer.studies.dictionary.experiment import PLANS, Plan, Rival, carry_out, trials_of
 from gossamer.studies.findings import Findings, write
 
@@ -135,17 +135,6 @@ def test_neighbours_on_a_torus() -> None:
     near, far = outcome.neighbours_alike(atoms, (3, 3))
     assert near == pytest.approx(0.5)  # two in the row, two in the column
     assert far == pytest.approx(0.0)
-
-
-def test_mosaic_lays_tiles_in_reading_order() -> None:
-    tiles = np.stack([np.full((1, 2), value, np.float32) for value in (2, 3, 4, 5)])
-    assert pictures.mosaic(tiles, (2, 2)).tolist() == [
-        [1, 1, 1, 1, 1, 1, 1],
-        [1, 2, 2, 1, 3, 3, 1],
-        [1, 1, 1, 1, 1, 1, 1],
-        [1, 4, 4, 1, 5, 5, 1],
-        [1, 1, 1, 1, 1, 1, 1],
-    ]
 
 
 def test_mistakes_are_named(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ class SReLU(nn.Module):
         """
         for parameter, start in ((self.t_l, 0.0), (self.a_r, 1.0)):
             parameter.fill_(start)
-        for parameter, most in ((self.a_l, 1.0), (self.t_r, 5.0)):
+        for parameter, most in ((self.a_l, 1.0), (self.t_r, 5.0)):  # on the CPU: all devices start alike
             parameter.copy_(torch.rand(self.features, generator=generator, dtype=parameter.dtype) * most)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -3,7 +3,8 @@
 Contenders take turns (round-robin, another one first in every round), so that other work on the machine slows all of
 them. A turn is an untimed call, which brings back the contender's own caches and wakes its threads, and then
 as many timed calls as fill `_TURN` seconds, counted as one observation. The result is the median over the rounds; the
-quartiles show how reliable it is.
+quartiles show how reliable it is. (`torch.utils.benchmark` times one contender after the other, so that a slow minute
+falls on one of them.)
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ from typing import TypeVar
 
 import torch
 
-import gossamer
 from gossamer.bench import rivals
 from gossamer.bench.cells import OURS, Bench, Cell, Plan
 from gossamer.bench.convolution import convolution_trials
@@ -70,8 +69,6 @@ def run(
     for task in plan.tasks:
         check_choice("tasks", task, tuple(TASKS))
     tasks = list(dict.fromkeys(plan.tasks))
-    if len(tasks) > 1 and not hasattr(gossamer, "SparseConv2d"):
-        tasks = [task for task in tasks if task != "convolution"]
     trials = [trial for task in tasks for trial in TASKS[task](plan)]
     trials.sort(key=lambda trial: trial.task != "memory")  # first, while the process has freed little memory
     if not trials:

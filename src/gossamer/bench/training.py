@@ -57,9 +57,8 @@ def _dense(
     inputs: int, outputs: int, dtype: torch.dtype, generator: torch.Generator, kind: type[nn.Linear] = nn.Linear
 ) -> nn.Linear:
     layer: nn.Linear = nn.utils.skip_init(kind, inputs, outputs, dtype=dtype)
-    with torch.no_grad():
-        for parameter in layer.parameters():
-            parameter.uniform_(-(inputs**-0.5), inputs**-0.5, generator=generator)
+    for parameter in layer.parameters():
+        nn.init.uniform_(parameter, -(inputs**-0.5), inputs**-0.5, generator)
     return layer
 
 

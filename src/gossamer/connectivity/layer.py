@@ -149,6 +149,7 @@ class SparseLayer(nn.Module):
         check_plain(self)
         if self.weight_values.is_meta:
             return
+        # Each row has its own bound, which nn.init can't draw with; on the CPU, so that all devices start alike.
         fan_in = self.pattern.fan_in.cpu()
         bound = fan_in.clamp(min=1).to(self.weight_values.dtype).rsqrt()
         values = (

@@ -131,7 +131,8 @@ def remove_partial(folder: Path) -> None:
 def lock(path: Path) -> Iterator[None]:
     """Hold ``path`` alone; `InputError` if another process does. The operating system releases it if we are killed.
 
-    Not filelock's: where a file system has no locks, that one leaves a file behind which outlives a killed process.
+    filelock is not used: where a file system has no locks, it falls back to a soft lock, a file that outlives a killed
+    process and then blocks the folder.
     """
     with written(path):
         file = open(path, "a+b")  # noqa: SIM115 - closed below, in every case

@@ -58,7 +58,7 @@ def _conv2d(
     s, g = Structure(indptr, indices, t_indptr, t_indices), Geometry.of(*geometry)
     check_conv2d(values, s, x, bias, g)
     if not in_cpp(x):
-        return images.laid_out_as(images.dense_forward(values, s, x, bias, g), x)
+        return images.with_layout_of(images.dense_forward(values, s, x, bias, g), x)
     return images.forward(values, s, x, bias, g)
 
 
@@ -77,7 +77,7 @@ def _conv2d_input(
     check_conv2d_input(grad, size, s, g)
     check_conv2d_weights(values, s, grad)
     if not in_cpp(grad):
-        return images.laid_out_as(images.dense_input(values, s, grad, size, g), grad)
+        return images.with_layout_of(images.dense_input(values, s, grad, size, g), grad)
     grad_x, _ = images.backward(grad, s, g, size, values, None)
     assert grad_x is not None
     return grad_x
@@ -111,7 +111,7 @@ def _conv2d_backward(
     check_conv2d_values(grad, s, x, g)
     check_conv2d_weights(values, s, grad)
     if not in_cpp(grad):
-        grad_x = images.laid_out_as(images.dense_input(values, s, grad, x.shape[2:], g), x)
+        grad_x = images.with_layout_of(images.dense_input(values, s, grad, x.shape[2:], g), x)
         return grad_x, images.dense_values(grad, s, x, g)
     gradients = images.backward(grad, s, g, x.shape[2:], values, x)
     assert gradients[0] is not None
@@ -272,8 +272,8 @@ def _save_values(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _forward_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    values, *index, x = ctx.saved_tensors
-    s, g, need = Structure(*index), ctx.geometry, _ForwardInputs(*ctx.needs_input_grad)
+    values, indptr, indices, t_indptr, t_indices, x = ctx.saved_tensors
+    s, g, need = Structure(indptr, indices, t_indptr, t_indices), ctx.geometry, _ForwardInputs(*ctx.needs_input_grad)
     grad_x = grad_values = None
     if need.values and need.x and way_back(grad) is not AUTOGRAD:
         grad_x, grad_values = torch.ops.gossamer.conv2d_backward(grad, values, *s, x, *g)
@@ -284,8 +284,8 @@ def _forward_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 
 
 def _input_gradient(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-    values, *index, grad = ctx.saved_tensors
-    s, g, need = Structure(*index), ctx.geometry, _InputInputs(*ctx.needs_input_grad)
+    values, indptr, indices, t_indptr, t_indices, grad = ctx.saved_tensors
+    s, g, need = Structure(indptr, indices, t_indptr, t_indices), ctx.geometry, _InputInputs(*ctx.needs_input_grad)
     return _InputInputs(
         values=conv2d_values(grad, s, upstream, g) if need.values else None,
         grad=conv2d(values, s, upstream, None, g) if need.grad else None,
@@ -293,8 +293,8 @@ def _input_gradient(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
 
 
 def _values_gradient(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-    grad, *index, x = ctx.saved_tensors
-    s, g, need = Structure(*index), ctx.geometry, _ValuesInputs(*ctx.needs_input_grad)
+    grad, indptr, indices, t_indptr, t_indices, x = ctx.saved_tensors
+    s, g, need = Structure(indptr, indices, t_indptr, t_indices), ctx.geometry, _ValuesInputs(*ctx.needs_input_grad)
     return _ValuesInputs(
         grad=conv2d(upstream, s, x, None, g) if need.grad else None,
         x=conv2d_input(upstream, s, grad, x.shape[2:], g) if need.x else None,

@@ -36,7 +36,7 @@ __all__ = [
     "empty_images",
     "forward",
     "innermost",
-    "laid_out_as",
+    "with_layout_of",
 ]
 
 
@@ -96,7 +96,7 @@ def _laid_out(x: Tensor) -> Tensor:
     return x if innermost(x) else x.contiguous()
 
 
-def laid_out_as(x: Tensor, like: Tensor) -> Tensor:
+def with_layout_of(x: Tensor, like: Tensor) -> Tensor:
     """``x``, in the layout that `empty_images` gives."""
     return x.permute(1, 2, 3, 0).contiguous().permute(3, 0, 1, 2) if innermost(like) else x.contiguous()
 

@@ -184,8 +184,8 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _spmm_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    values, *index, x = ctx.saved_tensors
-    s, need = Structure(*index), _ProductInputs(*ctx.needs_input_grad)
+    values, indptr, indices, t_indptr, t_indices, x = ctx.saved_tensors
+    s, need = Structure(indptr, indices, t_indptr, t_indices), _ProductInputs(*ctx.needs_input_grad)
     return _ProductInputs(
         values=sddmm(grad, x, s) if need.values else None,
         x=spmm_t(values, s, grad) if need.x else None,
@@ -193,8 +193,8 @@ def _spmm_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 
 
 def _spmm_t_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    values, *index, y = ctx.saved_tensors
-    s, need = Structure(*index), _ProductInputs(*ctx.needs_input_grad)
+    values, indptr, indices, t_indptr, t_indices, y = ctx.saved_tensors
+    s, need = Structure(indptr, indices, t_indptr, t_indices), _ProductInputs(*ctx.needs_input_grad)
     return _ProductInputs(
         values=sddmm(y, grad, s) if need.values else None,
         x=spmm(values, s, grad) if need.x else None,
@@ -202,8 +202,8 @@ def _spmm_t_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 
 
 def _sddmm_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    a, b, *index = ctx.saved_tensors
-    s, need = Structure(*index), _InnerInputs(*ctx.needs_input_grad)
+    a, b, indptr, indices, t_indptr, t_indices = ctx.saved_tensors
+    s, need = Structure(indptr, indices, t_indptr, t_indices), _InnerInputs(*ctx.needs_input_grad)
     return _InnerInputs(
         a=spmm(grad, s, b) if need.a else None,
         b=spmm_t(grad, s, a) if need.b else None,

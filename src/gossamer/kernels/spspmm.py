@@ -221,14 +221,14 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    values, *index, code, units, y = ctx.saved_tensors
-    need = _Inputs(*ctx.needs_input_grad)
+    values, indptr, indices, t_indptr, t_indices, code, units, y = ctx.saved_tensors
+    s, need = Structure(indptr, indices, t_indptr, t_indices), _Inputs(*ctx.needs_input_grad)
     if y is not None:
         grad = torch.ops.aten.threshold_backward(grad, y, 0)
     if way_back(grad) is AUTOGRAD:
-        grad_code, grad_values = _dense_backward(grad, values, Structure(*index), code, units)
+        grad_code, grad_values = _dense_backward(grad, values, s, code, units)
     else:
-        grad_code, grad_values = torch.ops.gossamer.spspmm_backward(grad, values, *index, code, units)
+        grad_code, grad_values = torch.ops.gossamer.spspmm_backward(grad, values, *s, code, units)
     return _Inputs(values=grad_values, code=grad_code, bias=grad.sum(0) if need.bias else None)
 
 

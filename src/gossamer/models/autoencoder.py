@@ -208,8 +208,8 @@ class SupervisedAutoencoder(nn.Module):
             rows = chosen + (0.01 * spread if spread > 0 else 1.0) * rows
         self.weight.copy_(F.normalize(rows, dim=1))
         self.project_()
-        self.output.weight.normal_(0, 0.01, generator=generator)
-        self.output.bias.zero_()
+        nn.init.normal_(self.output.weight, 0, 0.01, generator)
+        nn.init.zeros_(self.output.bias)
         if self.bias is not None:
             self.bias.zero_()
 

@@ -170,7 +170,6 @@ class MLP(nn.Module):
 def _dense(kind: type[nn.Linear], inputs: int, outputs: int, generator: torch.Generator | None) -> nn.Linear:
     layer: nn.Linear = nn.utils.skip_init(kind, inputs, outputs)
     bound = 1 / math.sqrt(inputs)
-    with torch.no_grad():
-        layer.weight.uniform_(-bound, bound, generator=generator)
-        layer.bias.uniform_(-bound, bound, generator=generator)
+    for parameter in layer.parameters():
+        nn.init.uniform_(parameter, -bound, bound, generator)
     return layer

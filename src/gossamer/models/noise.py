@@ -1,4 +1,8 @@
-"""Noise in training that may be drawn from a generator other than torch's own."""
+"""Noise in training that may be drawn from a generator other than torch's own.
+
+`torch.nn.Dropout` has no ``generator``. Its masks come from the generator of the whole process, so networks that train
+in several threads would change each other's masks, and a run could not be repeated.
+"""
 
 from __future__ import annotations
 

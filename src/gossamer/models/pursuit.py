@@ -5,7 +5,9 @@ correlated with the residual, and the coefficients are those of least squares on
 
     S ← S ∪ {argmax_j |⟨w_j, x − W c⟩|},     c_S = (W_Sᵀ W_S)⁻¹ W_Sᵀ x,     c = 0 elsewhere,
 
-until k atoms are active or ‖x − W c‖² is small enough. Given Wᵀ W and Wᵀ x, no step looks at the sample again.
+until k atoms are active or ‖x − W c‖² is small enough. Given Wᵀ W and Wᵀ x, no step reads the sample again.
+scikit-learn's ``orthogonal_mp_gram`` codes one sample at a time, on the CPU; here each step is a few operations on the
+whole batch, on any device.
 
 References:
     Pati, Rezaiifar, Krishnaprasad, "Orthogonal matching pursuit", Asilomar 1993.

@@ -303,12 +303,11 @@ def _convolution(
     return _drawn(layer, generator)
 
 
-@torch.no_grad()
 def _drawn(layer: Weighted, generator: torch.Generator | None) -> Weighted:
     """``layer`` with parameters uniform on ±1/√fan-in."""
     bound = 1 / math.sqrt(layer.weight[0].numel())
     for parameter in layer.parameters():
-        parameter.uniform_(-bound, bound, generator=generator)
+        nn.init.uniform_(parameter, -bound, bound, generator)
     return layer
 
 

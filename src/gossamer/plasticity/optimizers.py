@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from gossamer.connectivity import SparseLayer
 from gossamer.errors import InputError
 
-__all__ = ["check_held", "check_plain", "optimizers_in", "states_of"]
+__all__ = ["check_held", "check_replaceable", "optimizers_in", "states_of"]
 
 
 def optimizers_in(optimizer: torch.optim.Optimizer) -> Iterator[torch.optim.Optimizer]:
@@ -62,8 +62,8 @@ def states_of(
     return list(found.values())
 
 
-def check_plain(layers: Iterable[tuple[str, SparseLayer]]) -> None:
-    """Raise `InputError` if the weights of one of the named layers are not a parameter of its own to be replaced."""
+def check_replaceable(layers: Iterable[tuple[str, SparseLayer]]) -> None:
+    """Raise `InputError` if the weights of one of the named layers are no ordinary Parameter."""
     for name, layer in layers:
         kind = type(layer._parameters.get("weight_values"))
         if kind is nn.Parameter:

@@ -22,7 +22,7 @@ from gossamer.plasticity.carry import LayerChange, Prepared, core_degrees, prepa
 from gossamer.plasticity.commit import commit
 from gossamer.plasticity.flat_indices import smallest
 from gossamer.plasticity.layers import Where, sparse_layers
-from gossamer.plasticity.optimizers import check_held, check_plain
+from gossamer.plasticity.optimizers import check_held, check_replaceable
 from gossamer.plasticity.schedule import cubic
 
 __all__ = ["GradualMagnitudePruning", "importance_prune_", "magnitude_prune_"]
@@ -222,7 +222,7 @@ def _layers(net: nn.Module, where: Where | None, optimizer: torch.optim.Optimize
     if isinstance(net, nn.parallel.DistributedDataParallel):
         raise InputError("net must be pruned before it is wrapped in DistributedDataParallel, got a wrapped one")
     layers = sparse_layers(net, where)
-    check_plain(layers.items())
+    check_replaceable(layers.items())
     check_resizable(layers.values(), "prune first")
     if optimizer is not None:
         check_held(optimizer, layers.items())

@@ -25,7 +25,7 @@ from gossamer.plasticity.gradient import GradientMemory, LossGradient
 from gossamer.plasticity.grow import Grow, Sequential
 from gossamer.plasticity.inputs import InputMemory, Inputs, calls_of, take
 from gossamer.plasticity.layers import Where, bare, sparse_layers
-from gossamer.plasticity.optimizers import check_held, check_plain, optimizers_in
+from gossamer.plasticity.optimizers import check_held, check_replaceable, optimizers_in
 from gossamer.plasticity.ranks import check_agreement
 from gossamer.plasticity.redistribute import Share, grown_counts
 from gossamer.plasticity.similarity import Cosine, affordable_samples, measure_cosines
@@ -143,7 +143,7 @@ class Rewire:
         self.layers = sparse_layers(self.net, where)
         default = _LAST_SAMPLES if inputs is None else affordable_samples(self.layers.values())
         self.samples = default if samples is None else check_count("samples", samples, low=1)
-        check_plain(self.layers.items())
+        check_replaceable(self.layers.items())
         if optimizer is not None:
             trained = [(name, layer) for name, layer in self.layers.items() if layer.weight_values.requires_grad]
             check_held(optimizer, trained, reset=reset_state and redistribute is None)

@@ -92,7 +92,8 @@ class Options(Recipe):
         for field in sorted(fields(self), key=lambda field: field.name not in ("data", "target")):
             value = getattr(self, field.name)
             if value is not None and not (value == () and field.name in Reading.__dataclass_fields__):
-                # JSON's numbers, lists, booleans and strings are TOML's too, except for one character.
+                # Numbers, lists, booleans and strings of JSON are those of TOML, except for one character; a package
+                # that writes TOML would be a dependency for these three lines.
                 shown = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
                 lines.append(f"{field.name} = {shown}\n")
         return "".join(lines)

@@ -8,6 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gossamer.errors import InputError
 
 if TYPE_CHECKING:
@@ -15,7 +18,20 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "INK", "MARKERS", "SOFT", "canvas", "legend", "log_ticks", "plain", "png", "ranks", "svg"]
+__all__ = [
+    "COLOURS",
+    "INK",
+    "MARKERS",
+    "SOFT",
+    "canvas",
+    "legend",
+    "log_ticks",
+    "mosaic",
+    "plain",
+    "png",
+    "ranks",
+    "svg",
+]
 
 # Colours of Okabe and Ito, which remain distinct in all common forms of colour blindness; markers differ too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666", "#000000", "#8C6D31", "#7B4FA0")
@@ -93,6 +109,17 @@ def plain(axes: Axes) -> None:
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
         spine.set_visible(False)
+
+
+def mosaic(tiles: NDArray[np.float32], grid: tuple[int, int]) -> NDArray[np.float32]:
+    """Tiles (rows × columns, height, width) in reading order, with lines of 1 between and around."""
+    rows, columns = grid
+    height, width = tiles.shape[1] + 1, tiles.shape[2] + 1
+    picture = np.ones((rows * height + 1, columns * width + 1), np.float32)
+    for i, tile in enumerate(tiles[: rows * columns]):
+        top, left = 1 + i // columns * height, 1 + i % columns * width
+        picture[top : top + height - 1, left : left + width - 1] = tile
+    return picture
 
 
 def log_ticks(*axes: Axis) -> None:

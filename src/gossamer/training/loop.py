@@ -285,8 +285,8 @@ class Fit:
             self.model.load_state_dict(self.best["model"])
 
     def _set_learning_rate(self, behind: int, step: int) -> None:
-        # A function of the step alone, where LambdaLR would count steps in a state of its own that a checkpoint and a
-        # compiled step would have to carry.
+        # A function of the step alone. LambdaLR would count steps in another state, which checkpoints and the compiled
+        # step would have to carry.
         rate = self.options.learning_rate
         if self.options.schedule == "cosine":
             rate *= 0.5 * (1 + math.cos(math.pi * (behind + step) / (self.options.epochs * self.steps)))

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from gossamer.studies import figures
 from gossamer.studies.dictionary.experiment import LIVE, Plan, atoms_of, is_ours, is_rival
 from gossamer.studies.findings import Figure
@@ -16,7 +13,7 @@ from gossamer.studies.trials import Record, where
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["atoms", "curves", "mosaic"]
+__all__ = ["atoms", "curves"]
 
 
 def atoms(plan: Plan, records: Sequence[Record], ours: str, rival: str) -> Figure:
@@ -24,7 +21,7 @@ def atoms(plan: Plan, records: Sequence[Record], ours: str, rival: str) -> Figur
     shown = (ours, rival, "patches", "separable", "sparse atoms", "topographic")
     with figures.canvas(9, 6.4) as figure:
         for panel, name in zip(figure.subplots(2, 3).flat, shown, strict=True):
-            picture = mosaic(atoms_of(where(records, variant=name)[0]), plan.grid)
+            picture = figures.mosaic(atoms_of(where(records, variant=name)[0]), plan.grid)
             panel.imshow(picture, cmap="gray", vmin=-1, vmax=1)
             panel.set_title(name)
             figures.plain(panel)
@@ -36,17 +33,6 @@ def atoms(plan: Plan, records: Sequence[Record], ours: str, rival: str) -> Figur
         "neighbours (also across the edges) act together. For comparison, patches that nothing was learned from.",
         "Six mosaics of small grey squares, one for each dictionary, a square for each atom.",
     )
-
-
-def mosaic(tiles: NDArray[np.float32], grid: tuple[int, int]) -> NDArray[np.float32]:
-    """Tiles (rows × columns, height, width) in reading order, with lines of 1 between and around."""
-    rows, columns = grid
-    height, width = tiles.shape[1] + 1, tiles.shape[2] + 1
-    picture = np.ones((rows * height + 1, columns * width + 1), np.float32)
-    for i, tile in enumerate(tiles[: rows * columns]):
-        top, left = 1 + i // columns * height, 1 + i % columns * width
-        picture[top : top + height - 1, left : left + width - 1] = tile
-    return picture
 
 
 def curves(records: Sequence[Record]) -> Figure:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from gossamer.studies import figures
-from gossamer.studies.dictionary.pictures import mosaic
 from gossamer.studies.findings import Figure
 from gossamer.studies.sparse_autoencoder.experiment import FILTERS, VARIANTS, errors, filters_of
 from gossamer.studies.trials import Record, where
@@ -47,7 +46,7 @@ def filters(records: Sequence[Record]) -> Figure:
         shown = (*_MAIN, "activation, l0 connectivity", "MLP from samples")
         for panel, name in zip(figure.subplots(2, 3).flat, shown, strict=True):
             tiles = filters_of(where(records, variant=name, seed=0)[0])
-            panel.imshow(mosaic(tiles, (min(side, -(-len(tiles) // side)), side)), cmap="gray", vmin=-1, vmax=1)
+            panel.imshow(figures.mosaic(tiles, (min(side, -(-len(tiles) // side)), side)), cmap="gray", vmin=-1, vmax=1)
             panel.set_title(name)
             figures.plain(panel)
         content = figures.png(figure, dpi=200)
