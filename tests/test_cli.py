@@ -168,7 +168,7 @@ def test_ctrl_c_tells_how_to_go_on_and_going_on_works(
 
         patch.setattr(loop.Fit, "_epoch", interrupted)
         assert main(["train", str(table), "--target=kind", f"--out={path}", *SMALL]) == 130
-    assert f"gossamer: stopped. Go on with: gossamer train --resume '{path}'\n" in capsys.readouterr().err
+    assert f"gossamer: stopped. Continue with: gossamer train --resume '{path}'\n" in capsys.readouterr().err
     assert main(["train", "--resume", str(path)]) == 0
     out, error = capsys.readouterr()
     assert "sparse, seed 0 continues after epoch 1" in error

@@ -32,7 +32,7 @@ def medians(calls: dict[str, Callable[[], object]]) -> dict[str, float]:
 
 
 def single_sample(width: int, density: float) -> dict[str, tuple[Callable[[], object], float]]:
-    """The products of one sample, and how many live connections each of them reads."""
+    """The products of one sample, and how many connections each of them reads."""
     layer = gs.SparseLinear(width, width, density).eval()
     structure, values = layer.pattern.structure, layer.weight_values.detach()
     x, live = torch.randn(width, 1), max(1, round(density * width))

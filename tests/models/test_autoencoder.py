@@ -52,7 +52,7 @@ def batch(size: int = 7, seed: int = 2) -> tuple[Tensor, Tensor]:
 
 @pytest.fixture(params=["few live", "many live", "plain torch"])
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Products with live units only, dense products, and PyTorch's own derivative."""
+    """Products with active units only, dense products, and PyTorch's own derivative."""
     if request.param == "plain torch":
         monkeypatch.setattr(autoencoder, "_compiled", lambda x, weight: False)
     else:

@@ -87,7 +87,7 @@ def test_mistakes_are_told(
 def test_a_study_with_data_of_its_own_takes_no_other(toy: Any, tmp_path: Path) -> None:
     full = toy.run
     toy.run = lambda preset, folder, *, seeds, jobs, watch: full(preset, folder, seeds=seeds, jobs=jobs, watch=watch)
-    with pytest.raises(InputError, match="toy has data of its own, got 'wine'"):
+    with pytest.raises(InputError, match="toy has fixed data, got 'wine'"):
         command.study(parsed("toy", "--data", "wine", "--out", str(tmp_path)))
     command.study(parsed("toy", "--out", str(tmp_path)))
 
@@ -98,4 +98,5 @@ def test_ctrl_c_says_how_to_go_on(toy: Any, tmp_path: Path, capsys: pytest.Captu
 
     toy.run = stop
     assert main(["study", "toy", "--out", str(tmp_path / "a b"), "--jobs", "2"]) == 130
-    assert f"Go on with: gossamer study toy --preset quick --out '{tmp_path}/a b' --jobs 2" in capsys.readouterr().err
+    command = f"gossamer study toy --preset quick --out '{tmp_path}/a b' --jobs 2"
+    assert f"Continue with: {command}" in capsys.readouterr().err

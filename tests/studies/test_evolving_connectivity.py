@@ -73,7 +73,7 @@ def test_findings_hold_tables_pictures_and_verdicts(study: tuple[Findings, list[
     found = study[0]
     assert [table.title for table in found.tables] == [
         "Accuracy", "Ranks", "Costs", "Do connections show which inputs matter?",
-        "Which connections are removed matters",
+        "Choice of the connections that are removed",
     ]  # fmt: skip
     assert [figure.file for figure in found.figures] == [
         "ranks.svg", "curves.svg", "maps.png", "ablation.svg", "degrees.svg",

@@ -45,7 +45,7 @@ def test_findings_hold_tables_pictures_and_verdicts(study: tuple[Findings, list[
     assert len(found.claims) == 7
     assert len(found.tables[0].rows) == len(SELECTORS)
     text = markdown(found)
-    assert "Where the networks win, and where trees do" in text
+    assert "Networks against trees" in text
     assert "found, madelon_like" in text
 
 

@@ -47,8 +47,8 @@ def top_k(x: Tensor, k: int, dim: int = -1, signed: bool = False) -> Tensor:
         tensor([ 0., -4.,  0.])
     """
     with torch.no_grad():
-        live, broken = largest(x, k, dim, signed)
-    return torch.where(live, x, torch.where(broken, torch.nan, 0.0).to(x.dtype))
+        active, broken = largest(x, k, dim, signed)
+    return torch.where(active, x, torch.where(broken, torch.nan, 0.0).to(x.dtype))
 
 
 class TopK(nn.Module):
@@ -91,8 +91,8 @@ class TopK(nn.Module):
         if x.dim() != 2:
             raise InputError(f"x must have shape (batch, features) for a packed code, got {tuple(x.shape)}")
         with torch.no_grad():
-            live, broken = largest(x, self.k, 1, self.signed)
-            units = live.to(torch.uint8).topk(self.k, dim=1).indices.sort(1).values
+            active, broken = largest(x, self.k, 1, self.signed)
+            units = active.to(torch.uint8).topk(self.k, dim=1).indices.sort(1).values
         values = torch.where(broken, torch.nan, x.gather(1, units))
         return Code(values, units.to(torch.int32), x.shape[1])
 

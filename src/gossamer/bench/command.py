@@ -56,7 +56,7 @@ def add_parser(commands: Any) -> None:
         "--only", type=_tasks, metavar="TASK,TASK", help="layer, training, spspmm, convolution, projection, memory"
     )
     parser.add_argument("--widths", type=_list(int), metavar="N,N", help="units of the layers")
-    parser.add_argument("--densities", type=_list(float), metavar="D,D", help="live fractions of the connections")
+    parser.add_argument("--densities", type=_list(float), metavar="D,D", help="fractions of the connections that exist")
     parser.add_argument("--batches", type=_list(int), metavar="B,B", help="samples at a time, of the layer")
     parser.add_argument("--threads", type=int, metavar="N", help="of the CPU (as many as PyTorch takes)")
     parser.add_argument("--dtype", metavar="NAME", help="float32, float64, bfloat16 (float32)")

@@ -97,8 +97,8 @@ def _sparse_input(batch: int, width: int, density: float, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     count = max(1, round(density * width))
     x = torch.zeros(batch, width)
-    live = torch.rand(batch, width, generator=generator).topk(count).indices
-    return x.scatter_(1, live, torch.rand(batch, count, generator=generator) + 0.1)
+    active = torch.rand(batch, width, generator=generator).topk(count).indices
+    return x.scatter_(1, active, torch.rand(batch, count, generator=generator) + 0.1)
 
 
 def _factories(own: _Layers, x: Tensor, ours: dict[str, Step], others: tuple[str, ...]) -> Factories:

@@ -106,9 +106,9 @@ class _BySorting(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, v: Tensor) -> tuple[Tensor, None]:
         s, size = ctx.saved_tensors
-        live = s > 0
-        d = live.sum(-1, keepdim=True).to(s.dtype)
+        active = s > 0
+        d = active.sum(-1, keepdim=True).to(s.dtype)
         mean = ctx.r / d
-        plain, weighted = (v * live).sum(-1, keepdim=True), (v * s).sum(-1, keepdim=True)
+        plain, weighted = (v * active).sum(-1, keepdim=True), (v * s).sum(-1, keepdim=True)
         along = (weighted - mean * plain) / (1 - ctx.r * mean)
-        return (v - plain / d - (s - mean) * along) * live / size, None
+        return (v - plain / d - (s - mean) * along) * active / size, None

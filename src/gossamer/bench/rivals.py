@@ -1,4 +1,4 @@
-"""The other ways to run a linear layer of which few connections are live.
+"""The other ways to run a linear layer of which few connections exist.
 
 ``dense``      all connections, zeros too: torch.nn.functional.linear (oneDNN or MKL)
 ``masked``     the same with the product of weights and a mask of zeros and ones, as most sparse training is simulated

@@ -143,7 +143,7 @@ _FORMS = {
         lambda s: f"Sparse input into a sparse layer, {s['width']} → {s['width']}, forward",
         {"batch": _number("batch"), "code": _number("code density"), "density": _number("density")},
         ("zeros", "CSR", "SparseLab"),
-        "“code” is the live fraction of the input. gossamer is given the live units; “zeros” is gossamer with the "
+        "“code” is the active fraction of the input. gossamer is given the active units; “zeros” is gossamer with the "
         "dense input, where it has to find them.",
     ),
     "convolution": _Form(
@@ -160,18 +160,18 @@ _FORMS = {
             "pass": lambda s: str(s["pass"]),
         },
         ("sort",),
-        "The price of the transfer function, beside softmax along the same dimension, which does less. “sort” is the "
+        "The cost of the activation function, beside softmax along the same dimension, which does less. “sort” is the "
         "same projection in torch operations, by sorting and cumulative sums.",
     ),
     "memory": _Form(
         lambda s: f"Memory of a training step, {'-'.join([str(s['width'])] * 4)}-{CLASSES}, batch {s['batch']}",
         {
             "density": _number("density"),
-            "per live connection": lambda s: "",  # filled in by _memory_row
+            "per connection": lambda s: "",  # filled in by _memory_row
         },
         ("masked", "SparseLab"),
         "Most resident memory at once: weights, gradients, Adam's state, indices, temporary arrays, and the "
-        "activations of a small batch. Per live connection: gossamer / dense.",
+        "activations of a small batch. Per connection: gossamer / dense.",
     ),
 }
 

@@ -52,7 +52,7 @@ def train(arguments: argparse.Namespace) -> None:
     except KeyboardInterrupt:
         if watch.folder is None:
             raise
-        raise KeyboardInterrupt(f"stopped. Go on with: {_resume_command(watch.folder)}") from None
+        raise KeyboardInterrupt(f"stopped. Continue with: {_resume_command(watch.folder)}") from None
     except DivergedError:
         raise
     except InputError as error:

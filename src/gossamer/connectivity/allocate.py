@@ -75,5 +75,5 @@ def epsilon_density(shapes: Sequence[tuple[int, int]], epsilon: float) -> float:
     if not (isfinite(epsilon) and epsilon > 0):
         raise InputError(f"epsilon must be a finite number above 0, got {epsilon!r}")
     positions = [prod(shape) for shape in shapes]
-    live = sum(min(size, epsilon * sum(shape)) for size, shape in zip(positions, shapes, strict=True))
-    return live / sum(positions) if positions else 1.0
+    connections = sum(min(size, epsilon * sum(shape)) for size, shape in zip(positions, shapes, strict=True))
+    return connections / sum(positions) if positions else 1.0

@@ -57,9 +57,9 @@ def compact_(
     check_fraction("max_density", max_density, open_low=True)
     chosen: dict[nn.Linear | nn.Conv2d, tuple[list[tuple[nn.Module, str]], Pattern]] = {}
     for layer, spots in find_places(model, where).items():
-        live = layer.weight.detach().flatten(1) != 0
-        if int(live.sum()) <= max_density * live.numel():
-            chosen[layer] = spots, Pattern.from_mask(live)
+        connected = layer.weight.detach().flatten(1) != 0
+        if int(connected.sum()) <= max_density * connected.numel():
+            chosen[layer] = spots, Pattern.from_mask(connected)
     check_holds(optimizer, chosen)
     for layer, (spots, pattern) in chosen.items():
         twin = SPARSE[type(layer)](layer, pattern)

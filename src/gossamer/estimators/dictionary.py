@@ -265,10 +265,10 @@ class DictionaryLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         check_is_fitted(self)
         x = self._read(X)
         check_choice("transform_algorithm", self.transform_algorithm, ("omp", "projection"))
-        live, learned = self.transform_n_nonzero_coefs, len(self.components_) - bool(self.center)
-        live = min(max(1, x.shape[1] // 10), learned) if live is None else live
-        check_count("transform_n_nonzero_coefs", live, low=min(1, learned), high=learned)
-        return self._coded(x, self.transform_algorithm, k=live)
+        active, learned = self.transform_n_nonzero_coefs, len(self.components_) - bool(self.center)
+        active = min(max(1, x.shape[1] // 10), learned) if active is None else active
+        check_count("transform_n_nonzero_coefs", active, low=min(1, learned), high=learned)
+        return self._coded(x, self.transform_algorithm, k=active)
 
     def _coded(self, x: Floats, coder: Coder, *, k: int | None = None, tolerance: float = 0.0) -> Floats:
         codes = np.empty((len(x), len(self.components_)), x.dtype)

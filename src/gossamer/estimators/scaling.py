@@ -52,8 +52,8 @@ class Scaling:
         counts = np.repeat(counts, np.diff(matrix.indptr)) * (matrix.data != 0)
         with np.errstate(over="ignore"):
             squares = counts * matrix.data.astype(np.float64) ** 2
-        live, total = (np.bincount(matrix.indices, each, minlength=matrix.shape[1]) for each in (counts, squares))
-        return cls(None, _finite(np.sqrt(np.divide(total, live, out=np.ones_like(total), where=total > 0))))
+        nonzero, total = (np.bincount(matrix.indices, each, minlength=matrix.shape[1]) for each in (counts, squares))
+        return cls(None, _finite(np.sqrt(np.divide(total, nonzero, out=np.ones_like(total), where=total > 0))))
 
     def rows(self, X: Matrix, dtype: torch.dtype, device: torch.device) -> Tensor | SparseRows:
         """Scale ``X`` as a network reads it: a copy, dense or sparse as ``X`` is."""

@@ -34,7 +34,7 @@ def check_matrix(name: str, x: Tensor, features: int, dim: int, values: Tensor) 
 
 
 def check_values(values: Tensor, s: Structure) -> None:
-    """Raise `InputError` unless ``s`` is sound and ``values`` has a floating-point number for each of its entries."""
+    """Raise `InputError` unless ``s`` is valid and ``values`` has a floating-point number for each of its entries."""
     if values.dim() != 1 or values.numel() != s.nnz:
         raise InputError(f"values must be a vector of {s.nnz} numbers, got shape {tuple(values.shape)}")
     if not values.is_floating_point():

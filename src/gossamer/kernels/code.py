@@ -52,9 +52,9 @@ class Code(NamedTuple):
         """
         if x.dim() != 2:
             raise InputError(f"x must have shape (batch, features), got {tuple(x.shape)}")
-        live = x != 0
-        slots = int(live.sum(1).max()) if x.numel() else 0
-        indices = live.to(torch.uint8).topk(slots, dim=1).indices.sort(1).values
+        active = x != 0
+        slots = int(active.sum(1).max()) if x.numel() else 0
+        indices = active.to(torch.uint8).topk(slots, dim=1).indices.sort(1).values
         return Code(x.gather(1, indices), indices.to(torch.int32), x.shape[1])
 
     def to_dense(self) -> Tensor:

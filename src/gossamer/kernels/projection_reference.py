@@ -11,7 +11,7 @@ _FLAT = 1e-4  # κ² up to which a product is brought back to the tangent space
 
 
 def reference(x: Tensor, radius: Tensor, dim: int, magnitude: bool) -> tuple[Tensor, Tensor]:
-    """(s, β) by sorting, O(n log n): the k-th largest unit is live iff Σ(x − x_k)₊ / ‖(x − x_k)₊‖ < r."""
+    """(s, β) by sorting, O(n log n): the k-th largest unit is active iff Σ(x − x_k)₊ / ‖(x − x_k)₊‖ < r."""
     radius = radius.to(x.device)
     wide = radius.dtype
     size = x.abs() if magnitude else x
@@ -19,7 +19,7 @@ def reference(x: Tensor, radius: Tensor, dim: int, magnitude: bool) -> tuple[Ten
     finite = size > -torch.inf
     n, r2 = x.shape[dim], radius * radius
 
-    # z = size − top in units of the depth of the ⌊r²⌋+1 largest units, all of which are live: no square overflows.
+    # z = size − top in units of the depth of the ⌊r²⌋+1 largest units, all of which are active: no square overflows.
     limit = torch.finfo(x.dtype).max / 16
     shrink = torch.where(torch.where(finite, size.abs(), 0.0).amax(dim, keepdim=True) > limit, 2.0**-8, 1.0).to(wide)
     z = torch.where(finite, size.to(wide) * shrink - top.to(wide) * shrink, -torch.inf)
@@ -36,14 +36,14 @@ def reference(x: Tensor, radius: Tensor, dim: int, magnitude: bool) -> tuple[Ten
     p, w = first - rank * above, second - 2 * above * first + rank * above * above
     inside = (ordered == 0) | ((ordered > -torch.inf) & (p * p < r2 * w))
     last = (rank * inside).amax(dim, keepdim=True).long().clamp(min=1) - 1
-    live = z >= ordered.gather(dim, last)
-    d = live.sum(dim, keepdim=True)
+    active = z >= ordered.gather(dim, last)
+    d = active.sum(dim, keepdim=True)
 
-    u = torch.where(live, z, 0.0)
-    u = torch.where(live, u - u.sum(dim, keepdim=True) / d, 0.0)
+    u = torch.where(active, z, 0.0)
+    u = torch.where(active, u - u.sum(dim, keepdim=True) / d, 0.0)
     kappa = (1 - r2 / d).clamp(min=0).sqrt()
     beta = kappa / u.square().sum(dim, keepdim=True).sqrt()
-    s = torch.where(live, (radius / d + beta * u).clamp(min=0), 0.0)
+    s = torch.where(active, (radius / d + beta * u).clamp(min=0), 0.0)
     beta = torch.where(d > 2, beta * shrink / unit, 0.0).clamp(max=torch.finfo(x.dtype).max)
 
     # Rows without a threshold.
@@ -66,14 +66,14 @@ def reference(x: Tensor, radius: Tensor, dim: int, magnitude: bool) -> tuple[Ten
 def reference_product(v: Tensor, s: Tensor, beta: Tensor, radius: Tensor, dim: int) -> Tensor:
     """J v in plain torch."""
     radius = radius.to(s.device)
-    wide, b, live = radius.dtype, s.sign(), s != 0
-    v = torch.where(live, v, 0.0)
-    d = live.sum(dim, keepdim=True)
+    wide, b, active = radius.dtype, s.sign(), s != 0
+    v = torch.where(active, v, 0.0)
+    d = active.sum(dim, keepdim=True)
     mean, kappa2 = radius / d, 1 - radius * radius / d
     plain, weighted = ((v * term).sum(dim, keepdim=True, dtype=wide) for term in (b, s))
     along = torch.where((beta > 0) & (kappa2 > 0), (weighted - mean * plain) / kappa2, 0.0)
     shift = (plain / d - mean * along).to(v.dtype)
-    product = torch.where(live, beta * (v - b * shift - s * along.to(v.dtype)), 0.0)
+    product = torch.where(active, beta * (v - b * shift - s * along.to(v.dtype)), 0.0)
     return tangent(product, s, dim) if is_nearly_flat(radius, s, dim) else product
 
 

@@ -1,6 +1,6 @@
 """Operations of rewiring on long sorted lists, one pass each: in C++ on the CPU, in plain torch elsewhere.
 
-Positions are numbered row · cols + col; a list of them ascends.
+The lists hold flat indices row · cols + col of weights, ascending.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def csr_of(flat_indices: Tensor, rows: int, cols: int) -> tuple[Tensor, Tensor]:
 
 
 def merge(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Merge two lists of positions, with none in common; and return a mask that is True for entries of ``a``."""
+    """Merge two lists of flat indices that have none in common, and return a mask that is True for entries of ``a``."""
     count = a.numel() + b.numel()
     both = torch.empty(count, dtype=torch.int64, device=a.device)
     if _plain(a, b):
@@ -72,7 +72,7 @@ def split(flat_indices: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def empty_at(occupied: Tensor, ranks: Tensor) -> Tensor:
-    """Return the empty positions of these ascending ranks 0, 1, …, beside the occupied ones."""
+    """Return the empty flat indices of these ascending ranks 0, 1, …, beside the occupied ones."""
     if not _plain(occupied, ranks):
         below = occupied - torch.arange(occupied.numel(), device=occupied.device)
         return ranks + torch.searchsorted(below, ranks, right=True)

@@ -160,7 +160,7 @@ def csc_permutation(s: Structure, *, keep: bool = False) -> Tensor:
     return out
 
 
-# Structures that were found sound, by the identity of their `indices` while those live: the state of all four tensors,
+# Structures that were found valid, by the identity of their `indices` while those exist: the state of all four tensors,
 # and the other three, held so that no other takes their place in memory. An in-place change of any is noticed and
 # checked again, unless it was made through `.data` or NumPy, which count no versions.
 _validated: dict[int, _Validated] = {}

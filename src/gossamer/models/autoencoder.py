@@ -320,18 +320,18 @@ def _compiled(x: Tensor, weight: Tensor) -> bool:
     )
 
 
-def _live(code: Tensor) -> tuple[Tensor, Structure] | None:
+def _active(code: Tensor) -> tuple[Tensor, Structure] | None:
     """Return the active entries of a (batch, hidden) code: their flat indices, and the same as a structure.
 
     None if they are too many for a gain.
     """
     batch, hidden = code.shape
-    fires = code != 0
-    if int(fires.count_nonzero()) > _FEW * code.numel():
+    active = code != 0
+    if int(active.count_nonzero()) > _FEW * code.numel():
         return None
-    places = fires.view(-1).nonzero().view(-1)
+    places = active.view(-1).nonzero().view(-1)
     indptr = torch.zeros(batch + 1, dtype=torch.int32)
-    torch.cumsum(fires.sum(1), 0, out=indptr[1:])
+    torch.cumsum(active.sum(1), 0, out=indptr[1:])
     structure = kernels.transpose(indptr, (places % hidden).int(), hidden)
     kernels.mark_validated(structure)
     return places, structure
@@ -355,12 +355,12 @@ class _Pass(torch.autograd.Function):
         with torch.enable_grad():
             h = f(u)
         code = h.detach()
-        ctx.u, ctx.h, ctx.live = u, h, _live(code)
+        ctx.u, ctx.h, ctx.active = u, h, _active(code)
         if not decode:
             return code, None
-        if ctx.live is None:
+        if ctx.active is None:
             return code, code @ weight
-        places, structure = ctx.live
+        places, structure = ctx.active
         return code, kernels.spmm(code.view(-1)[places], structure, weight)
 
     @staticmethod
@@ -369,7 +369,7 @@ class _Pass(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         code = ctx.h.detach()
         g_h = torch.zeros_like(code) if g_h is None else g_h
-        if ctx.live is None:
+        if ctx.active is None:
             if g_r is not None:
                 g_h = torch.addmm(g_h, g_r, weight.t())
             (g_u,) = torch.autograd.grad(ctx.h, ctx.u, g_h, retain_graph=True)
@@ -377,7 +377,7 @@ class _Pass(torch.autograd.Function):
             if g_r is not None:
                 grad_weight.addmm_(code.t(), g_r)
         else:
-            places, structure = ctx.live
+            places, structure = ctx.active
             if g_r is not None:
                 inner = kernels.sddmm(g_r, weight, structure)
                 g_h = g_h.reshape(-1).index_add(0, places, inner).view_as(code)

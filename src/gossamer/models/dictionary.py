@@ -44,7 +44,7 @@ __all__ = ["Coder", "Dictionary", "Encoding", "hebbian_update_", "low_rank", "st
 Coder = Literal["omp", "projection"]
 
 _MIXED = 4096  # samples in the first atoms
-_FEW = 1 / 16  # where a smaller share of the code is live, reading that alone was faster (n = d = 256, one thread)
+_FEW = 1 / 16  # where a smaller share of the code is active, reading that alone was faster (n = d = 256, one thread)
 
 
 def hebbian_update_(atoms: Tensor, x: Tensor, code: Tensor, rate: float, *, center: bool = True) -> Tensor:
@@ -58,7 +58,7 @@ def hebbian_update_(atoms: Tensor, x: Tensor, code: Tensor, rate: float, *, cent
         center: subtract the mean of the reproduction; otherwise ρ is the cosine.
     """
     few = code.device.type == "cpu" and atoms.shape[1] >= 128 and int(code.count_nonzero()) < _FEW * code.numel()
-    a = _live_product(code, atoms) if few else code @ atoms
+    a = _active_product(code, atoms) if few else code @ atoms
     if center:
         a -= a.mean(1, keepdim=True)
     length = a.norm(dim=1, keepdim=True)
@@ -67,18 +67,18 @@ def hebbian_update_(atoms: Tensor, x: Tensor, code: Tensor, rate: float, *, cent
     rho: Tensor = (x * a).sum(1, keepdim=True)
     g = (x - rho * a) / length
     if few:
-        atoms += rate * _live_product(code.T.contiguous(), g)
+        atoms += rate * _active_product(code.T.contiguous(), g)
     else:
         atoms.addmm_(code.T, g, alpha=rate)
     return rho.squeeze(1)
 
 
-def _live_product(code: Tensor, matrix: Tensor) -> Tensor:
+def _active_product(code: Tensor, matrix: Tensor) -> Tensor:
     """``code @ matrix``, which reads only the rows of ``matrix`` that the code's non-zero entries point to."""
     rows, columns = code.nonzero(as_tuple=True)
     starts = torch.searchsorted(rows, torch.arange(len(code)))
-    live = code[rows, columns]
-    result: Tensor = F.embedding_bag(columns, matrix, starts, mode="sum", per_sample_weights=live)
+    active = code[rows, columns]
+    result: Tensor = F.embedding_bag(columns, matrix, starts, mode="sum", per_sample_weights=active)
     return result
 
 

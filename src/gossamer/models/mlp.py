@@ -17,7 +17,7 @@ from gossamer.models.noise import Dropout
 __all__ = ["MLP", "activation_from"]
 
 _SPECS = (
-    '"relu", "hoyer:0.8" (sparseness in (0, 1)), "topk:100" (live units), "srelu", "allrelu:0.6" (slope), "sigmoid" '
+    '"relu", "hoyer:0.8" (sparseness in (0, 1)), "topk:100" (active units), "srelu", "allrelu:0.6" (slope), "sigmoid" '
     'or "none"'
 )
 _PLAIN: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "none": nn.Identity}

@@ -84,7 +84,7 @@ def orthogonal_matching_pursuit(
         factor, failed = torch.linalg.cholesky_ex(gram[support[:, :, None], support[:, None, :]])
         target = inner[rows].gather(1, support)
         values = torch.cholesky_solve(target[:, :, None], factor)[:, :, 0]
-        new = failed == 0  # an atom that depends on the live ones brings nothing: the row is done
+        new = failed == 0  # an atom that depends on the active ones brings nothing: the row is done
         rows, support = rows[new], support[new]
         code[rows] = inner.new_zeros(len(rows), n).scatter_(1, support, values[new])
     return code

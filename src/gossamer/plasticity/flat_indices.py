@@ -1,12 +1,12 @@
-"""Choosing among connections and among empty positions in time linear in the connections.
+"""Choosing among connections and among empty flat indices in time linear in the connections.
 
-Cell (row, col) of a layer has the number row · cols + col = out · n_in + in, the row order of `Pattern`, so the live
-positions of a pattern are an ascending vector of int64. (The papers write W as n_in × n_out; a rule that breaks ties by
-"the lowest flat index" means this order here.)
+Weight (row, col) of a layer has the flat index row · cols + col = out · n_in + in, the row order of `Pattern`, so the
+connections of a pattern are an ascending vector of int64. (The papers write W as n_in × n_out; a rule that breaks ties
+by "the lowest flat index" means this order here.)
 
-The r-th empty position, r = 0, 1, …, is found without a list of the empty ones. Of the occupied positions c_0 < c_1 < …
-the i-th has a_i = c_i − i empty positions below it, and a is ascending; so the r-th empty position is r + |{i : a_i ≤
-r}|: for many ranks one walk along both lists.
+The r-th empty index, r = 0, 1, …, is found without a list of the empty ones. Of the occupied indices c_0 < c_1 < … the
+i-th has a_i = c_i − i empty ones below it, and a is ascending; so the r-th empty index is r + |{i : a_i ≤ r}|: for many
+ranks one walk along both lists.
 """
 
 from __future__ import annotations
@@ -72,18 +72,18 @@ def contained(flat_indices: Tensor, among: Tensor) -> Tensor:
 
 
 class EmptyIndices:
-    """The positions of [0, total) that are not in ``occupied``, an ascending vector of int64."""
+    """The flat indices in [0, total) that are not in ``occupied``, an ascending vector of int64."""
 
     def __init__(self, occupied: Tensor, total: int) -> None:
         self.occupied, self.total = occupied, total
         self.count = total - occupied.numel()
 
     def at(self, ranks: Tensor) -> Tensor:
-        """The empty positions of these ascending ranks, each in [0, count)."""
+        """The empty flat indices of these ascending ranks, each in [0, count)."""
         return empty_at(self.occupied, ranks)
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
-        """``count`` distinct empty positions, every such set equally likely, ascending."""
+        """``count`` distinct empty flat indices, every such set equally likely, ascending."""
         return self.at(sample_flat_indices(self.count, count, generator).to(self.occupied.device))
 
     def without(self, flat_indices: Tensor) -> EmptyIndices:

@@ -74,12 +74,12 @@ class GradientMemory:
     @uncompiled
     def _watch(self, name: str, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], y: Tensor) -> None:
         if layer.training and y.requires_grad:
-            live = y > 0 if isinstance(layer, SparseLinearReLU) else None  # where its ReLU lets the gradient through
-            y.register_hook(partial(self._keep, name, self.passes, layer_input(args, kwargs).detach(), live))
+            active = y > 0 if isinstance(layer, SparseLinearReLU) else None  # where its ReLU lets the gradient through
+            y.register_hook(partial(self._keep, name, self.passes, layer_input(args, kwargs).detach(), active))
 
-    def _keep(self, name: str, number: int, x: Tensor, live: Tensor | None, delta: Tensor) -> None:
+    def _keep(self, name: str, number: int, x: Tensor, active: Tensor | None, delta: Tensor) -> None:
         kept = self.kept[name]
-        kept.append((number, x, delta.detach() if live is None else delta.detach() * live))
+        kept.append((number, x, delta.detach() if active is None else delta.detach() * active))
         while kept[0][0] <= self.passes - self.window:
             kept.popleft()
 

@@ -191,7 +191,7 @@ def _nearest(x: Tensor, mu: Tensor, low: Tensor, part: Tensor) -> Tensor:
     y = (x - mu * beta).clamp(min=0)
     some = (y > 0).any(1, keepdim=True)
     with torch.no_grad():
-        tied = (x > low * beta).to(x.dtype)  # of rows without a live entry
+        tied = (x > low * beta).to(x.dtype)  # of rows without an active entry
         many = tied.sum(1, keepdim=True).clamp(min=1)
         first = (x == x.amax(1, keepdim=True)) & ~some
         first = (first & (first.cumsum(1) == 1)).to(x.dtype)

@@ -39,10 +39,10 @@ def l0_projection(x: Tensor, k: int, dim: int = -1, signed: bool = True) -> Tens
         Thom, Palm, "Sparse Activity and Sparse Connectivity in Supervised Learning", JMLR 14 (2013).
     """
     with torch.no_grad():
-        live, broken = largest(x, k, dim, signed)
+        active, broken = largest(x, k, dim, signed)
         if not signed:
-            live &= x > 0
-    return torch.where(live, x, torch.where(broken, torch.nan, 0.0).to(x.dtype))
+            active &= x > 0
+    return torch.where(active, x, torch.where(broken, torch.nan, 0.0).to(x.dtype))
 
 
 def largest(x: Tensor, k: int, dim: int, signed: bool) -> tuple[Tensor, Tensor]:
@@ -56,6 +56,6 @@ def largest(x: Tensor, k: int, dim: int, signed: bool) -> tuple[Tensor, Tensor]:
     threshold = score.topk(k, dim, sorted=False).values.amin(dim, keepdim=True)
     above, level = score > threshold, score == threshold
     room = k - above.sum(dim, keepdim=True)
-    live = above | (level & (level.cumsum(dim) <= room))
+    active = above | (level & (level.cumsum(dim) <= room))
     broken = x.isnan().any(dim, keepdim=True)
-    return live & ~broken, broken
+    return active & ~broken, broken

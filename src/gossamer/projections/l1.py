@@ -130,13 +130,13 @@ def l1_ball_projection(x: Tensor, radius: float | Tensor = 1.0, dim: int = -1, s
 def onto_simplex(x: Tensor, total: Tensor, dim: int) -> Tensor:
     """`simplex_projection` of float32 or float64, without checks; ``total`` is one number or one for each row."""
     top = x.detach().amax(dim, keepdim=True)
-    z = x - top  # no sum of live entries exceeds d · total, however large the entries are
+    z = x - top  # no sum of active entries exceeds d · total, however large the entries are
     with torch.no_grad():
         ordered = z.sort(dim, descending=True).values
         shape = [x.shape[dim] if i == dim else 1 for i in range(x.dim())]
         rank = torch.arange(1, x.shape[dim] + 1, dtype=x.dtype, device=x.device).reshape(shape)
         last = (rank * (rank * ordered > ordered.cumsum(dim) - total)).amax(dim, keepdim=True).long().clamp(min=1) - 1
-        live = z >= ordered.gather(dim, last)
-        d = live.sum(dim, keepdim=True).clamp(min=1)
-    z = torch.where(live, z, 0.0)
-    return torch.where(live, z - (z.sum(dim, keepdim=True) - total) / d, 0.0).clamp(min=0)
+        active = z >= ordered.gather(dim, last)
+        d = active.sum(dim, keepdim=True).clamp(min=1)
+    z = torch.where(active, z, 0.0)
+    return torch.where(active, z - (z.sum(dim, keepdim=True) - total) / d, 0.0).clamp(min=0)

@@ -1,6 +1,6 @@
 """Studies: a paper's claim, the experiment that tests it, and a verdict.
 
-A study is a module of this room that offers what `Study` lists. It turns its experiment into `trials.Trial`s, lets
+A study is a module of this room that has the members of `Study`. It turns its experiment into `trials.Trial`s, lets
 `trials.run` carry them out so that nothing finished is ever lost, and puts its results into a `findings.Findings`,
 from which ``gossamer study NAME`` writes tables, figures and a page.
 """

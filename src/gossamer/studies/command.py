@@ -21,9 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["add_parser", "study"]
 
 _DESCRIPTION = """\
-Test what a paper claims, on data of your own machine: trials of every variant
-and seed, tables, figures and verdicts on a page. Without NAME: the studies that
-there are.
+Test the claims of a paper on data of this machine: trials of every variant
+and seed, tables, figures and verdicts on a page. Without NAME: the list of studies.
 """
 
 _EXAMPLES = """\
@@ -33,7 +32,7 @@ examples:
   gossamer study evolving-connectivity --preset full --out docs/studies/evolving-connectivity
 
 A study can be stopped at any moment, by Ctrl-C or otherwise. The same command
-goes on with it, and loses at most the trials under way.
+continues it; at most the trials in progress are lost.
 """
 
 
@@ -72,7 +71,7 @@ def study(arguments: argparse.Namespace) -> None:
     chosen: dict[str, Any] = {}
     if arguments.data is not None:
         if "data" not in inspect.signature(module.run).parameters:
-            raise InputError(f"data must be left out: {arguments.name} has data of its own, got {arguments.data!r}")
+            raise InputError(f"data must be left out: {arguments.name} has fixed data, got {arguments.data!r}")
         chosen["data"] = tuple(name.strip() for name in arguments.data.split(","))
     folder: Path = arguments.out or Path("runs") / f"study-{arguments.name}-{arguments.preset}"
     found = _carried_out(module, arguments, folder, chosen)
@@ -102,7 +101,7 @@ def _carried_out(
                 arguments.preset, folder, seeds=arguments.seeds, jobs=arguments.jobs, watch=watch, **chosen
             )
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"stopped. Go on with: {command}") from None
+            raise KeyboardInterrupt(f"stopped. Continue with: {command}") from None
     date = datetime.datetime.now().astimezone().date().isoformat()
     found = replace(found, command=command, machine=machine, date=date)
     write(found, folder)

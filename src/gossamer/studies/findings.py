@@ -89,9 +89,9 @@ class Figure:
 class Findings:
     """A study's outcome.
 
-    ``claim`` is the paper's, with its citation; ``claims`` are the statements that were tested; ``settings`` is what
-    all trials share; ``departures`` list differences from the paper's experiment, and ``summary`` has the results, in a
-    few sentences. ``command``, ``machine`` and ``date`` are filled in by ``gossamer study``.
+    ``claim`` is the paper's, with its citation; ``claims`` are the statements that were tested; ``settings`` are
+    shared by all trials; ``departures`` list differences from the paper's experiment, and ``summary`` has the results
+    in a few sentences. ``gossamer study`` fills in ``command``, ``machine`` and ``date``.
     """
 
     title: str

@@ -29,7 +29,7 @@ class Divided:
 
 @lru_cache(maxsize=1)
 def divided(name: str, seed: int, test_size: float = 0.2) -> Divided:
-    """The data set ``name``, divided by ``seed`` unless it brings test rows of its own; nothing is kept for validation.
+    """The data set ``name``, divided by ``seed`` unless it has fixed test rows; nothing is kept for validation.
 
     Tables and pixels have mean 0 and variance 1 over the training rows (0 where they are constant); word counts are
     log(1 + count), so that a word that doesn't occur stays 0.

@@ -80,7 +80,7 @@ def run(
             one.
         folder: where ``trials.jsonl`` grows; made if it doesn't exist.
         jobs: processes, which share PyTorch's threads evenly. Times measured in several at once are not reliable.
-        watch: is told what happens.
+        watch: is notified of each trial.
 
     Raises `InputError` if the folder holds a record of the same variant, data set and seed with other settings: the
     study's definition has changed, and old and new records must not be mixed.

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = ["CLAIM", "PRESETS", "TITLE", "run"]
 
-TITLE = "Dictionary learning: does a Hebbian rule do what optimisation does, and how much sooner?"
+TITLE = "Dictionary learning: is a Hebbian rule as good as optimisation, and how much faster?"
 CLAIM = (
     "A Hebbian-like rule with codes from the sparseness-enforcing projection learns dictionaries about 30 % faster "
-    "than online dictionary learning, reproduces images as well and takes off noise as well; atoms may be separable or "
+    "than online dictionary learning, reproduces and denoises images as well; atoms may be separable or "
     "topographic (Thom, Rapp & Palm, IJCV 114, 2015)."
 )
 PRESETS: Mapping[str, str] = {

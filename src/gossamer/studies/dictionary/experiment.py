@@ -35,13 +35,13 @@ from gossamer.studies.trials import Trial
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["LIVE", "PLANS", "Plan", "Rival", "atoms_of", "carry_out", "is_ours", "is_rival", "trials_of"]
+__all__ = ["ACTIVE", "PLANS", "Plan", "Rival", "atoms_of", "carry_out", "is_ours", "is_rival", "trials_of"]
 
 Floats = NDArray[np.float32]
 _Learned = tuple[Floats, list[dict[str, Any]], dict[str, float | None]]  # atoms, curve, the learner's own code
 
-LIVE = (5, 10, 20)
-"""Live coefficients of a patch with which errors are measured."""
+ACTIVE = (5, 10, 20)
+"""Active coefficients of a patch with which errors are measured."""
 
 _FIRST, _NEXT = 0.05, 1.5  # seconds to the first measurement, and the ratio of the times of any two that follow
 _NOISE = 25 / 255  # standard deviation
@@ -149,7 +149,7 @@ def trials_of(plan: Plan) -> list[Trial]:
 def carry_out(trial: Trial) -> dict[str, Any]:
     """Learn one dictionary and measure it.
 
-    ``curve``: seconds and errors while learning, the last after it; ``own``: live coefficients and error with the
+    ``curve``: seconds and errors while learning, the last after it; ``own``: active coefficients and error with the
     learner's own code; ``psnr``: of each image after denoising, beside ``noisy_psnr``; ``atoms``: as `atoms_of` reads.
     """
     settings = trial.settings
@@ -284,14 +284,14 @@ def _one_thread() -> Iterator[None]:
 
 
 def _errors(atoms: Floats, held_out: Floats) -> list[float]:
-    """‖x − reproduction‖² on average, ‖x‖ = 1, with each number of `LIVE` coefficients, by the same coder for all."""
+    """‖x − reproduction‖² on average, ‖x‖ = 1, with each number of `ACTIVE` coefficients, by the same coder for all."""
     import torch
 
     from gossamer.models.dictionary import Dictionary
 
     dictionary, x = Dictionary(torch.from_numpy(atoms)), torch.from_numpy(held_out)
-    live = [min(k, len(atoms)) for k in LIVE]
-    return [float((x - dictionary.decode(dictionary.encode(x, "omp", k=k))).square().sum(1).mean()) for k in live]
+    active = [min(k, len(atoms)) for k in ACTIVE]
+    return [float((x - dictionary.decode(dictionary.encode(x, "omp", k=k))).square().sum(1).mean()) for k in active]
 
 
 def _denoised(atoms: Floats, dataset: str, settings: Mapping[str, Any]) -> list[float]:

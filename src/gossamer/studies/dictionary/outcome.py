@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gossamer.studies.dictionary.experiment import LIVE, Plan, atoms_of, is_ours, is_rival
+from gossamer.studies.dictionary.experiment import ACTIVE, Plan, atoms_of, is_ours, is_rival
 from gossamer.studies.findings import Cell, Claim, Findings, Table, Verdict
 from gossamer.studies.statistics import paired
 from gossamer.studies.trials import Record, where
@@ -27,15 +27,15 @@ Curve = Sequence[Mapping[str, Any]]
 _WANTED = 3.0  # times faster
 _SAME_ERROR = 1.05  # a ratio of errors that counts as no difference
 _SAME_PSNR = 0.1  # likewise, dB
-_ALIKE = 2.0  # times as alike as others: what neighbours must be to count as in order
-_MAIN = LIVE.index(10)
+_ALIKE = 2.0  # neighbours that are so many times as alike as other atoms count as ordered
+_MAIN = ACTIVE.index(10)
 
 
 def findings(plan: Plan, records: Sequence[Record]) -> Findings:
     """Return the findings, except for the title."""
     from gossamer.studies.dictionary import pictures
 
-    races = [race(records, place) for place in range(len(LIVE))]
+    races = [race(records, place) for place in range(len(ACTIVE))]
     ours, rival = best_of(records, is_ours), best_of(records, is_rival)
     main = races[_MAIN]
     return Findings(
@@ -44,26 +44,26 @@ def findings(plan: Plan, records: Sequence[Record]) -> Findings:
         preset="",
         claims=[_speed(races), _reproduction(records, ours, rival), _denoising(records, ours, rival), *_kinds(records)],
         summary=(
-            f"With {main.live} live coefficients a patch, both learners get down to an error of {main.level:.4f} of "
-            f"the squared length: after {main.ours:.2g} s of the Hebbian rule and {main.theirs:.2g} s of "
-            f"scikit-learn's learner, each in its fastest setting, on one thread. The factor is {main.ratio:.1f}."
+            f"With {main.active} active coefficients for each patch, both learners reach an error of {main.level:.4f} "
+            f"of the squared length: the Hebbian rule after {main.ours:.2g} s, scikit-learn's learner after "
+            f"{main.theirs:.2g} s, each in its fastest setting, on one thread. The factor is {main.ratio:.1f}."
         ),
         tables=[_race_table(races), _quality_table(records), _own_table(records)],
         figures=[pictures.atoms(plan, records, ours, rival), pictures.curves(records)],
         departures=(
-            "The paper's settings aren't known to us: step sizes, batches and degrees of sparseness are ours.",
-            "Online dictionary learning is scikit-learn's version here, Python around compiled solvers, where the "
-            "paper may have had a faster one: its 30 % and our factor don't compare the same programs.",
-            "All atoms are judged by the same coder, orthogonal matching pursuit, at equal numbers of live "
-            "coefficients; what each learner's own code gives stands in a table of its own.",
+            "We do not know the paper's settings: step sizes, batches and degrees of sparseness are ours.",
+            "Online dictionary learning is scikit-learn's implementation here, Python around compiled solvers. The "
+            "paper may have used a faster one: its 30 % and our factor do not compare the same programs.",
+            "All atoms are judged by the same coder, orthogonal matching pursuit, at equal numbers of active "
+            "coefficients. A separate table has the results of each learner's own code.",
         ),
         settings={
             "data": plan.dataset,
-            "patches": f"{plan.patches:,} of {plan.side} × {plan.side} pixels that aren't flat, at mean 0 and length 1",
+            "patches": f"{plan.patches:,} of {plan.side} × {plan.side} pixels, not flat, with mean 0 and length 1",
             "atoms": plan.grid[0] * plan.grid[1],
-            "patches to measure with": f"{plan.held_out:,} of other pictures",
+            "held-out patches": f"{plan.held_out:,} of other pictures",
             "seeds": plan.seeds,
-            "time": "of one thread, without measuring",
+            "time": "on one thread, without the measurements",
             "scikit-learn": f"{plan.budget:g} s for each setting, from random patches, without early stopping",
         },
     )
@@ -74,12 +74,12 @@ def findings(plan: Plan, records: Sequence[Record]) -> Findings:
 
 @dataclass(frozen=True)
 class Race:
-    """A race with ``live`` coefficients a patch: the level, and the seconds until each kind of learner reaches it.
+    """A race with ``active`` coefficients a patch: the level, and the seconds until each kind of learner reaches it.
 
     The numbers are means over the seeds; the settings are those that were fastest with the first.
     """
 
-    live: int
+    active: int
     level: float
     ours: float
     theirs: float
@@ -93,7 +93,7 @@ class Race:
 
 
 def race(records: Sequence[Record], place: int) -> Race:
-    """The race with ``LIVE[place]`` coefficients."""
+    """The race with ``ACTIVE[place]`` coefficients."""
     found = []
     for seed in sorted({record["seed"] for record in records}):
         mine = where(records, seed=seed)
@@ -103,11 +103,11 @@ def race(records: Sequence[Record], place: int) -> Race:
         fastest = [min(side, key=lambda name, side=side: side[name]) for side in times]  # type: ignore[misc]
         found.append((max(lowest), times[0][fastest[0]], times[1][fastest[1]], *fastest))
     level, ours, theirs = (float(np.mean([run[i] for run in found])) for i in range(3))
-    return Race(LIVE[place], level, ours, theirs, *found[0][3:])
+    return Race(ACTIVE[place], level, ours, theirs, *found[0][3:])
 
 
 def time_to(curve: Curve, level: float, place: int) -> float:
-    """Seconds until the error with ``LIVE[place]`` coefficients is at most ``level``; infinite if it never is."""
+    """Seconds until the error with ``ACTIVE[place]`` coefficients is at most ``level``; infinite if it never is."""
     before = None
     for point in curve:
         seconds, error = point["seconds"], point["errors"][place]
@@ -122,12 +122,12 @@ def time_to(curve: Curve, level: float, place: int) -> float:
 
 def _race_table(races: Sequence[Race]) -> Table:
     rows: list[list[Cell]] = [
-        [f"{r.live}", r.level, r.ours, r.theirs, r.ratio, r.our_setting, r.their_setting] for r in races
+        [f"{r.active}", r.level, r.ours, r.theirs, r.ratio, r.our_setting, r.their_setting] for r in races
     ]
-    columns = ("live coefficients", "error", "EZDL, s", "scikit-learn, s", "times faster", "setting", "its setting")
+    columns = ("active coefficients", "error", "EZDL, s", "scikit-learn, s", "times faster", "setting", "its setting")
     note = (
-        "Seconds to the lowest error that both reach: of the fastest setting of either, read off the curves. The error "
-        "is ‖x − reproduction‖² of patches of length 1 that weren't learned from."
+        "Seconds to the lowest error that both reach, in the fastest setting of each, interpolated between the points "
+        "of its curve. The error is ‖x − reproduction‖² of held-out patches of length 1."
     )
     return Table("Time to equal error", columns, rows, note)
 
@@ -135,7 +135,9 @@ def _race_table(races: Sequence[Race]) -> Table:
 def _speed(races: Sequence[Race]) -> Claim:
     verdicts = [r.ratio >= _WANTED for r in races]
     verdict: Verdict = "holds" if all(verdicts) else "undecided" if any(verdicts) else "does not hold"
-    numbers = "; ".join(f"{r.live} live: {r.ours:.2g} s against {r.theirs:.2g} s, {r.ratio:.1f} times" for r in races)
+    numbers = "; ".join(
+        f"{r.active} active: {r.ours:.2g} s against {r.theirs:.2g} s, {r.ratio:.1f} times" for r in races
+    )
     return Claim("At equal error of reproduction, EZDL learns at least 3 times faster.", verdict, numbers + ".")
 
 
@@ -143,7 +145,7 @@ def _speed(races: Sequence[Race]) -> Claim:
 
 
 def best_of(records: Sequence[Record], belongs: Callable[[str], bool]) -> str:
-    """The setting whose error is the lowest in the end, with 10 live coefficients."""
+    """The setting whose error is the lowest in the end, with 10 active coefficients."""
     variants = [name for name in _variants(records) if belongs(name)]
     return min(variants, key=lambda name: _last(records, name, _MAIN))
 
@@ -166,9 +168,9 @@ def _quality_table(records: Sequence[Record]) -> Table:
     rows: list[list[Cell]] = []
     for name in _variants(records):
         seconds = float(np.mean([r["curve"][-1]["seconds"] for r in where(records, variant=name)]))
-        errors = [_last(records, name, place) for place in range(len(LIVE))]
+        errors = [_last(records, name, place) for place in range(len(ACTIVE))]
         rows.append([name, None if name == "patches" else seconds, *errors, float(_psnr(records, name).mean())])
-    columns = ("atoms", "learned in, s", *(f"error, {k} live" for k in LIVE), "PSNR, dB")
+    columns = ("atoms", "learned in, s", *(f"error, {k} active" for k in ACTIVE), "PSNR, dB")
     best = frozenset(
         (i, column)
         for column, choose in ((2, min), (3, min), (4, min), (5, max))
@@ -177,10 +179,10 @@ def _quality_table(records: Sequence[Record]) -> Table:
     )
     noisy = records[0]["noisy_psnr"]
     note = (
-        f"Coded by orthogonal matching pursuit. PSNR: after denoising {len(records[0]['psnr'])} pictures that weren't "
-        f"learned from, of {noisy:.1f} dB with their noise (standard deviation 25 of 255)."
+        f"Coded by orthogonal matching pursuit. PSNR: after denoising {len(records[0]['psnr'])} held-out pictures, "
+        f"whose PSNR with noise (standard deviation 25 of 255) is {noisy:.1f} dB."
     )
-    return Table("What the atoms are good for", columns, rows, note, best)
+    return Table("Reproduction and denoising", columns, rows, note, best)
 
 
 def _own_table(records: Sequence[Record]) -> Table:
@@ -190,14 +192,14 @@ def _own_table(records: Sequence[Record]) -> Table:
         if own[0]["live"] is not None:
             rows.append([name, *(float(np.mean([o[what] for o in own])) for what in ("live", "error"))])
     note = "EZDL: the projected code at its best length. scikit-learn: the code of least squares with an l1 penalty α."
-    return Table("Each learner's own code", ("atoms", "live coefficients", "error"), rows, note)
+    return Table("Each learner's own code", ("atoms", "active coefficients", "error"), rows, note)
 
 
 def _reproduction(records: Sequence[Record], ours: str, rival: str) -> Claim:
-    ratios = [_last(records, ours, place) / _last(records, rival, place) for place in range(len(LIVE))]
+    ratios = [_last(records, ours, place) / _last(records, rival, place) for place in range(len(ACTIVE))]
     verdict: Verdict = "holds" if ratios[_MAIN] <= _SAME_ERROR else "does not hold"
-    numbers = ", ".join(f"{ratio:.3f} with {k} live" for k, ratio in zip(LIVE, ratios, strict=True))
-    text = "In the end it reproduces patches as well: with 10 live coefficients its error is at most 5 % larger."
+    numbers = ", ".join(f"{ratio:.3f} with {k} active" for k, ratio in zip(ACTIVE, ratios, strict=True))
+    text = "In the end it reproduces patches as well: with 10 active coefficients its error is at most 5 % larger."
     return Claim(text, verdict, f"Error of {ours} over that of {rival}: {numbers}.")
 
 
@@ -207,7 +209,7 @@ def _denoising(records: Sequence[Record], ours: str, rival: str) -> Claim:
     low, high = test.difference.low, test.difference.high
     sure: Verdict = "holds" if low >= -_SAME_PSNR else "does not hold" if high < -_SAME_PSNR else "undecided"
     return Claim(
-        "It takes off noise as well: it loses at most 0.1 dB.",
+        "It denoises as well: it loses at most 0.1 dB.",
         sure,
         f"{ours}: {a.mean():.2f} dB, {rival}: {b.mean():.2f} dB; difference over {test.n} pictures "
         f"{test.difference.center:+.2f} dB (95 % interval {low:+.2f} to {high:+.2f}).",
@@ -227,10 +229,10 @@ def _kinds(records: Sequence[Record]) -> list[Claim]:
         Claim(
             "Separable atoms reproduce about as well as any: their error is at most 5 % larger.",
             "holds" if separable <= _SAME_ERROR else "does not hold",
-            f"With {LIVE[_MAIN]} live coefficients the error is {separable:.3f} times that of {plain}.",
+            f"With {ACTIVE[_MAIN]} active coefficients the error is {separable:.3f} times that of {plain}.",
         ),
         Claim(
-            "Topographic atoms are in order: neighbours are at least twice as alike as others.",
+            "Topographic atoms are ordered: neighbours are at least twice as alike as others.",
             "holds" if near >= _ALIKE * far else "does not hold",
             f"|cosine| of neighbours {near:.3f}, of others {far:.3f}; the error is {cost:.3f} times that of {plain}.",
         ),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gossamer.studies import figures
-from gossamer.studies.dictionary.experiment import LIVE, Plan, atoms_of, is_ours, is_rival
+from gossamer.studies.dictionary.experiment import ACTIVE, Plan, atoms_of, is_ours, is_rival
 from gossamer.studies.findings import Figure
 from gossamer.studies.trials import Record, where
 
@@ -30,17 +30,17 @@ def atoms(plan: Plan, records: Sequence[Record], ours: str, rival: str) -> Figur
         "atoms",
         content,
         "Atoms learned from natural images, grey for zero, each scaled to its largest pixel; in the last panel "
-        "neighbours (also across the edges) act together. For comparison, patches that nothing was learned from.",
+        "neighbours (also across the edges) are active together. For comparison, patches as they are.",
         "Six mosaics of small grey squares, one for each dictionary, a square for each atom.",
     )
 
 
 def curves(records: Sequence[Record]) -> Figure:
-    """Errors over time, a panel for each number of live coefficients, with the first seed."""
+    """Errors over time, a panel for each number of active coefficients, with the first seed."""
     variants = list(dict.fromkeys(record["variant"] for record in records))
     first = min(record["seed"] for record in records)
     with figures.canvas(9, 3.6) as figure:
-        panels: Sequence[Axes] = figure.subplots(1, len(LIVE), sharex=True)
+        panels: Sequence[Axes] = figure.subplots(1, len(ACTIVE), sharex=True)
         for place, panel in enumerate(panels):
             for i, name in enumerate(name for name in variants if is_ours(name) or is_rival(name)):
                 curve = where(records, variant=name, seed=first)[0]["curve"]
@@ -54,7 +54,7 @@ def curves(records: Sequence[Record]) -> Figure:
                     label=name,
                 )
             panel.set_xscale("log")
-            panel.set_title(f"{LIVE[place]} live coefficients")
+            panel.set_title(f"{ACTIVE[place]} active coefficients")
             panel.set_xlabel("seconds of learning")
             panel.grid(True)
             low, high = _range(records, place)
@@ -66,8 +66,8 @@ def curves(records: Sequence[Record]) -> Figure:
     return Figure(
         "curves",
         content,
-        "Error of patches that weren't learned from, over learning time on one thread. Solid: EZDL, whose step size "
-        "falls to zero over the passes it is given; broken: scikit-learn.",
+        "Error of held-out patches over learning time on one thread. Solid: EZDL, whose step size falls to zero over "
+        "its passes; dashed: scikit-learn.",
         "Error against the logarithm of time in three panels, a curve for each setting of both learners.",
     )
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CLAIM", "PRESETS", "TITLE", "run"]
 
-TITLE = "Evolving connectivity: does it pay to move the connections, and which way?"
+TITLE = "Evolving connectivity: does moving connections improve accuracy, and by which rule?"
 CLAIM = (
     "The cosine variants of SET usually outperform SET and dense networks without tuning for each data set, and the "
     "evolved input connectivity reflects each input's impact on the classification "
@@ -78,25 +78,24 @@ def _findings(preset: str, chosen: dict[str, Plan], records: list[trials.Record]
 def _departures(preset: str, jobs: int) -> list[str]:
     notes = [
         "The authors' layers start from a Bernoulli pattern; ours from the expected number of connections, uniformly. "
-        "Initial weights are uniform on ±1/√fan-in of the existing connections: the authors' weights, drawn as for a "
-        "dense layer, leave sparse ones with signals so small that they learned late in a trial on Isolet. Only on "
-        "Madelon, "
-        "where the authors' own run is repeated and they came out better in a trial, are they used.",
+        "Initial weights are uniform on ±1/√fan-in of the existing connections. The authors draw them as for a dense "
+        "layer, which made signals so small in a trial on Isolet that sparse networks learned late. Their weights are "
+        "used on Madelon only, where their run is repeated and where they were better in a trial.",
         "The authors restart the momentum of every weight at each rewiring; here surviving connections keep theirs. "
         "Removal counts are exact, where the reference code is off by one or two.",
-        "Evaluation and the measurement of cosines have dropout off; the authors' script leaves it on. Accuracy with "
-        "dropout on is given for Madelon.",
+        "Dropout is off in evaluation and while cosines are measured; the authors' script leaves it on. For Madelon "
+        "the accuracy with dropout on is given too.",
         "An accuracy is the mean over the last epochs (a fifth of all, at most ten), not the best epoch on the test "
-        "set. No trial chooses anything by the test rows that it watches; but learning rates and first weights, which "
-        "all trials share, were changed after earlier ones had diverged or come out low on test rows, so accuracies "
-        "lean to the high side. All training rows are trained on.",
+        "set. No trial selects anything by its test rows; but learning rates and initial weights, which all trials "
+        "share, were changed after earlier trials had diverged or had low test accuracy, so accuracies are somewhat "
+        "optimistic. No training rows are held out.",
         "CTRE and RigL run in this network, once an epoch, with their own fractions (0.2; 0.3 falling along half a "
-        "cosine) and rules for new connections; their papers have ReLU networks, other densities and RigL a step each "
-        "100 batches.",
+        "cosine) and rules for new connections. Their papers use ReLU networks and other densities, and RigL rewires "
+        "every 100 batches.",
         "No augmentation of images.",
     ]
     if preset == "quick":
-        notes.append("Small networks, ε = 5, learning rate 0.05 and few epochs, so that all is done in minutes.")
+        notes.append("Small networks, ε = 5, learning rate 0.05 and few epochs, so that the study takes minutes.")
     else:
         notes += [
             "Epochs are as many as we had time for: 100 on Madelon, 15 to 60 elsewhere.",
@@ -111,5 +110,5 @@ def _departures(preset: str, jobs: int) -> list[str]:
             "The paper's data sets are Fashion-MNIST, Isolet, HAR, COIL-100, Madelon, Epilepsy, CNAE-9 and MicroMass.",
         ]
     if jobs > 1:
-        notes.append(f"{jobs} networks were trained at a time: their times are longer than alone.")
+        notes.append(f"{jobs} networks were trained at a time: their times are longer than those of a single one.")
     return notes

@@ -49,7 +49,7 @@ class Plan:
 
     ``dense_learning_rate`` is the dense network's where the other makes it diverge. ``start``: first weights are
     uniform on ±1/√fan-in of the connections that exist (``"fan-in"``), or drawn as for a dense layer. ``test_size``
-    counts where the data set brings no test rows of its own.
+    counts where the data set has no fixed test rows.
     """
 
     epochs: int

@@ -155,7 +155,7 @@ def _maps(datasets: Sequence[str], records: Sequence[Record]) -> Figure:
             figures.png(figure),
             "Connections of each input pixel after the last removal, mean over the seeds; bright is many, each picture "
             "on its own scale from 0 to its 99.5 % quantile.",
-            f"Maps of how many connections leave each pixel of {', '.join(datasets)}, for eight variants.",
+            f"Maps of the number of connections of each pixel of {', '.join(datasets)}, for eight variants.",
         )
 
 
@@ -179,7 +179,7 @@ def _ablations(datasets: Sequence[str], records: Sequence[Record]) -> Figure:
             "ablation",
             figures.svg(figure, "Accuracy as inputs are set to zero"),
             "Test accuracy as inputs are set to 0, from the least connected on (solid) and from the most connected on "
-            "(dashed), mean over the seeds. Where connections follow use, the solid line stays up and the "
+            "(dashed), mean over the seeds. If connections follow use, the solid line stays high and the "
             "dashed one falls.",
             f"Ablation curves of SET, CoDACoRSET and a fixed topology on {', '.join(datasets)}.",
         )
@@ -225,9 +225,9 @@ def _spread(datasets: Sequence[str], records: Sequence[Record]) -> Figure:
         figures.legend(figure, [Line2D([], [], **style) for style, _ in handles], [name for _, name in handles], 3)
         return Figure(
             "degrees",
-            figures.svg(figure, "How the inputs' degrees spread"),
+            figures.svg(figure, "Distribution of the inputs' degrees"),
             "The share of inputs with at least so many connections, at the start and after a tenth, four tenths and "
-            "all of the epochs; first seed. A random pattern ends in a cliff; evolution gives few inputs many "
+            "all of the epochs; first seed. Degrees of a random pattern are similar; evolution gives few inputs many "
             "connections.",
             f"Distributions of input degrees over time for SET and CoDACoRSET on {', '.join(datasets)}.",
         )

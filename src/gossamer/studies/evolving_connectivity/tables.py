@@ -153,14 +153,14 @@ def _costs(plans: Mapping[str, Plan], records: Sequence[Record]) -> Table:
     for dataset, plan in plans.items():
         whole = mean(records, dataset, "dense", "connections")
         for variant in shown:
-            live = mean(records, dataset, variant, "connections")
+            connections = mean(records, dataset, variant, "connections")
             seconds = mean(records, dataset, variant, "train_seconds") / plan.epochs
             moving = mean(records, dataset, variant, "rewire_seconds") / plan.epochs
             rows.append(
                 [
                     f"{dataset}, {variant}",
                     text.count(mean(records, dataset, variant, "parameters")),
-                    text.share(live / whole),
+                    text.share(connections / whole),
                     text.size(mean(records, dataset, variant, "training_bytes")),
                     text.duration(seconds),
                     None if variant in ("fixed", "dense") else text.share(moving / seconds) if moving else "0",
@@ -188,7 +188,7 @@ def _shipped_run(records: Sequence[Record]) -> Table:
     note = (
         "Inputs found: how many of the 20 informative columns are among the 20 of largest core degree. Test accuracy "
         "in percent; the standard error of one accuracy on 600 samples is about 1.8. The best epoch on the test set is "
-        "optimistic; it is here because the authors' run has it."
+        "optimistic; it is listed because the authors report it."
     )
     return Table("The authors' run on Madelon, and ours", columns, rows, note)
 
@@ -204,8 +204,8 @@ def _importance(plans: Mapping[str, Plan], records: Sequence[Record]) -> Table:
         rows.append(row)
     note = (
         "Inputs of the trained network are set to 0 one after the other. Mean test accuracy while the least connected "
-        "go first, less that while the most connected go first, in points, averaged over all steps and seeds: 0 if an "
-        "input's connections say nothing about its use."
+        "go first, less that while the most connected go first, in points, averaged over all steps and seeds: 0 if the "
+        "number of connections is unrelated to an input's use."
     )
     return Table("Do connections show which inputs matter?", ("variant", *shown), rows, note)
 
@@ -215,5 +215,7 @@ def _controls(datasets: Sequence[str], records: Sequence[Record]) -> Table:
         [variant, *(f"{100 * mean(records, dataset, variant):.1f}" for dataset in datasets)]
         for variant in ("SET", "fixed", *CONTROLS)
     ]
-    note = "Test accuracy in percent; connections go by smallest weight (SET), at random, or by largest weight."
-    return Table("Which connections are removed matters", ("variant", *datasets), rows, note)
+    note = (
+        "Test accuracy in percent; connections are removed by smallest weight (SET), at random, or by largest weight."
+    )
+    return Table("Choice of the connections that are removed", ("variant", *datasets), rows, note)

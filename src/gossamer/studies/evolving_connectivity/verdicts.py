@@ -133,7 +133,8 @@ def _controls(plans: Mapping[str, Plan], records: Sequence[Record]) -> Claim:
         "Random removal of connections loses much accuracy, and removal of the largest weights leaves chance level "
         f"({_SET}).",
         "holds" if all(verdicts) else "undecided" if any(verdicts) else "does not hold",
-        f"{'; '.join(details)}. Much: a tenth or more of what SET has above that class; chance: a tenth or less.",
+        f"{'; '.join(details)}. With g the gain of SET over the largest class, much is a loss of g/10 or more, and "
+        "chance level a gain of g/10 or less.",
     )
 
 
@@ -164,11 +165,11 @@ def _madelon(plans: Mapping[str, Plan], records: Sequence[Record]) -> list[Claim
             "holds" if np.mean([curve[-1] for curve in noisy]) >= 0.715 - 2 * 0.0184 else "does not hold",
             f"Ours, with dropout on: {text.percent(float(np.mean([curve[-1] for curve in noisy])))} at the end, "
             f"{text.percent(float(np.mean([max(curve) for curve in noisy])))} at best, means over {len(ours)} seeds; "
-            f"with dropout off {text.percent(last_ten)} over the last ten epochs. Reached if not below by more than "
-            "twice the standard error of one accuracy on 600 samples, 1.8 points.",
+            f"with dropout off {text.percent(last_ten)} over the last ten epochs. Counted as reached if at most "
+            "twice the standard error of one accuracy on 600 samples (1.8 points) below.",
         ),
         Claim(
-            "Madelon's informative columns correlate with each other, its noise with nothing: what similarity finds.",
+            "Madelon's informative columns correlate with each other, its noise with nothing: similarity finds them.",
             "holds" if informative.min() > noise.max() else "does not hold",
             f"Largest |correlation| with another column: at least {informative[2]:.3f} for 18 informative ones, "
             f"{informative[0]:.2f} and {informative[1]:.2f} for the other two, at most {noise.max():.3f} for noise.",

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 __all__ = ["CLAIM", "PRESETS", "TITLE", "run"]
 
-TITLE = "Feature selection: do the best connected inputs make the best features?"
+TITLE = "Feature selection: are the best connected inputs the best features?"
 CLAIM = (
     "The evolved input connectivity reflects each input's impact on the classification "
-    "(Pieterse & Mocanu, arXiv 1903.07138v1, 2019): then the inputs with the most connections are the ones to select."
+    "(Pieterse & Mocanu, arXiv 1903.07138v1, 2019), so the inputs with the most connections should be selected."
 )
 PRESETS = {
-    "quick": "digits, breast_cancer and made-up data like Madelon, 5 divisions; two minutes",
+    "quick": "digits, breast_cancer and synthetic data like Madelon, 5 divisions; two minutes",
     "full": "eight data sets, 3 or 5 divisions; under half an hour with --jobs 2 on two cores; needs GOSSAMER_DATA",
 }
 
@@ -67,18 +67,18 @@ def _departures(preset: str, jobs: int) -> list[str]:
         "The networks are SparseFeatureSelector with its defaults, which follow the papers for CoDACoRSET and "
         "QuickSelection; QuickSelection's noise is drawn anew for each batch, not once.",
         "SET as a selector is ours: its one hidden layer and its number of epochs were chosen on the first division of "
-        "the data sets of the full preset, which flatters it there.",
+        "the data sets of the full preset, so its results there are optimistic.",
         "No selector is tuned to a data set; features are standardised, word counts are log(1 + count).",
-        "The divisions of the rows differ from seed to seed, but for Madelon, which brings test rows: there only the "
-        "selectors' chance varies.",
+        "The divisions of the rows differ from seed to seed, except on Madelon, which has fixed test rows: there only "
+        "the random numbers of the selectors differ.",
     ]
     if preset == "quick":
         notes.append("The networks have hidden layers of 200 units and train for 30 epochs.")
     else:
         notes.append(
             "On allaml, glioma and arcene, with fewer than 150 training rows, the networks train in batches of 10, at "
-            "a learning rate of 0.01, for 50 epochs: the usual 100 rows in a batch would be one step an epoch."
+            "a learning rate of 0.01, for 50 epochs: with the usual 100 rows in a batch an epoch would have one step."
         )
     if jobs > 1:
-        notes.append(f"{jobs} selectors ran at a time: their times are longer than alone.")
+        notes.append(f"{jobs} selectors ran at a time: their times are longer than those of a single one.")
     return notes

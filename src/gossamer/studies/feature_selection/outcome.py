@@ -97,7 +97,7 @@ def _accuracy(plans: Mapping[str, Plan], records: Sequence[Record]) -> Table:
         )
     if diverged := [f"{r['variant']} on {r['dataset']}, seed {r['seed']}" for r in records if r["diverged"]]:
         note += f" Diverged, and counted with random features: {'; '.join(diverged)}."
-    return Table("Accuracy with what was selected", ("selector", *plans, "rank"), rows, note, _best(means))
+    return Table("Accuracy with the selected features", ("selector", *plans, "rank"), rows, note, _best(means))
 
 
 def _against_trees(plans: Mapping[str, Plan], records: Sequence[Record]) -> Table:
@@ -124,9 +124,9 @@ def _against_trees(plans: Mapping[str, Plan], records: Sequence[Record]) -> Tabl
         columns += [f"{selector} over trees", ""]
     note = (
         "Difference of the score to tree importance in percentage points with its 95 % interval, paired over "
-        "divisions; even: the interval holds 0. The best usual selector is chosen by its test accuracy."
+        "divisions; even: the interval contains 0. The best usual selector is chosen by its test accuracy."
     )
-    return Table("Where the networks win, and where trees do", columns, rows, note)
+    return Table("Networks against trees", columns, rows, note)
 
 
 def _by_judge(plans: Mapping[str, Plan], records: Sequence[Record], judge: str) -> Table:
@@ -143,7 +143,7 @@ def _seconds(plans: Mapping[str, Plan], records: Sequence[Record]) -> Table:
         times = [np.mean([r["select_seconds"] for r in where(records, dataset=d, variant=selector)]) for d in plans]
         rows.append([selector, *(text.duration(float(seconds)) for seconds in times)])
     shapes = [where(records, dataset=dataset)[0] for dataset in plans]
-    note = "Mean time of ranking all features. Rows × features: "
+    note = "Mean time to rank all features. Rows × features: "
     note += ", ".join(f"{r['dataset']} {r['rows']} × {r['features']}" for r in shapes)
     return Table("Time to select", ("selector", *plans), rows, f"{note}.")
 
@@ -161,8 +161,8 @@ def _other(plans: Mapping[str, Plan], records: Sequence[Record]) -> Table:
         "Share of the best 20 features (a quarter of all if they are fewer than 80) that two divisions have in common."
     )
     if known:
-        note += " Found: how many of the informative columns are among as many best-ranked ones."
-    return Table("How steady the choice is", ("selector", *plans, *(f"found, {d}" for d in known)), rows, note)
+        note += " Found: the number of informative columns among as many best-ranked ones."
+    return Table("Stability of the selection", ("selector", *plans, *(f"found, {d}" for d in known)), rows, note)
 
 
 # ---- pictures --------------------------------------------------------------------------------------------------------
@@ -245,7 +245,7 @@ def summary(plans: Mapping[str, Plan], records: Sequence[Record]) -> str:
 
 _QUESTIONS = (
     ("CoDACoRSET", "random", "The best connected inputs of CoDACoRSET are better features than random ones."),
-    ("QuickSelection", "random", "So are the strongest inputs of QuickSelection, which doesn't look at the classes."),
+    ("QuickSelection", "random", "So are the strongest inputs of QuickSelection, which does not use the classes."),
     ("SET", "random", "So are the strongest inputs of SET."),
     ("SET", "CoDACoRSET", "The strongest inputs of SET are better features than the best connected of CoDACoRSET."),
     ("CoDACoRSET", "trees", "CoDACoRSET selects better than tree importance."),
@@ -279,7 +279,7 @@ def _columns(dataset: str, records: Sequence[Record]) -> Claim:
     return Claim(
         f"CoDACoRSET finds the {count} informative columns of {dataset}.",
         verdict,
-        f"Of {count} among as many best ones, mean over the divisions: "
+        f"Informative columns among the {count} best ones, mean over the divisions: "
         + ", ".join(f"{selector} {mean:.1f}" for selector, mean in hits.items())
         + ". Counted as found from 95 % on.",
     )

@@ -1,8 +1,8 @@
 """The supervised auto-encoder: sparse activations and sparse connectivity beside neither, each, and other networks.
 
 M. Thom, G. Palm, "Sparse activity and sparse connectivity in supervised learning", JMLR 14, 2013. Its claims are
-those of the abstract; the model is as remembered, and most settings are not known to us. Of its errors only the best is
-compared with, as a third party lists it.
+those of the abstract; the model is reconstructed from memory, and most settings are not known to us. Of its errors
+only the best is compared with, as a third party lists it.
 """
 
 from __future__ import annotations

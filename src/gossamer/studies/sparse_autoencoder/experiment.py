@@ -78,8 +78,8 @@ class Plan:
 
     ``sparseness`` is that of codes, ``connectivity`` that of a unit's weights, ``live_units`` and ``live_weights`` are
     their counterparts k and k' in l0. ``tau`` is the time constant of α, in epochs. With ``shifts`` each sample is
-    moved by up to a pixel in each direction, anew in each epoch. ``test_size`` counts where the data set brings no test
-    rows of its own.
+    moved by up to a pixel in each direction, anew in each epoch. ``test_size`` counts where the data set has no fixed
+    test rows.
     """
 
     dataset: str
@@ -229,7 +229,7 @@ class _Rows:
 
 @lru_cache(maxsize=1)
 def _rows(name: str, seed: int, test_size: float) -> _Rows:
-    """Divided by ``seed`` unless the data set brings test rows of its own; nothing is kept for validation."""
+    """Divided by ``seed`` unless the data set has fixed test rows; nothing is kept for validation."""
     from gossamer import data
 
     found = data.load(name, seed=seed, test_size=test_size, validation_size=0)

@@ -1,7 +1,7 @@
 """Results of the networks: tables and verdicts.
 
 Networks of one seed share its division of the rows and its order of samples, so that differences are paired over seeds:
-Student's t-test, adjusted by Holm for all comparisons together, decides; Wilcoxon's exact p stands beside it.
+Student's t-test, adjusted by Holm for all comparisons together, decides; Wilcoxon's exact p is given beside it.
 """
 
 from __future__ import annotations
@@ -73,12 +73,12 @@ def findings(plan: Plan, records: Sequence[Record], jobs: int = 1) -> Findings:
             "hidden units": plan.hidden,
             "epochs": plan.epochs,
             "batch": plan.batch_size,
-            "optimizer": f"Adam, learning rate up to {plan.learning_rate:g}, then down to 0 along half a cosine",
+            "optimizer": f"Adam, learning rate {plan.learning_rate:g} after warm-up, then half a cosine to 0",
             "α after ν epochs": f"1 − exp(−ν / {plan.tau:g})",
             "sparseness of codes": plan.sparseness,
             "sparseness of weights": plan.connectivity,
-            "live units in l0": plan.live_units,
-            "live weights of a unit in l0": f"{plan.live_weights}, chosen anew every {plan.l0_every} steps",
+            "active units in l0": plan.live_units,
+            "non-zero weights of a unit in l0": f"{plan.live_weights}, chosen anew every {plan.l0_every} steps",
             "seeds": plan.seeds,
         },
     )
@@ -119,7 +119,7 @@ def _networks(records: Sequence[Record]) -> Table:
         )
     best = min(means.values())
     columns = (
-        "network", "test error, %", "deviation", "correlation", "live units", "σ of codes", "connections",
+        "network", "test error, %", "deviation", "correlation", "active units", "σ of codes", "connections",
         "σ of weights", "trained in",
     )  # fmt: skip
     note = (
@@ -180,7 +180,7 @@ def claims(plan: Plan, records: Sequence[Record]) -> list[Claim]:
                 f"Test error {_error(first)} ({c.first}) against {_error(second)} ({c.second}); the difference "
                 f"of {_percent(gain.center)} points has a 95{text.SPACE}% interval from {_percent(gain.low)} to "
                 f"{_percent(gain.high)}, {text.p_value(c.p)} (t-test over {c.test.n} pairs, adjusted by Holm; "
-                f"{text.p_value(c.test.wilcoxon_p)} by Wilcoxon's, alone).",
+                f"{text.p_value(c.test.wilcoxon_p)} by Wilcoxon's test, not adjusted).",
             )
         )
     if plan.dataset == "mnist":
@@ -204,30 +204,31 @@ def _published(found: NDArray[np.float64]) -> Claim:
 
 def _departures(plan: Plan, jobs: int) -> list[str]:
     notes = [
-        "Own settings, since we don't know the paper's: degrees of sparseness, step sizes and their course, number of "
-        "epochs, batches, the time constant of α, and non-negative codes. They were chosen by a few trials on samples "
-        "held out of the training rows; test rows decided nothing.",
-        "The network (tied weights, no biases), its cost, the form of α's schedule and the start from samples are as "
-        "remembered, not checked against the article.",
+        "We do not know the paper's settings. Degrees of sparseness, step sizes and their schedule, number of epochs, "
+        "batches, the time constant of α, and non-negative codes are ours. They were chosen by a few trials on samples "
+        "held out of the training rows; test rows had no influence.",
+        "The network (tied weights, no biases), its cost, the form of α's schedule and the initialization from samples "
+        "are reconstructed from memory and were not checked against the article.",
         "All networks have the same learning rate. On held-out samples it was the best for both (on MNIST 0.001 and "
         "0.003 were tried) and for neither (0.001, 0.003, 0.006); on digits for both, connectivity and neither (0.003 "
-        "to 0.02). The perceptrons have no settings of their own.",
-        "Adam instead of gradient descent sample by sample, and projection after every step: weights that a projection "
-        "has set to zero move with the next step, and what is left in the end are many small weights rather than "
-        "zeros. The l0 variants have real zeros.",
+        "to 0.02). The perceptrons share these settings.",
+        "The optimizer is Adam instead of gradient descent on single samples, with a projection after every step. "
+        "Weights that a projection has set to zero move in the next step, so that many small weights remain rather "
+        "than zeros. The l0 variants have exact zeros.",
         "Dense activations are tanh. With the identity the network would be a linear classifier, and no rival.",
-        "Sparse weights have length 1 where codes are projected. With tanh they keep their lengths: on held-out "
-        "samples of MNIST, after 8 epochs, length 1 gave an error of 1.7 % (sparseness 0.6), their own 1.2 % (0.75).",
-        f"Weights are projected to sparseness {plan.connectivity:g}, both having an error of 1.05 % with it, and of "
-        "1.21 % with 0.75, on held-out samples of MNIST after 8 epochs.",
+        "Sparse weights have length 1 where codes are projected. With tanh their lengths are kept: on held-out samples "
+        "of MNIST, after 8 epochs, the error was 1.7 % with length 1 (sparseness 0.6) and 1.2 % with the lengths kept "
+        "(0.75).",
+        f"Weights are projected to sparseness {plan.connectivity:g}. On held-out samples of MNIST, after 8 epochs, the "
+        "error of “both” was 1.05 % with it and 1.21 % with 0.75.",
     ]
     if plan.shifts:
         notes.append(
-            "One of the nine shifts is drawn for each sample in each epoch, where the paper seems to train on all nine "
-            "copies: an epoch is a ninth of one there."
+            "One of the nine shifts is drawn for each sample in each epoch. The paper seems to train on all nine "
+            "copies, so an epoch there has nine times as many samples."
         )
     else:
-        notes.append("Small images, few samples, no shifts: a glance at the paper's question, not its experiment.")
+        notes.append("Small images, few samples, no shifts: this is not the experiment of the paper.")
     if jobs > 1:
-        notes.append(f"{jobs} networks were trained at a time: their times are longer than alone.")
+        notes.append(f"{jobs} networks were trained at a time: their times are longer than those of a single one.")
     return notes

@@ -53,6 +53,6 @@ def filters(records: Sequence[Record]) -> Figure:
     return Figure(
         "filters",
         content,
-        f"What the first {FILTERS} units look for: their weights, grey for zero, each scaled to its largest.",
+        f"The weights of the first {FILTERS} units, grey for zero, each unit scaled to its largest weight.",
         "Six mosaics of small grey squares, one for each network, a square for each unit.",
     )
