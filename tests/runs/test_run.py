@@ -252,7 +252,7 @@ def test_other_data_is_refused(dataset: Dataset, options: Options, table: Path, 
         train(replace(options, data=str(copy)), dataset, tmp_path / "run", StopAt(Job("sparse", 0), 1))
     lines = copy.read_text().splitlines()
     copy.write_text("\n".join(lines[:-3]))
-    with pytest.raises(InputError, match=r"is not what the run in .* began with"):
+    with pytest.raises(InputError, match=r"is not the data of the run in .*: its rows"):
         resume(tmp_path / "run")
 
 

@@ -12,7 +12,7 @@ With d = ∂L/∂f and the masks lo = [x ≤ t_l], hi = [x ≥ T], summed over a
     ∂L/∂t_r = d sign(t_r) (1 − a_r) hi             ∂L/∂a_r = d (x − T) hi
     ∂L/∂x   = d (a_l lo + a_r hi + [neither])
 
-Where the knees meet (t_r = 0), x = t_l belongs to lo alone.
+Where the knees coincide (t_r = 0), x = t_l belongs to lo alone.
 
 **All-ReLU** (Curci et al., arXiv 2102.01732). Nothing is learned; below zero the slope changes its sign from layer to
 layer:

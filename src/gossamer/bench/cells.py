@@ -305,7 +305,7 @@ class Bench:
         """Return the results as plain data for JSON.
 
         Returns:
-            Dicts, lists, strings and numbers; a reason stands where nothing was measured.
+            Dicts, lists, strings and numbers; a reason in place of a missing measurement.
         """
         return {
             "date": self.date,

@@ -24,7 +24,7 @@ __all__ = ["add_parser", "bench"]
 _DESCRIPTION = """\
 The break-even map of this machine: at which density sparse layers become faster
 and smaller than dense ones, and how they compare with masked dense layers,
-torch.sparse and SparseLab. Where dense is faster, the tables say so.
+torch.sparse and SparseLab. Where dense is faster, the tables mark it.
 Close other programs first: noisy figures are marked by ~.
 """
 

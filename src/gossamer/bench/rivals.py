@@ -123,7 +123,7 @@ def threads(count: int | None) -> Iterator[None]:
     """Run with so many threads (None: as many as torch takes): torch's own, and those of other OpenMP runtimes."""
     before = torch.get_num_threads()
     count = before if count is None else count
-    _optional("sparselab")  # a runtime that isn't loaded yet can't be told
+    _optional("sparselab")  # loads its OpenMP runtime, whose threads are set below
     pools = _optional("threadpoolctl")
     torch.set_num_threads(count)
     try:

@@ -41,7 +41,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Section:
-    """One table. ``verdict_column`` is where the rows' verdicts stand, None if they have none."""
+    """One table. ``verdict_column`` is the column of the rows' verdicts, None if they have none."""
 
     title: str
     headings: tuple[str, ...]
@@ -196,7 +196,7 @@ def _per_connection(cell: Cell) -> str:
 def sections(bench: Bench, spread: bool = False) -> list[Section]:
     """Make one table for each task and width.
 
-    With ``spread``, the interquartile range stands behind each median, as a share of it; noisy ones are marked by a
+    With ``spread``, the interquartile range follows each median, as a share of it; noisy ones are marked by a
     tilde in any case.
     """
     found = []

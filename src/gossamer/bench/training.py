@@ -3,7 +3,7 @@
 A step is forward, cross entropy, backward, Adam (fused) and zero_grad. The hidden layers are those of the contender;
 gossamer folds the ReLU into its own. The output layer is dense: an `nn.Linear`, and with gossamer a
 `FeatureMajorLinear`, which keeps to the memory layout of the layers before it. The learning rate is so small that the
-network stays what it was at the start.
+network hardly changes.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def _resize(parameter: Tensor, data: Tensor) -> None:
     """Give ``parameter`` other data, of another length.
 
     Assigning to ``parameter.data`` would not do: while a loss computed before is alive, so is the node of its graph
-    that accumulates gradients of the old length, and the next backward pass would meet it. ``set_`` makes autograd
+    that accumulates gradients of the old length, and the next backward pass would find it. ``set_`` makes autograd
     forget that node, and notices if the old loss is differentiated after all.
     """
     parameter.set_(data if parameter.is_inference() else ordinary(data))  # type: ignore[call-overload]
@@ -127,7 +127,7 @@ class SparseLayer(nn.Module):
         if pattern is None:
             assert density is not None
             pattern = Pattern.erdos_renyi(out_features, in_features, density, generator)
-        with torch.inference_mode(False):  # what is made there could not be trained later
+        with torch.inference_mode(False):  # tensors made in inference mode could not be trained later
             self.weight_values = nn.Parameter(torch.empty(pattern.nnz, dtype=dtype, device="cpu"))
             self.bias = nn.Parameter(torch.empty(out_features, dtype=dtype, device="cpu")) if bias else None
         for name in Structure._fields:

@@ -176,7 +176,7 @@ def _doubtful_dates(name: str, column: Strings, form: str) -> str:
     if not ambiguous(strings, form):
         return ""
     return (
-        f"column {name!r} has dates such as {strings[0]!r}, in which day and month can't be told apart: write them as "
+        f"column {name!r} has dates such as {strings[0]!r}, whose day and month are ambiguous: write them as "
         f"2024-01-31, or use {option('categorical', [name])} or {option('drop', [name])}"
     )
 

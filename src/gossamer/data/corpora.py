@@ -46,7 +46,7 @@ class Text:
 def load_text(name: str) -> Text:
     """Load a text from the folder ``GOSSAMER_DATA``.
 
-    Words are separated by spaces, and every line ends with a token of its own, ``<eos>``. The vocabulary is that
+    Words are separated by spaces, and every line ends with a separate token, ``<eos>``. The vocabulary is that
     of the training text in order of appearance; a word found only in the others reads as ``<unk>``.
 
     Args:

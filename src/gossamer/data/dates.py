@@ -32,7 +32,7 @@ _MICROSECONDS = 1_000_000
 def read_dates(strings: Sequence[str], form: str) -> NDArray[np.datetime64]:
     """Return ``strings`` as datetime64[us], NaT for other strings than dates of that form; a time is one of 1970-01-01.
 
-    A zone is left out: what counts is the day and the hour where the row was written.
+    A time zone is ignored: day and hour are kept as written.
     """
     pattern = _PATTERNS[form]
     out = np.full(len(strings), "NaT", dtype="datetime64[us]")
@@ -63,7 +63,7 @@ def read_dates(strings: Sequence[str], form: str) -> NDArray[np.datetime64]:
 def find_form(strings: Sequence[str]) -> str | None:
     """The form in which all ``strings`` are dates or times; None if there is none.
 
-    Where days and months can't be told apart, a date with dots has its day first, and `ambiguous` says so of others.
+    Where days and months can't be distinguished, a date with dots has its day first; `ambiguous` finds the others.
     """
     if not strings or not (strings[0][:1].isdigit() and any(mark in strings[0] for mark in "-/.:")):
         return None

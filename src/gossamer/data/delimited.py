@@ -40,7 +40,7 @@ def read_delimited(
     """The rows of ``source`` under the names in its first line, and how they were read.
 
     The columns ``verbatim`` stay strings, however many numbers they hold; so do those that the user calls categorical.
-    ``before`` is how the file of training was read: it says what this one leaves open, and its separator comes first if
+    ``before`` is the reading of the training file: it decides where this one is ambiguous. Its separator comes first if
     it finds the columns ``wanted``.
     """
     with reading(source.path, "text"):

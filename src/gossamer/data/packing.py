@@ -1,6 +1,6 @@
 """The state of a preprocessing as plain data, for JSON.
 
-Data rather than a pickle, so that a file can be opened without running what it holds, and be checked part by part.
+Data rather than a pickle, so that a file can be opened without running code, and be checked part by part.
 """
 
 from __future__ import annotations

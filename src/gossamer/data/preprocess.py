@@ -5,7 +5,7 @@ Four kinds, by the content of the columns:
 - ``scale``: pixels. x / divisor, the same divisor everywhere, so that zero stays zero and an image stays an image.
 - ``table``: a number becomes (x - mean) / std, with the mean and the population standard deviation of the training rows
   and a missing value taken as their median. A string, category or boolean becomes one 0/1 column for each category seen
-  in training, with a category of its own for "missing" where training rows have it; an unseen category, or a missing
+  in training, with a separate category for "missing" where training rows have it; an unseen category, or a missing
   value that training never had, is all zeros. A date becomes the numbers of its day, weekday and time of day.
 - ``counts``: word counts. log(1 + x), neither centred nor scaled: a word that doesn't occur stays 0, so the input is as
   sparse as the text, and rare words aren't blown up by their tiny standard deviation.
@@ -241,7 +241,7 @@ class Preprocessing:
         rows: NDArray[np.int64],
         names: Sequence[str],
     ) -> None:
-        """Put the numbers ``block`` into the columns ``places`` of ``x``; their statistics stand from ``at`` on."""
+        """Put the numbers ``block`` into the columns ``places`` of ``x``; their statistics begin at ``at``."""
         here = slice(at, at + block.shape[1])
         gaps = np.isnan(block)
         block[gaps] = np.broadcast_to(self.median[here], block.shape)[gaps]
@@ -325,7 +325,7 @@ class Preprocessing:
         else:
             for j, name in enumerate(self.columns):
                 x[:, j] = column_numbers(raw[name], name, rows) / self.divisor
-        # One sum shows whether every value is finite, without an array of flags; only then look for the culprit.
+        # One sum shows whether every value is finite, without an array of flags; only then search for the wrong value.
         with np.errstate(over="ignore", invalid="ignore"):
             finite = np.isfinite(x.sum(dtype=np.float64))
         if not finite:

@@ -73,7 +73,7 @@ def _block(cells: Cells, names: Sequence[str], rows: NDArray[np.int64], loose: s
         bad = ((kind == OTHER) | (kind == SWAPPED)).any(axis=0)
         if bad.any():
             at = int(bad.argmax())
-            column_numbers(columns[at], names[here[at]], rows)  # says which row it is
+            column_numbers(columns[at], names[here[at]], rows)  # the error names the row
         block[:, here] = values[codes]
     return block
 

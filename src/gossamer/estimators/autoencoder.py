@@ -237,7 +237,7 @@ class SupervisedAutoencoderClassifier(
         self, X: Matrix, y: ArrayLike, sample_weight: ArrayLike | None, *, classes: ArrayLike | None, reset: bool
     ) -> tuple[Matrix, NDArray[np.int64], NDArray[np.float64] | None]:
         """Checked samples that count, the numbers of their classes, and how much they count."""
-        least = 2 if reset else 1  # what doesn't fit later is refused by the number of features it should have
+        least = 2 if reset else 1  # later tables of other widths are refused by the number of features
         X, labels = validate_data(
             self, X, y, reset=reset, accept_sparse="csr", dtype=_DTYPES, ensure_min_features=least
         )

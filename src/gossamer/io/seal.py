@@ -1,7 +1,7 @@
 """A seal: the SHA-256 digest of all other bytes of a file, inside the file.
 
 The same seal serves every format. Its place is the first ``gossamer-sha256:`` followed by 64 hexadecimal digits; the
-digest is taken with zeros in their place. In a text it stands in a key or a comment that the writer chose
+digest is taken with zeros in their place. In a text file it is in a key or a comment that the writer chose
 (`EMPTY_SEAL` marks the place), in a binary file at the end, where readers of zip archives ignore it.
 """
 

@@ -29,7 +29,7 @@ _library.define(f"linear(Tensor values, {_INDEX}, Tensor x, Tensor? bias, bool r
 _library.define(f"linear_backward(Tensor grad, Tensor values, {_INDEX}, Tensor x) -> (Tensor, Tensor)")
 
 
-# ---- what is computed ----------------------------------------------------------------------------------------------
+# ---- computation ---------------------------------------------------------------------------------------------------
 
 
 def _check(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None) -> None:

@@ -41,7 +41,7 @@ _library.define(f"conv2d_values(Tensor grad, {_INDEX}, Tensor x, {_GEOMETRY}) ->
 _library.define(f"conv2d_backward(Tensor grad, Tensor values, {_INDEX}, Tensor x, {_GEOMETRY}) -> (Tensor, Tensor)")
 
 
-# ---- what is computed ----------------------------------------------------------------------------------------------
+# ---- computation ---------------------------------------------------------------------------------------------------
 
 
 @half_as_float

@@ -15,6 +15,6 @@ def laid_out_as(model: Tensor, x: Tensor) -> Tensor:
 
 
 def rows_in_memory(x: Tensor, dim: int) -> tuple[int, int, int]:
-    """(outer, n, inner): entry i along ``dim`` of a dense ``x`` stands at (o n + i) inner + j, o < outer, j < inner."""
+    """(outer, n, inner): entry i along ``dim`` of a dense ``x`` is at (o n + i) inner + j, o < outer, j < inner."""
     n, inner = x.shape[dim], x.stride(dim)
     return x.numel() // (n * inner), n, inner

@@ -9,7 +9,7 @@ W is the (rows × cols) matrix that has ``values`` (nnz) at the connections of a
 ==========================  ==============================================  ========================================
 
 They are each other's derivatives, so they can be differentiated any number of times. `gossamer.kernels.affine` makes
-one operator of them and a bias, for layers. `gossamer.kernels.route` says where they run in C++.
+one operator of them and a bias, for layers. `gossamer.kernels.route` decides where they run in C++.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _library.define(f"spmm_t(Tensor values, {_INDEX}, Tensor y) -> Tensor")
 _library.define(f"sddmm(Tensor a, Tensor b, {_INDEX}) -> Tensor")
 
 
-# ---- what is computed ----------------------------------------------------------------------------------------------
+# ---- computation ---------------------------------------------------------------------------------------------------
 
 
 @half_as_float

@@ -85,7 +85,7 @@ def is_nearly_flat(radius: Tensor, s: Tensor, dim: int) -> bool:
 
 
 def tangent(product: Tensor, s: Tensor, dim: int) -> Tensor:
-    """``product`` less what it has along b and τ of the rounded s, computed in float64."""
+    """``product`` without its components along b and τ of the rounded s, computed in float64."""
     b, wide = s.sign(), torch.float32 if s.device.type == "mps" else torch.float64
     d = (s != 0).sum(dim, keepdim=True).clamp(min=1)
     out, size = product.to(wide), s.to(wide)

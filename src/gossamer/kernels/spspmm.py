@@ -2,7 +2,7 @@
 
 Y = C Wᵀ + b for a code C (batch, slots of cols units) and W (rows × cols) with ``values`` at the connections of a
 `Structure`. Only the connections that leave active units are read. The transposed structure lists them, and the
-permutation CSR→CSC, which is kept as long as the pattern stays the same, says where each one's weight is. Weights are
+permutation CSR→CSC, which is kept as long as the pattern stays the same, locates each one's weight. Weights are
 read where they are, never from a copy made earlier, so no product can see old ones.
 
 ``gossamer::spspmm`` is differentiable in the values of the code, the weights and the bias. Where there is no C++ kernel

@@ -182,7 +182,7 @@ def validate(structure: Structure) -> None:
     """Raise `InputError` if a kernel could read outside its memory; free while nothing changes."""
     known = _validated.get(id(structure.indices))
     if known is None or known.state != _state(structure):
-        with torch._C._DisableFuncTorch():  # inside its transforms, what is made here would have no memory to look at
+        with torch._C._DisableFuncTorch():  # inside its transforms, tensors made here would have no memory to read
             _validate_now(structure)
         mark_validated(structure)
 

@@ -24,7 +24,7 @@ dense, u = W x; the other four touch active units only.
 
 References:
     Thom, Palm, "Sparse Activity and Sparse Connectivity in Supervised Learning", JMLR 14 (2013) 1091-1143: the
-    transfer function, sparse connectivity by projection, and training end to end. Tied weights, the form of the cost,
+    activation function, sparse connectivity by projection, and training end to end. Tied weights, the form of the cost,
     the schedule of α and the start from samples are as remembered, not checked against the article. Defaults are ours.
 """
 

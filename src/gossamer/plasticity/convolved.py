@@ -2,7 +2,7 @@
 
     y[o, s] = Σ_i W[o, i] u[g(o), i, s]        s a position in a sample, g(o) the group of output channel o
 
-where input i = (channel of the group, row, column) is a position of the kernel and u[g, i, s] the pixel that it meets
+where input i = (channel of the group, row, column) is a position of the kernel and u[g, i, s] the pixel under it
 at position s. So a score of the pair (o, i) is a sum over s as it is over samples for a linear layer. Patches repeat
 each pixel kh · kw times: they are made in blocks and discarded.
 """

@@ -23,7 +23,7 @@ def _several(group: dist.ProcessGroup | None) -> bool:
 
 
 def sum_over_ranks_(tensor: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
-    """``tensor``, in place the sum of what every rank has; every rank must call it. Alone, it does nothing."""
+    """``tensor``, replaced by its sum over all ranks; every rank must call it. Alone, it does nothing."""
     if _several(group):
         dist.all_reduce(tensor, group=group)
     return tensor

@@ -8,14 +8,14 @@ The projection of x to sparseness σ* in (0, 1) and length λ₂ is the nearest 
 
     s = argmin ‖s − x‖₂   over   ‖s‖₁ = λ₁, ‖s‖₂ = λ₂, s ≥ 0,       λ₁ = λ₂ (√n − σ* (√n − 1)).
 
-It is a soft shrinkage, s = β max(x − α, 0), with α such that the ratio of norms comes out right: a unit is active if it
-stands out from its rivals, however strong they all are. The signed version drops the condition s ≥ 0:
+It is a soft shrinkage, s = β max(x − α, 0), with α such that the ratio of norms is correct: a unit is active if it
+exceeds the others by enough, however strong they all are. The signed version drops the condition s ≥ 0:
 s = β sign(x) max(|x| − α, 0). The result does not change if x is scaled by c > 0, nor, without signs, if a
 constant is added to all its entries.
 
 References:
     Thom, Palm, "Sparse Activity and Sparse Connectivity in Supervised Learning", JMLR 14 (2013), section 2 (the
-    projection as a neuron's transfer function).
+    projection as a neuron's activation function).
     Thom, Palm, "Efficient Sparseness-Enforcing Projections", arXiv 1303.5259 (linear time).
     Thom, Rapp, Palm, "Efficient Dictionary Learning with Sparseness-Enforcing Projections", IJCV 114 (2015) (soft
     shrinkage).

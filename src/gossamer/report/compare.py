@@ -233,7 +233,7 @@ def summary(run: Run) -> str:
         return "No dense twin of the same seed was trained, so there is nothing to compare it with."
     ratios = {row.label: row.ratio for row in rows(run)}
 
-    def told(label: str, noun: str) -> str:
+    def relative(label: str, noun: str) -> str:
         ratio = ratios[label]
         return (
             f"{ratio} {noun}" if "×" in ratio else f"about as {'much' if noun.startswith('memory') else 'many'} {noun}"
@@ -242,9 +242,9 @@ def summary(run: Run) -> str:
     def timed(label: str, verb: str) -> str:
         return f"{verb} {ratios[label] if '×' in ratios[label] else 'about as fast'}"
 
-    needs = [told("Memory to train", "memory to train")]
+    needs = [relative("Memory to train", "memory to train")]
     if ratios["Multiply-adds per sample"] != "no ratio":
-        needs.append(told("Multiply-adds per sample", "multiply-adds"))
+        needs.append(relative("Multiply-adds per sample", "multiply-adds"))
     takes = [timed("Training time", "trains")]
     if "Latency, one sample" in ratios:
         takes.append(timed("Latency, one sample", "answers a single sample"))

@@ -1,4 +1,4 @@
-"""The numbers behind the charts, as plain JSON values; what isn't finite becomes null.
+"""The numbers behind the charts, as plain JSON values; numbers that aren't finite become null.
 
 The connectivity map is the only large part. Per metric (strength, degree) it is an array (snapshots, cells) of uint16
 in base64, little-endian, where 65535 stands for ``max``: cells are pixels (summed over channels) for image data, else

@@ -11,7 +11,7 @@
 ``report.html``            the page
 =========================  =========================================================================================
 
-Every file but the page carries a checksum of all its bytes, each line of ``metrics.jsonl`` one of its own (see
+Every file but the page carries a checksum of all its bytes, and so does each line of ``metrics.jsonl`` (see
 `gossamer.io.seal`), and every file is replaced as a whole. ``metrics.jsonl`` grows line by line. ``checkpoint`` is
 authoritative; a resumed run writes all other files anew from it. A run lives in one process at a time: see
 `RunFolder.locked`.

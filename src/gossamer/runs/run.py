@@ -188,7 +188,7 @@ def resume(path: Path, watch: Watch | None = None) -> RunFolder:
         data = load_data(options)
         if _fingerprint(data) != folder.fingerprint():
             raise InputError(
-                f"the data {options.data!r} is not what the run in {path} began with: its rows, or the way they are "
+                f"the data {options.data!r} is not the data of the run in {path}: its rows, or the way they are "
                 "read, have changed. Bring the old file back, or train anew"
             )
         arguments = architecture(options, len(data.features), len(data.classes))

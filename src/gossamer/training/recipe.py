@@ -18,7 +18,7 @@ __all__ = ["REWIRINGS", "SMALL", "Recipe", "completed", "sizes_for"]
 
 REWIRINGS = ("none", *PRESETS)
 SMALL = 50_000
-"""Numbers in a table up to which it counts as small: what a step costs is then not arithmetic."""
+"""Numbers in a table up to which it counts as small: arithmetic is then a minor part of a step."""
 
 _OPTIMIZERS = ("adam", "adamw", "sgd")
 _SCHEDULES = ("constant", "cosine")

@@ -45,7 +45,7 @@ class SparseRows:
         return x if self.shift is None else x.sub_(self.shift)
 
     def dim(self) -> int:
-        """Return 2, as of the dense tensor that these rows stand for."""
+        """Return 2, as the dense tensor of these rows has."""
         return 2
 
     def split(self, size: int) -> Iterator[Tensor]:
