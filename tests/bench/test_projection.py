@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from gossamer.bench import Plan, projection
-from gossamer.bench.projection import by_sorting, projection_trials
+from gossamer.bench.projection import by_sorting, projection_comparisons
 from gossamer.projections import hoyer_projection
 
 
@@ -27,29 +27,29 @@ def test_sorting_is_as_good_in_float32(generator: torch.Generator) -> None:
 
 
 def test_every_shape_and_sparseness_is_measured_both_ways() -> None:
-    trials = list(projection_trials(Plan(projections=((3, 20), (1, 50)), sparsenesses=(0.5, 0.8))))
-    assert [tuple(trial.setting.values()) for trial in trials] == [
+    comparisons = list(projection_comparisons(Plan(projections=((3, 20), (1, 50)), sparsenesses=(0.5, 0.8))))
+    assert [tuple(comparison.setting.values()) for comparison in comparisons] == [
         (rows, units, sparseness, kind)
         for rows, units in ((3, 20), (1, 50))
         for sparseness in (0.5, 0.8)
         for kind in ("forward", "forward + backward")
     ]
-    assert [trial.gradient for trial in trials] == [False, True] * 4
-    for trial in trials:
-        steps = {name: prepare() for name, prepare in trial.contenders().items()}
+    assert [comparison.gradient for comparison in comparisons] == [False, True] * 4
+    for comparison in comparisons:
+        steps = {name: prepare() for name, prepare in comparison.contenders().items()}
         assert list(steps) == ["gossamer", "softmax", "sort"]
         for step in steps.values():
             assert callable(step)
             result = step()
             if isinstance(result, tuple):
-                assert trial.gradient
+                assert comparison.gradient
                 (result,) = result
             assert isinstance(result, Tensor)
-            assert result.shape == (trial.setting["rows"], trial.setting["units"])
+            assert result.shape == (comparison.setting["rows"], comparison.setting["units"])
 
 
 def test_a_wrong_result_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(projection, "by_sorting", lambda x, sparseness: x.softmax(-1))
-    factories = next(projection_trials(Plan(projections=((3, 20),)))).contenders()
+    factories = next(projection_comparisons(Plan(projections=((3, 20),)))).contenders()
     with pytest.raises(RuntimeError, match="sort differs from gossamer by"):
         factories["sort"]()

@@ -13,8 +13,8 @@ import gossamer
 from gossamer.bench import Bench, Plan, Sample, rivals, run, runner, training
 from gossamer.bench import forward as forward_room
 from gossamer.bench.cells import Cell
-from gossamer.bench.forward import layer_trials
-from gossamer.bench.trial import Trial
+from gossamer.bench.comparison import Comparison
+from gossamer.bench.forward import layer_comparisons
 from gossamer.connectivity import SparseLinear
 from gossamer.errors import InputError
 
@@ -27,7 +27,7 @@ def names(found: Bench, task: str) -> set[tuple[str, ...]]:
 
 def test_every_comparison_is_made(plan: Plan) -> None:
     told: list[tuple[int, int]] = []
-    found = run(plan, threads=1, watch=lambda done, trials, trial: told.append((done, trials)))
+    found = run(plan, threads=1, watch=lambda done, comparisons, comparison: told.append((done, comparisons)))
     tasks = [cell.task for cell in found.cells]
     counts = {task: tasks.count(task) for task in dict.fromkeys(tasks)}
     expected = {"layer": 4, "training": 2, "spspmm": 2, "projection": 4, "memory": 2}
@@ -111,7 +111,7 @@ def test_a_wrong_result_is_not_timed(plan: Plan, monkeypatch: pytest.MonkeyPatch
         return lambda x: x.new_full((len(x), sparse.out_features), float("nan"))
 
     monkeypatch.setattr(rivals, "csr_layer", wrong)
-    factories = next(layer_trials(plan)).contenders()
+    factories = next(layer_comparisons(plan)).contenders()
     with pytest.raises(RuntimeError, match="CSR differs from the dense product"):
         factories["CSR"]()
     assert callable(factories["gossamer"]())
@@ -158,7 +158,7 @@ def test_the_threads_are_as_asked_and_as_before_afterwards(plan: Plan) -> None:
 
 
 def test_ctrl_c_keeps_what_was_measured(plan: Plan) -> None:
-    def watch(done: int, trials: int, trial: Trial) -> None:
+    def watch(done: int, comparisons: int, comparison: Comparison) -> None:
         if done == 2:
             raise KeyboardInterrupt
 
@@ -181,15 +181,15 @@ def test_noisy_comparisons_are_made_again_and_the_calmest_counts(
 ) -> None:
     made: list[int] = []
 
-    def measured(trial: Trial, plan: Plan) -> Cell:
-        spread = spreads[made.count(id(trial))]
-        made.append(id(trial))
-        return Cell(trial.task, trial.setting, {"gossamer": Sample(1.0, 1.0, 1.0 + spread, 9)})
+    def measured(comparison: Comparison, plan: Plan) -> Cell:
+        spread = spreads[made.count(id(comparison))]
+        made.append(id(comparison))
+        return Cell(comparison.task, comparison.setting, {"gossamer": Sample(1.0, 1.0, 1.0 + spread, 9)})
 
     monkeypatch.setattr(runner, "_measured", measured)
     told: list[tuple[int, int]] = []
     plan = replace(plan, tasks=("layer",), again=2)
-    found = run(plan, threads=1, watch=lambda done, trials, trial: told.append((done, trials)))
+    found = run(plan, threads=1, watch=lambda done, comparisons, comparison: told.append((done, comparisons)))
     assert [cell.spread for cell in found.cells] == pytest.approx([kept] * 4)
     assert len(made) == 4 * times
     assert told[:4] == [(i, 4) for i in range(4)]

@@ -173,7 +173,7 @@ def test_dates_where_training_had_numbers() -> None:
         ([*map(str, range(39)), "soon"], r"39 numbers and 1 other fields, such as 'soon' \(row 40\).*--numeric a"),
         ([f"{i},5" for i in range(20)], "20 fields such as .* in another notation .* --decimal ,"),
         (["5 %", *map(str, range(19))], "numbers with no unit and '%': bring them to one unit"),
-        ([f"{i % 12 + 1}/{i % 11 + 1}/2024" for i in range(20)], "day and month can't be told apart"),
+        ([f"{i % 12 + 1}/{i % 11 + 1}/2024" for i in range(20)], "day and month are ambiguous"),
         ([f"t{i % 1001}" for i in range(5000)], "1,001 different strings in 5,000 rows"),
     ],
 )

@@ -17,7 +17,7 @@ from gossamer.errors import InputError
 
 if TYPE_CHECKING:
     from gossamer.bench.cells import Bench, Plan
-    from gossamer.bench.trial import Trial
+    from gossamer.bench.comparison import Comparison
 
 __all__ = ["add_parser", "bench"]
 
@@ -134,9 +134,10 @@ def _watched(plan: Plan, threads: int | None, shown: bool) -> Bench:
 
     with Console(stderr=True, highlight=False).status("") as status:
 
-        def watch(done: int, trials: int, trial: Trial) -> None:
-            setting = ", ".join(f"{key} {value}" for key, value in trial.setting.items() if "connections" not in key)
-            status.update(f"{done + 1} of {trials}: {trial.task}, {setting}")
+        def watch(done: int, comparisons: int, comparison: Comparison) -> None:
+            shown = {key: value for key, value in comparison.setting.items() if "connections" not in key}
+            setting = ", ".join(f"{key} {value}" for key, value in shown.items())
+            status.update(f"{done + 1} of {comparisons}: {comparison.task}, {setting}")
 
         return run(plan, threads=threads, watch=watch)
 

@@ -9,14 +9,14 @@ from torch.nn import functional as F
 
 import gossamer
 from gossamer.bench.cells import DTYPES, Plan
+from gossamer.bench.comparison import Comparison, Factories
 from gossamer.bench.measure import Step
-from gossamer.bench.trial import Factories, Trial
 from gossamer.errors import InputError
 
-__all__ = ["convolution_trials"]
+__all__ = ["convolution_comparisons"]
 
 
-def convolution_trials(plan: Plan) -> Iterator[Trial]:
+def convolution_comparisons(plan: Plan) -> Iterator[Comparison]:
     """Compare convolutions for each number of channels and density; `InputError` if gossamer has no SparseConv2d."""
     layer = getattr(gossamer, "SparseConv2d", None)
     if layer is None:
@@ -40,4 +40,4 @@ def convolution_trials(plan: Plan) -> Iterator[Trial]:
                 return {name: lambda step=step: step for name, step in steps.items()}  # type: ignore[misc]
 
             setting = {"channels": channels, "batch": plan.image_batch, "size": plan.image_size, "density": density}
-            yield Trial("convolution", setting, contenders)
+            yield Comparison("convolution", setting, contenders)

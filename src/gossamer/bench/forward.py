@@ -15,12 +15,12 @@ from torch.nn import functional as F
 
 from gossamer.bench import rivals
 from gossamer.bench.cells import DTYPES, Plan
+from gossamer.bench.comparison import Comparison, Factories
 from gossamer.bench.measure import Step
-from gossamer.bench.trial import Factories, Trial
 from gossamer.connectivity import SparseLinear
 from gossamer.kernels import Code
 
-__all__ = ["layer_trials", "spspmm_trials"]
+__all__ = ["layer_comparisons", "spspmm_comparisons"]
 
 _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10, torch.bfloat16: 5e-2}  # of the largest output
 
@@ -53,7 +53,7 @@ class _Layers:
         return reason or rivals.sparselab_layer(width, width, self.density, self.seed).requires_grad_(False)
 
 
-def layer_trials(plan: Plan) -> Iterator[Trial]:
+def layer_comparisons(plan: Plan) -> Iterator[Comparison]:
     """Compare layers on x (batch, n), dense and normally distributed, for each width, density and batch."""
     dtype = DTYPES[plan.dtype]
     layers = lru_cache(maxsize=1)(partial(_Layers, dtype=dtype, seed=plan.seed))
@@ -66,10 +66,10 @@ def layer_trials(plan: Plan) -> Iterator[Trial]:
                     x = torch.randn(batch, width, generator=torch.Generator().manual_seed(plan.seed)).to(dtype)
                     return _factories(own, x, {"gossamer": lambda: own.sparse(x)}, ("masked", "CSR", "SparseLab"))
 
-                yield Trial("layer", {"width": width, "batch": batch, "density": density}, contenders)
+                yield Comparison("layer", {"width": width, "batch": batch, "density": density}, contenders)
 
 
-def spspmm_trials(plan: Plan) -> Iterator[Trial]:
+def spspmm_comparisons(plan: Plan) -> Iterator[Comparison]:
     """Compare layers on x (batch, n) with round(c · n) active units a sample at code density c.
 
     ``gossamer`` is given the code (the active units and their values), ``zeros`` the dense x, in which it finds them.
@@ -90,7 +90,7 @@ def spspmm_trials(plan: Plan) -> Iterator[Trial]:
                     return _factories(own, x, steps, ("CSR", "SparseLab"))
 
                 setting = {"width": width, "batch": batch, "code density": code, "density": density}
-                yield Trial("spspmm", setting, contenders)
+                yield Comparison("spspmm", setting, contenders)
 
 
 def _sparse_input(batch: int, width: int, density: float, seed: int) -> Tensor:

@@ -15,15 +15,15 @@ from torch import Tensor
 
 from gossamer.activation.hoyer import hoyer_projection
 from gossamer.bench.cells import DTYPES, Plan
+from gossamer.bench.comparison import Comparison, Factories
 from gossamer.bench.measure import Step
-from gossamer.bench.trial import Factories, Trial
 
-__all__ = ["by_sorting", "projection_trials"]
+__all__ = ["by_sorting", "projection_comparisons"]
 
 _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10, torch.bfloat16: 5e-2}  # of the largest entry
 
 
-def projection_trials(plan: Plan) -> Iterator[Trial]:
+def projection_comparisons(plan: Plan) -> Iterator[Comparison]:
     """Compare projections for each shape (rows, units) and sparseness of the plan, without and with the gradient."""
     for shape in plan.projections:
         for sparseness in plan.sparsenesses:
@@ -57,7 +57,7 @@ def projection_trials(plan: Plan) -> Iterator[Trial]:
                     "sparseness": sparseness,
                     "pass": "forward + backward" if backward else "forward",
                 }
-                yield Trial("projection", setting, contenders, baseline="softmax", gradient=backward)
+                yield Comparison("projection", setting, contenders, baseline="softmax", gradient=backward)
 
 
 def _compare(x: Tensor, sparseness: float) -> None:

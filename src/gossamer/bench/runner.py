@@ -12,24 +12,24 @@ import torch
 
 from gossamer.bench import rivals
 from gossamer.bench.cells import OURS, Bench, Cell, Plan
-from gossamer.bench.convolution import convolution_trials
-from gossamer.bench.forward import layer_trials, spspmm_trials
+from gossamer.bench.comparison import Comparison
+from gossamer.bench.convolution import convolution_comparisons
+from gossamer.bench.forward import layer_comparisons, spspmm_comparisons
 from gossamer.bench.machine import describe
 from gossamer.bench.measure import Sample, Step, interleave
-from gossamer.bench.projection import projection_trials
-from gossamer.bench.training import memory_trials, peak_bytes, training_trials
-from gossamer.bench.trial import Trial
+from gossamer.bench.projection import projection_comparisons
+from gossamer.bench.training import memory_comparisons, peak_bytes, training_comparisons
 from gossamer.errors import InputError, check_choice, check_count
 
 __all__ = ["OUT_OF_MEMORY", "TASKS", "run"]
 
-TASKS: dict[str, Callable[[Plan], Iterator[Trial]]] = {
-    "layer": layer_trials,
-    "training": training_trials,
-    "spspmm": spspmm_trials,
-    "convolution": convolution_trials,
-    "projection": projection_trials,
-    "memory": memory_trials,
+TASKS: dict[str, Callable[[Plan], Iterator[Comparison]]] = {
+    "layer": layer_comparisons,
+    "training": training_comparisons,
+    "spspmm": spspmm_comparisons,
+    "convolution": convolution_comparisons,
+    "projection": projection_comparisons,
+    "memory": memory_comparisons,
 }
 
 OUT_OF_MEMORY = "out of memory"
@@ -41,7 +41,7 @@ def run(
     plan: Plan,
     *,
     threads: int | None = None,
-    watch: Callable[[int, int, Trial], None] = lambda done, trials, trial: None,
+    watch: Callable[[int, int, Comparison], None] = lambda done, comparisons, comparison: None,
 ) -> Bench:
     """Measure the cells of a plan.
 
@@ -69,27 +69,27 @@ def run(
     for task in plan.tasks:
         check_choice("tasks", task, tuple(TASKS))
     tasks = list(dict.fromkeys(plan.tasks))
-    trials = [trial for task in tasks for trial in TASKS[task](plan)]
-    trials.sort(key=lambda trial: trial.task != "memory")  # first, while the process has freed little memory
-    if not trials:
+    comparisons = [comparison for task in tasks for comparison in TASKS[task](plan)]
+    comparisons.sort(key=lambda each: each.task != "memory")  # memory first, while the process has freed little of it
+    if not comparisons:
         raise InputError("the plan is empty: give at least one task, width, density and batch")
     cells: list[Cell] = []
     with rivals.threads(threads), _frozen():
         machine = describe()
         try:
-            for done, trial in enumerate(trials):
-                watch(done, len(trials), trial)
-                cells.append(_measured(trial, plan))
+            for done, comparison in enumerate(comparisons):
+                watch(done, len(comparisons), comparison)
+                cells.append(_measured(comparison, plan))
             for _ in range(plan.again):
                 noisy = [place for place, cell in enumerate(cells) if cell.noisy]
-                for done, place in enumerate(noisy, len(trials)):
-                    watch(done, len(trials) + len(noisy), trials[place])
-                    cells[place] = min(cells[place], _measured(trials[place], plan), key=lambda cell: cell.spread)
+                for done, place in enumerate(noisy, len(comparisons)):
+                    watch(done, len(comparisons) + len(noisy), comparisons[place])
+                    cells[place] = min(cells[place], _measured(comparisons[place], plan), key=lambda cell: cell.spread)
         except KeyboardInterrupt:
             if not cells:
                 raise
     cells.sort(key=lambda cell: (tasks.index(cell.task), _order(cell)))
-    return Bench(plan, machine, tuple(cells), stopped=len(cells) < len(trials))
+    return Bench(plan, machine, tuple(cells), stopped=len(cells) < len(comparisons))
 
 
 @contextmanager
@@ -113,24 +113,24 @@ def _order(cell: Cell) -> tuple[float, ...]:
     return (setting.get("width", setting.get("channels")), setting["batch"], -setting["density"])
 
 
-def _measured(trial: Trial, plan: Plan) -> Cell:
+def _measured(comparison: Comparison, plan: Plan) -> Cell:
     results: Mapping[str, Sample | str]
     try:
-        with torch.set_grad_enabled(trial.gradient):
-            results = _bytes(trial) if trial.task == "memory" else _seconds(trial, plan)
+        with torch.set_grad_enabled(comparison.gradient):
+            results = _bytes(comparison) if comparison.task == "memory" else _seconds(comparison, plan)
     except (MemoryError, RuntimeError) as error:  # the contenders or their shared data are too large
         if not _is_out_of_memory(error):
             raise
-        results = dict.fromkeys((OURS, trial.baseline), OUT_OF_MEMORY)
+        results = dict.fromkeys((OURS, comparison.baseline), OUT_OF_MEMORY)
     finally:
         rivals.forget_sparselab()
-    return Cell(trial.task, trial.setting, results, trial.baseline)
+    return Cell(comparison.task, comparison.setting, results, comparison.baseline)
 
 
-def _seconds(trial: Trial, plan: Plan) -> dict[str, Sample | str]:
+def _seconds(comparison: Comparison, plan: Plan) -> dict[str, Sample | str]:
     steps: dict[str, Step] = {}
     results: dict[str, Sample | str] = {}
-    for name, prepare in trial.contenders().items():
+    for name, prepare in comparison.contenders().items():
         step = _attempt(partial(_warm, prepare))
         if isinstance(step, str):
             results[name] = step
@@ -147,8 +147,8 @@ def _warm(prepare: Callable[[], Step | str]) -> Step | str:
     return step
 
 
-def _bytes(trial: Trial) -> dict[str, Sample | str]:
-    return {name: _attempt(partial(peak_bytes, prepare)) for name, prepare in trial.contenders().items()}
+def _bytes(comparison: Comparison) -> dict[str, Sample | str]:
+    return {name: _attempt(partial(peak_bytes, prepare)) for name, prepare in comparison.contenders().items()}
 
 
 def _attempt(function: Callable[[], Result]) -> Result | str:

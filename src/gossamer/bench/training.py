@@ -20,13 +20,13 @@ from torch import nn
 
 from gossamer.bench import rivals
 from gossamer.bench.cells import DTYPES, Plan
+from gossamer.bench.comparison import Comparison, Factories
 from gossamer.bench.measure import Sample, Step
-from gossamer.bench.trial import Factories, Trial
 from gossamer.connectivity import FeatureMajorLinear, SparseLinear, SparseLinearReLU
-from gossamer.connectivity.pattern import live_count
+from gossamer.connectivity.pattern import connection_count
 from gossamer.evaluate import peak_memory
 
-__all__ = ["CLASSES", "HIDDEN", "memory_trials", "network", "peak_bytes", "training_step", "training_trials"]
+__all__ = ["CLASSES", "HIDDEN", "memory_comparisons", "network", "peak_bytes", "training_comparisons", "training_step"]
 
 HIDDEN, CLASSES = 3, 10
 _CONTENDERS = ("gossamer", "dense", "masked", "SparseLab")
@@ -78,12 +78,12 @@ def training_step(kind: str, width: int, density: float, batch: int, dtype: torc
     return step
 
 
-def training_trials(plan: Plan) -> Iterator[Trial]:
+def training_comparisons(plan: Plan) -> Iterator[Comparison]:
     """The seconds of a step, for each width and density."""
     for width in plan.widths:
         for density in plan.densities:
             setting = {"width": width, "batch": plan.training_batch, "density": density}
-            yield Trial(
+            yield Comparison(
                 "training", setting, partial(_factories, plan, width, density, plan.training_batch), gradient=True
             )
 
@@ -101,7 +101,7 @@ def _factories(plan: Plan, width: int, density: float, batch: int) -> Factories:
 # ---- bytes -----------------------------------------------------------------------------------------------------------
 
 
-def memory_trials(plan: Plan) -> Iterator[Trial]:
+def memory_comparisons(plan: Plan) -> Iterator[Comparison]:
     """Measure `peak_bytes` for each width and density."""
     for width in plan.widths:
         for density in plan.memory_densities:
@@ -109,10 +109,11 @@ def memory_trials(plan: Plan) -> Iterator[Trial]:
                 "width": width,
                 "batch": plan.memory_batch,
                 "density": density,
-                "connections": HIDDEN * live_count(width, width, density) + CLASSES * width,
+                "connections": HIDDEN * connection_count(width, width, density) + CLASSES * width,
                 "dense connections": HIDDEN * width**2 + CLASSES * width,
             }
-            yield Trial("memory", setting, partial(_factories, plan, width, density, plan.memory_batch), gradient=True)
+            contenders = partial(_factories, plan, width, density, plan.memory_batch)
+            yield Comparison("memory", setting, contenders, gradient=True)
 
 
 def peak_bytes(prepare: Callable[[], Step | str]) -> Sample | str:

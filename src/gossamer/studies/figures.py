@@ -12,17 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.errors import InputError
+from gossamer.studies import findings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
+    from gossamer.studies.statistics import Friedman
+
 __all__ = [
     "COLOURS",
     "INK",
     "MARKERS",
     "SOFT",
+    "average_ranks",
     "canvas",
     "legend",
     "log_ticks",
@@ -172,6 +176,18 @@ def ranks(names: Sequence[str], average: Sequence[float], critical_difference: f
             y = -(0.45 + 0.55 * number)
             axes.hlines(y, values[first] - 0.01 * span, values[last] + 0.01 * span, color=COLOURS[0], linewidth=3.2)
         return svg(figure, title)
+
+
+def average_ranks(names: Sequence[str], found: Friedman, noun: str) -> findings.Figure:
+    """Make the figure of Demšar's diagram: `ranks`, with its caption; ``noun`` is the plural of what is ranked."""
+    best = int(np.argmin(found.ranks))
+    return findings.Figure(
+        "ranks",
+        ranks(names, found.ranks, found.critical_difference, f"Average ranks of the {noun}"),
+        f"Average ranks over {found.blocks} data sets, best to the left. Blue bars join {noun} that do not differ by "
+        "more than Nemenyi's critical difference at 5 %.",
+        f"Average ranks on a line from 1 to {len(names)}; {names[best]} is best, with {found.ranks[best]:.2f}.",
+    )
 
 
 def _groups(values: Sequence[float], critical_difference: float) -> list[tuple[int, int]]:

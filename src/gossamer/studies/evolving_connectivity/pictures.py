@@ -40,18 +40,7 @@ def all_figures(plans: Mapping[str, Plan], records: Sequence[Record]) -> list[Fi
     found = [_curves(plans, records)]
     ranks = tables.ranked(plans, records)
     if ranks is not None:
-        drawn = figures.ranks(VARIANTS, ranks.ranks, ranks.critical_difference, "Average ranks of the variants")
-        best = VARIANTS[int(np.argmin(ranks.ranks))]
-        found.insert(
-            0,
-            Figure(
-                "ranks",
-                drawn,
-                f"Average ranks over {ranks.blocks} data sets, best to the left. Blue bars join variants that don't "
-                "differ by more than Nemenyi's critical difference at 5 %.",
-                f"Average ranks on a line from 1 to {len(VARIANTS)}; {best} is best, with {min(ranks.ranks):.2f}.",
-            ),
-        )
+        found.insert(0, figures.average_ranks(VARIANTS, ranks, "variants"))
     found += [_madelon(records)] if "madelon" in plans else []
     images = [name for name in plans if name in _SIDES]
     found += [_maps(images, records)] if images else []

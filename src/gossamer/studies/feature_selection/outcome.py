@@ -173,17 +173,7 @@ def figures(plans: Mapping[str, Plan], records: Sequence[Record]) -> list[Figure
     found = [_curves(plans, records)]
     ranks = _ranked(plans, records)
     if ranks is not None:
-        drawn = drawing.ranks(SELECTORS, ranks.ranks, ranks.critical_difference, "Average ranks of the selectors")
-        best = SELECTORS[int(np.argmin(ranks.ranks))]
-        found.append(
-            Figure(
-                "ranks",
-                drawn,
-                f"Average ranks over {ranks.blocks} data sets, best to the left. Blue bars join selectors that don't "
-                "differ by more than Nemenyi's critical difference at 5 %.",
-                f"Average ranks on a line from 1 to {len(SELECTORS)}; {best} is best, with {min(ranks.ranks):.2f}.",
-            )
-        )
+        found.append(drawing.average_ranks(SELECTORS, ranks, "selectors"))
     return found
 
 

@@ -8,14 +8,14 @@ from typing import Any
 
 from gossamer.bench.measure import Step
 
-__all__ = ["Factories", "Trial"]
+__all__ = ["Comparison", "Factories"]
 
 Factories = Mapping[str, Callable[[], Step | str]]
 """By contender's name: a function that prepares the step to be measured, or gives the reason why there is none."""
 
 
 @dataclass(frozen=True)
-class Trial:
+class Comparison:
     """A comparison to make.
 
     ``contenders`` prepares everything that they share when it is called, and nothing before. Unless ``gradient``, it is
