@@ -226,30 +226,13 @@ def test_other_errors_are_not_hidden(plan: Plan, monkeypatch: pytest.MonkeyPatch
         run(replace(plan, tasks=("layer",)), threads=1)
 
 
-def test_the_convolution_is_measured_where_it_exists(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Stand(nn.Conv2d):
-        def __init__(
-            self, *sizes: int, density: float, padding: int, generator: torch.Generator, dtype: torch.dtype
-        ) -> None:
-            into, out, kernel = sizes
-            super().__init__(into, out, kernel, padding=padding, dtype=dtype)
-            self.density = density
-
-    monkeypatch.setattr(gossamer, "SparseConv2d", Stand, raising=False)
+def test_the_convolution_is_measured(plan: Plan) -> None:
     found = run(replace(plan, tasks=("convolution", "projection")), threads=1)
     cells = [cell for cell in found.cells if cell.task == "convolution"]
     assert [dict(cell.setting) for cell in cells] == [
         {"channels": 4, "batch": 2, "size": 6, "density": density} for density in (0.5, 0.1)
     ]
     assert [line.task for line in found.break_evens] == ["convolution"]
-
-    monkeypatch.delattr(gossamer, "SparseConv2d")
-    monkeypatch.delitem(gossamer._HOME, "SparseConv2d")
-    assert {cell.task for cell in run(replace(plan, tasks=("convolution", "projection")), threads=1).cells} == {
-        "projection"
-    }
-    with pytest.raises(InputError, match="no SparseConv2d"):
-        run(replace(plan, tasks=("convolution",)), threads=1)
 
 
 @pytest.mark.parametrize(

@@ -64,14 +64,14 @@ def test_a_step_by_hand() -> None:
     torch.testing.assert_close(atoms, torch.tensor([[1.0, 0.0, 0.4], [0.0, 1.0, 0.0]]))  # g = x − ρ w
 
 
-def test_reading_live_entries_alone_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_active_entries_alone_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     x, u = standardized(normal(40, 130), True), normal(40, 200, seed=1)
     code = hoyer_projection(u, 0.95, signed=True)
     code[3] = 0
     few, dense = normal(200, 130, seed=2), normal(200, 130, seed=2)
     rho = hebbian_update_(few, x, code, 0.1)
     monkeypatch.setattr("gossamer.models.dictionary._FEW", 0)
-    monkeypatch.delattr("gossamer.models.dictionary._live_product")
+    monkeypatch.delattr("gossamer.models.dictionary._active_product")
     torch.testing.assert_close(hebbian_update_(dense, x, code, 0.1), rho)
     torch.testing.assert_close(few, dense)
 

@@ -7,27 +7,25 @@ from collections.abc import Iterator
 import torch
 from torch.nn import functional as F
 
-import gossamer
 from gossamer.bench.cells import DTYPES, Plan
 from gossamer.bench.comparison import Comparison, Factories
 from gossamer.bench.measure import Step
-from gossamer.errors import InputError
+from gossamer.connectivity import SparseConv2d
 
 __all__ = ["convolution_comparisons"]
 
 
 def convolution_comparisons(plan: Plan) -> Iterator[Comparison]:
-    """Compare convolutions for each number of channels and density; `InputError` if gossamer has no SparseConv2d."""
-    layer = getattr(gossamer, "SparseConv2d", None)
-    if layer is None:
-        raise InputError(f"gossamer {gossamer.__version__} has no SparseConv2d to measure")
+    """Compare convolutions for each number of channels and density."""
     dtype = DTYPES[plan.dtype]
     for channels in plan.channels:
         for density in plan.densities:
 
             def contenders(channels: int = channels, density: float = density) -> Factories:
                 generator = torch.Generator().manual_seed(plan.seed)
-                sparse = layer(channels, channels, 3, density=density, padding=1, generator=generator, dtype=dtype)
+                sparse = SparseConv2d(
+                    channels, channels, 3, density=density, padding=1, generator=generator, dtype=dtype
+                )
                 sparse.eval().requires_grad_(False)
                 shape = (plan.image_batch, channels, plan.image_size, plan.image_size)
                 x = torch.randn(shape, generator=generator).to(dtype)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gossamer.connectivity import SparseLayer
 from gossamer.connectivity.distributed import check_resizable
-from gossamer.connectivity.pattern import connection_count
+from gossamer.connectivity.pattern import live_count
 from gossamer.errors import InputError, check_choice, check_count, check_fraction
 from gossamer.kernels import split
 from gossamer.plasticity.carry import LayerChange, Prepared, core_degrees, prepare
@@ -69,7 +69,7 @@ def magnitude_prune_(
     positions = [layer.in_features * layer.out_features for layer in layers.values()]
     magnitudes = {name: _weights(name, layer).abs() for name, layer in layers.items()}
     if check_choice("scope", scope, ("layer", "net")) == "net":
-        target = connection_count(1, sum(positions), density)
+        target = live_count(1, sum(positions), density)
         everything = torch.cat(list(magnitudes.values()))
         to_drop = smallest(everything, everything.numel() - target)
         masks = list(to_drop.split([layer.nnz for layer in layers.values()]))
@@ -238,7 +238,7 @@ def _weights(name: str, layer: SparseLayer) -> Tensor:
 
 def _weakest(magnitudes: Tensor, layer: SparseLayer, density: float) -> Tensor:
     """Mark the connections to remove from ``layer`` to leave it with ``density``, (nnz) bool."""
-    return smallest(magnitudes, layer.nnz - connection_count(layer.out_features, layer.in_features, density))
+    return smallest(magnitudes, layer.nnz - live_count(layer.out_features, layer.in_features, density))
 
 
 def _remove(
