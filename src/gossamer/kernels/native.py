@@ -51,7 +51,7 @@ def _product(
     x: Tensor,
     indptr: Tensor,
     indices: Tensor,
-    owner: Structure | None,
+    by_rows: Structure | None,
     y: Tensor,
     bias: Tensor | None = None,
     relu: bool = False,
@@ -65,8 +65,8 @@ def _product(
         indices.data_ptr(),
         indptr.numel() - 1,
         cols,
-        0 if owner is None else owner.indptr.data_ptr(),
-        0 if owner is None else owner.indices.data_ptr(),
+        0 if by_rows is None else by_rows.indptr.data_ptr(),
+        0 if by_rows is None else by_rows.indices.data_ptr(),
         values.data_ptr(),
         0 if bias is None else bias.data_ptr(),
         x.data_ptr(),
@@ -123,7 +123,7 @@ def relu_backward(grad: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _inner(
-    values: Tensor | None, a: Tensor, b: Tensor, indptr: Tensor, indices: Tensor, owner: Structure | None
+    values: Tensor | None, a: Tensor, b: Tensor, indptr: Tensor, indices: Tensor, by_rows: Structure | None
 ) -> tuple[Tensor | None, Tensor]:
     a, b = feature_major(a), feature_major(b)
     rows, batch = a.shape
@@ -136,8 +136,8 @@ def _inner(
         indices.data_ptr(),
         rows,
         b.shape[0],
-        0 if owner is None else owner.indptr.data_ptr(),
-        0 if owner is None else owner.indices.data_ptr(),
+        0 if by_rows is None else by_rows.indptr.data_ptr(),
+        0 if by_rows is None else by_rows.indices.data_ptr(),
         0 if values is None else values.data_ptr(),
         a.data_ptr(),
         b.data_ptr(),
