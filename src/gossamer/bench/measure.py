@@ -86,7 +86,7 @@ def interleave(
         rounds: turns that each contender gets, or more while there is time; but only three if they take long, eight
             times ``seconds``.
         seconds: rounds continue until so much time has passed (200 rounds at most).
-        apart: names of contenders that bring threads of their own: there is a pause where the turn passes to or from
+        apart: names of contenders with another thread pool: there is a pause where the turn passes to or from
             one of these, until the threads of the other side sleep.
 
     Returns:

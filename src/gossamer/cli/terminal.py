@@ -24,7 +24,7 @@ from gossamer.training import Epoch
 __all__ = ["Progress", "show_comparison", "show_summary"]
 
 
-_FEW = 10  # steps from which the time left can be told
+_FEW = 10  # steps after which the remaining time is shown
 
 
 class Progress(Watch):

@@ -25,7 +25,7 @@ def allocate_densities(
     ``"erk"``      density ∝ (n_out + n_in + Σ kernel) / (n_out · n_in · Π kernel) (Evci et al. 2020); for linear
                    layers the same as ``"er"``.
 
-    A layer that would have more connections than positions is dense, and the rest of the budget is shared among the
+    A layer that would have more connections than possible is dense, and the rest of the budget is shared among the
     others.
 
     Args:
@@ -74,6 +74,6 @@ def epsilon_density(shapes: Sequence[tuple[int, int]], epsilon: float) -> float:
     """
     if not (isfinite(epsilon) and epsilon > 0):
         raise InputError(f"epsilon must be a finite number above 0, got {epsilon!r}")
-    positions = [prod(shape) for shape in shapes]
-    connections = sum(min(size, epsilon * sum(shape)) for size, shape in zip(positions, shapes, strict=True))
-    return connections / sum(positions) if positions else 1.0
+    sizes = [prod(shape) for shape in shapes]
+    connections = sum(min(size, epsilon * sum(shape)) for size, shape in zip(sizes, shapes, strict=True))
+    return connections / sum(sizes) if sizes else 1.0

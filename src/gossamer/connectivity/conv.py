@@ -116,8 +116,8 @@ class SparseConv2d(SparseLayer):
         groups: output channels see the input channels of their group alone.
         bias: learn an additive (out_channels) bias.
         padding_mode: ``"zeros"``, the only one that is supported.
-        density: fraction of the weight's positions, in (0, 1]; the pattern is drawn uniformly with exactly
-            ``round(density · positions)`` connections. Or give ``pattern``.
+        density: fraction of the out_channels · in_channels / groups · kh · kw possible connections, in (0, 1]; the
+            pattern is drawn uniformly with exactly that number, rounded. Or give ``pattern``.
         pattern: the connections, of shape (out_channels, in_channels / groups · kh · kw).
         generator: source of the pattern and of the initial weights (default: torch's own).
         device: of the parameters.
@@ -159,8 +159,8 @@ class SparseConv2d(SparseLayer):
         for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
             if channels % g.groups:
                 raise InputError(f"{name} must be a multiple of groups = {groups}, got {channels}")
-        positions = in_channels // g.groups * g.kernel[0] * g.kernel[1]
-        super().__init__(positions, out_channels, density, bias, pattern, generator, device, dtype)
+        in_features = in_channels // g.groups * g.kernel[0] * g.kernel[1]
+        super().__init__(in_features, out_channels, density, bias, pattern, generator, device, dtype)
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, g.groups
         self.kernel_size, self.stride, self.dilation = g.kernel, g.stride, g.dilation
         self.padding: str | tuple[int, int] = padding if isinstance(padding, str) else g.padding[::2]

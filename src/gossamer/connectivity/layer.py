@@ -66,7 +66,7 @@ def check_plain(layer: SparseLayer, name: str = "") -> None:
 class SparseLayer(nn.Module):
     """A layer of ``in_features`` × ``out_features`` possible connections that stores only those that exist.
 
-    ``weight_values``, in row order of the pattern, is an ordinary Parameter: optimizers, gradient clipping, AMP and DDP
+    ``weight_values``, in CSR order of the pattern, is an ordinary Parameter: optimizers, gradient clipping, AMP and DDP
     see a vector. The pattern is in int32 buffers, of which ``indptr`` and ``indices`` are saved in a state dict. This
     is the base class of `SparseLinear` and `SparseConv2d`.
 

@@ -31,11 +31,11 @@ def random_seed(generator: torch.Generator | None) -> int:
     return int(torch.randint(0, 2**62, (), generator=generator, device="cpu"))
 
 
-def sample_flat_indices(positions: int, count: int, generator: torch.Generator | None = None) -> Tensor:
-    """Draw ``count`` distinct numbers of [0, positions), each subset equally likely, ascending; int64, in O(count)."""
-    check_count("count", count, high=positions)
+def sample_flat_indices(total: int, count: int, generator: torch.Generator | None = None) -> Tensor:
+    """Draw ``count`` distinct numbers of [0, total), each subset equally likely, ascending; int64, in O(count)."""
+    check_count("count", count, high=total)
     out = torch.empty(count, dtype=torch.int64, device="cpu")
-    _cpu.sample_sorted(positions, count, random_seed(generator), out.data_ptr())
+    _cpu.sample_sorted(total, count, random_seed(generator), out.data_ptr())
     return out
 
 
@@ -52,8 +52,8 @@ def live_count(rows: int, cols: int, density: float) -> int:
 class Pattern:
     """The connections of a layer with ``rows`` outputs and ``cols`` inputs.
 
-    Columns ascend inside a row and no position occurs twice. A pattern is immutable; rewiring makes another. Positions
-    are numbered ``row * cols + col``, so the entries of a pattern ascend in flat index.
+    Columns ascend inside a row and no connection occurs twice. A pattern is immutable; rewiring makes another. The
+    flat index of a connection is ``row * cols + col``, so the entries of a pattern ascend in flat index.
 
     Build one with `erdos_renyi`, `fixed_fan_in`, `from_mask`, `from_indices` or `from_flat_indices`: all take time and
     memory proportional to the connections (`from_mask`: to its mask), and none draws a dense array.

@@ -29,7 +29,7 @@ def all_or_nothing(
 ) -> Callable[Concatenate[Estimator, Given], Estimator]:
     """Decorate a method that fits: after an error or Ctrl-C the estimator has all attributes that it had before.
 
-    What ``method`` changes in place, such as a network that continues to learn, it has to restore itself.
+    ``method`` has to restore changes in place, such as those of a network that continues to learn.
     """
 
     @functools.wraps(method)

@@ -60,14 +60,14 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     file is written to, as are the open files of a process (``/dev/stdout``). A file keeps its mode.
     """
     data = content.encode(errors="replace") if isinstance(content, str) else content
-    with written(path, ". What was there before is unharmed"):
+    with written(path, ". The previous file is unharmed"):
         file = _regular(path)
     if file is None:
         with written(path), open(path, "ab") as stream:
             stream.write(data)
         return
     partial = file.with_name(_partial_name(file.name))
-    with written(path, ". What was there before is unharmed"):
+    with written(path, ". The previous file is unharmed"):
         try:
             with open(partial, "wb") as stream:
                 with contextlib.suppress(FileNotFoundError):

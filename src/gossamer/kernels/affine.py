@@ -230,7 +230,7 @@ def linear(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None = None, 
     """Compute X Wᵀ + bias, through a ReLU if ``relu``.
 
     Args:
-        values: weights (nnz), in row order.
+        values: weights (nnz), in CSR order.
         s: their connections, (rows, cols).
         x: (batch, cols).
         bias: (rows), or None.

@@ -1,4 +1,4 @@
-"""What operators of sparse layers demand of their operands."""
+"""Checks of the operands of sparse layers' operators."""
 
 from __future__ import annotations
 

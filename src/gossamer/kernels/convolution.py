@@ -322,7 +322,7 @@ def conv2d(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None, g: Geom
     """Compute the convolution of images with a sparse weight.
 
     Args:
-        values: weights (nnz), in row order.
+        values: weights (nnz), in CSR order.
         s: their connections, (out, in / groups · kh · kw).
         x: images (N, in, H, W).
         bias: (out), or None.

@@ -37,8 +37,8 @@ def learn_units(
 ) -> None:
     """Continue each unit whose ``status`` is 0 until it stops or so many ``seconds`` have passed.
 
-    Units are shared among PyTorch's threads. What is written are ``weights``, ``steps``, ``report``, ``status`` and
-    ``history``, all of them of the caller, and no unit depends on another.
+    Units are shared among PyTorch's threads. The outputs are the arrays ``weights``, ``steps``, ``report``, ``status`` and
+    ``history`` of the caller. No unit depends on another.
 
     Args:
         inputs: (m, N) of 0 and 1 for all units, or (units, m, N).

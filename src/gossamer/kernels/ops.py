@@ -105,7 +105,7 @@ def spmm(values: Tensor, s: Structure, x: Tensor) -> Tensor:
     """Compute the product W X of a sparse matrix and a dense one.
 
     Args:
-        values: weights (nnz), in row order.
+        values: weights (nnz), in CSR order.
         s: their connections, (rows, cols).
         x: (cols, batch).
 
@@ -124,7 +124,7 @@ def spmm_t(values: Tensor, s: Structure, y: Tensor) -> Tensor:
     """Compute the product Wᵀ Y of a transposed sparse matrix and a dense one.
 
     Args:
-        values: weights (nnz), in row order.
+        values: weights (nnz), in CSR order.
         s: their connections, (rows, cols).
         y: (rows, batch).
 
@@ -148,7 +148,7 @@ def sddmm(a: Tensor, b: Tensor, s: Structure) -> Tensor:
         s: the connections, (rows, cols).
 
     Returns:
-        (nnz), in row order.
+        (nnz), in CSR order.
     """
     if transformed():
         s = unwrapped(s)

@@ -243,7 +243,7 @@ def spspmm(values: Tensor, s: Structure, code: Code, bias: Tensor | None = None,
     """Compute C Wᵀ + bias for a sparse code C, through a ReLU if ``relu``.
 
     Args:
-        values: weights (nnz), in row order.
+        values: weights (nnz), in CSR order.
         s: their connections, (rows, cols).
         code: a code of ``cols`` units, (batch, slots).
         bias: (rows), or None.

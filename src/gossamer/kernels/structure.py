@@ -1,6 +1,6 @@
 """Structure of a layer's connections: CSR and transposed CSR, checked before a kernel reads them.
 
-A pattern of ``nnz`` connections in ``rows × cols`` positions is four int32 tensors:
+A pattern of ``nnz`` connections of ``rows`` outputs and ``cols`` inputs is four int32 tensors:
 
 ==============  ==========  ================================================================================
 ``indptr``      (rows + 1)  entries of row r are ``indptr[r] … indptr[r + 1] - 1``
@@ -9,8 +9,8 @@ A pattern of ``nnz`` connections in ``rows × cols`` positions is four int32 ten
 ``t_indices``   (nnz)       row of each entry in that order
 ==============  ==========  ================================================================================
 
-Weights are kept in row order. In column order the entries of any one row come in the same order, so a traversal of the
-columns from the first on finds the weight of each entry by counting the entries of its row (`positions`).
+Weights are kept in CSR order. In CSC order the entries of any one row come in the same order, so a traversal of the
+columns from the first on finds the weight of each entry by counting the entries of its row (`csc_permutation`).
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def transpose(indptr: Tensor, indices: Tensor, cols: int) -> Structure:
 
 
 def csc_permutation(s: Structure, *, keep: bool = False) -> Tensor:
-    """(nnz) int32: the position, in row order, of each entry in column order; O(nnz), for a structure on the CPU.
+    """(nnz) int32: the index, in CSR order, of each entry in CSC order; O(nnz), for a structure on the CPU.
 
     With ``keep`` it is kept until one of the four tensors changes or goes, as far as `validate` can see that.
     """

@@ -81,12 +81,12 @@ class Convolved:
         return self.score(sum_over_ranks_(total, self.group))
 
     def at(self, flat_indices: Tensor) -> Tensor:
-        """Return the scores of the positions with these flat indices: (n)."""
+        """Return the scores at these flat indices: (n)."""
         distinct, place = flat_indices.unique(return_inverse=True)
         return self.connections(Pattern.from_flat_indices(distinct, *self.shape).structure)[place]
 
     def blocks(self) -> Iterator[tuple[int, Tensor]]:
-        """Yield blocks of whole rows, about ``block`` positions each: parts of a group, or whole groups."""
+        """Yield blocks of whole rows, about ``block`` scores each: parts of a group, or whole groups."""
         outputs, inputs = self.shape
         together = outputs // self.layer.groups  # outputs of a group
         step = max(1, self.block // inputs)

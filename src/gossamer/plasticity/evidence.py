@@ -28,10 +28,10 @@ class PairScores(Protocol):
         """Return the scores of the connections: (nnz)."""
 
     def at(self, flat_indices: Tensor) -> Tensor:
-        """Return the scores of the positions with these flat indices: (n)."""
+        """Return the scores at these flat indices: (n)."""
 
     def blocks(self) -> Iterator[tuple[int, Tensor]]:
-        """Yield each position once: the first flat index of a block, and the scores from there on."""
+        """Yield each flat index once: the first of a block, and the scores from there on."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 With δ = ∂L/∂y of a layer y = W x + b, ∂L/∂W[j, i] = Σ_b δ[b, j] x[b, i] over the samples b of a batch: an outer product
 of the layer's input and the gradient of its output, so both are kept and the matrix is made only in blocks of rows. A
-convolution is a linear layer whose samples are its positions in the images (see `patches`).
+convolution is a linear layer whose samples are its positions in the images (see `convolved`).
 Weighted by decay^age over the last passes it is a momentum, truncated after ``window`` of them:
 
     M[j, i] = Σ_{t < window} decayᵗ Σ_b δ_t[b, j] x_t[b, i]        (t = 0 the last pass)

@@ -125,7 +125,7 @@ class Sequential:
             InputError: there are no scores.
         """
         if not scores:
-            raise InputError("sequential growth must be told how validation went: step(score=…)")
+            raise InputError("sequential growth needs the score of validation: step(score=…)")
         best, waited = -math.inf, 0
         for score in scores:
             best, waited = (score, 0) if score > best else (best, waited + 1)

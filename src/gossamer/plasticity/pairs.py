@@ -1,6 +1,6 @@
 """A score for each pair (output, input) of a layer, of which there are far more than connections.
 
-The score of position (j, i) is f(Σ_s a[j, s] b[i, s]): |cos| of two activations, or the magnitude of a loss gradient.
+The score of the pair (j, i) is f(Σ_s a[j, s] b[i, s]): |cos| of two activations, or the magnitude of a loss gradient.
 The sum is over the samples of all ranks. There are two forms, for memory that is small for any layer and any
 number of samples:
 
@@ -8,7 +8,7 @@ number of samples:
              less than the matrix when samples are few beside the width of the layer.
 `Summed`     holds the sums (outputs × inputs): less than the factors when samples are many.
 
-For a convolution the sum is over its positions in the images, too, and there is a third, `patches.Convolved`.
+For a convolution the sum is over its positions in the images, too, and there is a third, `convolved.Convolved`.
 """
 
 from __future__ import annotations
@@ -60,11 +60,11 @@ class Summed:
         return self.score(self.matrix[rows_of(structure.indptr), structure.indices.long()])
 
     def at(self, flat_indices: Tensor) -> Tensor:
-        """Return the scores of the positions with these flat indices: (n)."""
+        """Return the scores at these flat indices: (n)."""
         return self.score(self.matrix.flatten()[flat_indices])
 
     def blocks(self) -> Iterator[tuple[int, Tensor]]:
-        """Yield blocks of about ``block`` positions."""
+        """Yield blocks of about ``block`` scores."""
         flat = self.matrix.flatten()
         for start in range(0, flat.numel(), self.block):
             yield start, self.score(flat[start : start + self.block].clone())
@@ -96,7 +96,7 @@ class Factored:
         return self._finish(kernels.sddmm(self.a, self.b, structure))
 
     def at(self, flat_indices: Tensor) -> Tensor:
-        """Return the scores of the positions with these flat indices: (n)."""
+        """Return the scores at these flat indices: (n)."""
         out = torch.empty(flat_indices.shape, dtype=self.a.dtype, device=self.a.device)
         step = max(1, self.block // max(1, self.a.shape[1]))
         for start in range(0, flat_indices.numel(), step):
@@ -106,7 +106,7 @@ class Factored:
         return self._finish(out)
 
     def blocks(self) -> Iterator[tuple[int, Tensor]]:
-        """Yield blocks of whole rows, about ``block`` positions each."""
+        """Yield blocks of whole rows, about ``block`` scores each."""
         rows, cols = self.shape
         step = max(1, self.block // max(1, cols))
         for start in range(0, rows, step):

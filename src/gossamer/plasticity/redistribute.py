@@ -2,7 +2,7 @@
 
 D connections have been dropped in all layers together. A layer gets a share of them in proportion to the mean of |W|,
 or of |∂L/∂W|, over its survivors (Dettmers & Zettlemoyer 2019 share them by mean momentum). No layer gets more than it
-has empty positions, and none is left without a connection; the excess of a full layer is shared among the others.
+has room for, and none is left without a connection; the excess of a full layer is shared among the others.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ layer that reads a mixture of several layers' outputs (a residual sum) falls bac
 no layer of the same width reads to its own output.
 
 For a convolution u and z are images: output j is a channel and input i a position of the kernel, which respond at every
-position of every sample (see `patches`; ours). If the images of u or z have not the shape of the layer's own images,
+position of every sample (see `convolved`; ours). If the images of u or z have not the shape of the layer's own images,
 because pooling or reshaping stands between, the layer falls back likewise.
 
 Of a layer the smaller of two things is kept: activations, (inputs + outputs) · samples numbers, or sums of

@@ -61,7 +61,7 @@
   }
   const hideTip = () => { tip.hidden = true; };
 
-  // ---- a plot: axes, a cursor that pointer and arrow keys move, and what `paint` draws ----
+  // ---- a plot: axes, a cursor that pointer and arrow keys move, and the drawing of `paint` ----
 
   /** spec: {x: [low, high], y: [low, high], log, xLabel, yLabel, xText, yText, right, stops: [{x, text, at}], paint} */
   function plot(box, spec) {
@@ -126,7 +126,7 @@
     };
   }
 
-  /** Sparse is a disc, dense a square: told apart without colour. */
+  /** Sparse is a disc, dense a square: distinct without colour. */
   function mark(network, x, y, r) {
     const shape = network === "sparse" ? svg("circle", { class: "mark", cx: x, cy: y, r })
       : svg("rect", { class: "mark", x: x - r * 0.9, y: y - r * 0.9, width: r * 1.8, height: r * 1.8 });

@@ -179,7 +179,7 @@ def ranks(names: Sequence[str], average: Sequence[float], critical_difference: f
 
 
 def average_ranks(names: Sequence[str], found: Friedman, noun: str) -> findings.Figure:
-    """Make the figure of Demšar's diagram: `ranks`, with its caption; ``noun`` is the plural of what is ranked."""
+    """Make the figure of Demšar's diagram: `ranks`, with its caption; ``noun`` is their plural noun."""
     best = int(np.argmin(found.ranks))
     return findings.Figure(
         "ranks",

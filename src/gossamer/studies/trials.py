@@ -26,7 +26,7 @@ __all__ = ["FILE", "Record", "Trial", "Watch", "read", "run", "where"]
 FILE = "trials.jsonl"
 
 Record = dict[str, Any]
-"""A trial's fields, ``seconds`` and ``machine``, and what its function returned."""
+"""A trial's fields, ``seconds`` and ``machine``, and the result of its function."""
 
 
 @dataclass(frozen=True)

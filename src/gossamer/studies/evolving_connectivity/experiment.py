@@ -1,8 +1,8 @@
-"""One network of the study: how it is connected and rewired, trained and looked at.
+"""One network of the study: connectivity, rewiring, training and measurements.
 
 Every network is a multilayer perceptron of SReLU units with dropout, trained by gradient descent with momentum; a
-hidden layer of n_in inputs and n_out units has ε (n_in + n_out) connections, the output layer all of them. What differs
-is how the connections move after each epoch but the last:
+hidden layer of n_in inputs and n_out units has ε (n_in + n_out) connections, the output layer all of them. They
+differ in the rule that moves connections after each epoch but the last:
 
 ====================  ================================================================================================
 the eight rules       as `gossamer.plasticity.PRESETS` has them; RigL's fraction falls along half a cosine to 0

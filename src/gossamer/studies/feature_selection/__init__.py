@@ -1,4 +1,4 @@
-"""Feature selection by how a sparse network wires itself, beside scikit-learn's usual selectors.
+"""Feature selection by the connectivity of a sparse network, beside scikit-learn's usual selectors.
 
 J. Pieterse & D. C. Mocanu, "Evolving and understanding sparse deep neural networks using cosine similarity", arXiv
 1903.07138v1, 2019 (the inputs that CoDACoRSET connects most); Z. Atashgahi et al., "Quick and robust feature selection:

@@ -1,6 +1,6 @@
 """One network of the study: activations, connections, training data and test error.
 
-All have one hidden layer and the same numbers of units, samples, epochs and steps. What differs:
+All have one hidden layer and the same numbers of units, samples, epochs and steps. The differences:
 
 ===============================  =====================  ==========================  ====================================
 variant                          activations            weights of a unit           cost
