@@ -37,7 +37,7 @@ def learn_units(
 ) -> None:
     """Continue each unit whose ``status`` is 0 until it stops or so many ``seconds`` have passed.
 
-    Units are shared among PyTorch's threads. The outputs are the arrays ``weights``, ``steps``, ``report``, ``status`` and
+    PyTorch's threads share the units. The outputs are the arrays ``weights``, ``steps``, ``report``, ``status`` and
     ``history`` of the caller. No unit depends on another.
 
     Args:
