@@ -9,10 +9,11 @@ import numpy as np
 
 from gossamer.associative import theory
 from gossamer.studies import figures
-from gossamer.studies.findings import Figure
+from gossamer.studies.findings import Figure as Picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from gossamer.studies.associative_capacity.outcome import Cloud, Points, Trade
     from gossamer.studies.statistics import Interval
@@ -22,7 +23,7 @@ __all__ = ["capacities", "constraints", "trade_off", "weights"]
 _BLUE, _ORANGE, _GREEN, _PINK = figures.COLOURS[:4]
 
 
-def capacities(found: Sequence[Points]) -> Figure:
+def capacities(found: Sequence[Points]) -> Picture:
     """l1 and sign + l1: capacity and sparsity over robustness, robustness and sparsity over load."""
     cases = ({}, {"inhibitory": 0.2})
     with figures.canvas(9, 6) as figure:
@@ -52,8 +53,8 @@ def capacities(found: Sequence[Points]) -> Figure:
             axes.set(xlabel=x, ylabel=y)
             axes.grid(True)
         _legend(figure, (a, c))
-        content = figures.svg(figure, "Capacity and sparsity over robustness and load")
-    return Figure(
+        content = _svg(figure, "Capacity and sparsity over robustness and load")
+    return Picture(
         "capacity",
         content,
         "Theory (curves) and linear programs (points with 95 % intervals over the draws). Top: the largest load at "
@@ -62,7 +63,7 @@ def capacities(found: Sequence[Points]) -> Figure:
     )
 
 
-def constraints(found: Sequence[Points]) -> Figure:
+def constraints(found: Sequence[Points]) -> Picture:
     """Capacity and sparsity over p and δ̃ at one robustness."""
     kappa = next((p.at for p in found if p.method == "greedy"), 0.3)
     styles = {"greedy": (_ORANGE, "s"), "online rule": (_GREEN, "^")}
@@ -101,8 +102,8 @@ def constraints(found: Sequence[Points]) -> Figure:
         for axes in (a, b, c):
             axes.grid(True)
         _legend(figure, (a, b, c))
-        content = figures.svg(figure, "Capacity and sparsity over the strength of l0 and gap")
-    return Figure(
+        content = _svg(figure, "Capacity and sparsity over the strength of l0 and gap")
+    return Picture(
         "constraints",
         content,
         f"Capacity at κ̃ = {kappa:g} over the strength of l0 and of the gap, and the sparsity at that load. Points: "
@@ -111,7 +112,7 @@ def constraints(found: Sequence[Points]) -> Figure:
     )
 
 
-def trade_off(trade: Sequence[Trade], found: Sequence[Points]) -> Figure:
+def trade_off(trade: Sequence[Trade], found: Sequence[Points]) -> Picture:
     """Capacity over sparsity of l0 and gap, and what the gap loses."""
     with figures.canvas(9, 3.8) as figure:
         a, b = figure.subplots(1, 2)
@@ -144,8 +145,8 @@ def trade_off(trade: Sequence[Trade], found: Sequence[Points]) -> Figure:
         for axes in (a, b):
             axes.grid(True)
         _legend(figure, (a,))
-        content = figures.svg(figure, "Capacity over sparsity of l0 and gap")
-    return Figure(
+        content = _svg(figure, "Capacity over sparsity of l0 and gap")
+    return Picture(
         "trade-off",
         content,
         "Left: capacity over sparsity, l0 solid and gap broken (replica-symmetric), with what greedy elimination and "
@@ -154,7 +155,7 @@ def trade_off(trade: Sequence[Trade], found: Sequence[Points]) -> Figure:
     )
 
 
-def weights(clouds: Sequence[Cloud]) -> Figure:
+def weights(clouds: Sequence[Cloud]) -> Picture:
     """Histograms of non-zero weights beside the law."""
     shown = _chosen(clouds)
     rows = (len(shown) + 2) // 3
@@ -177,8 +178,8 @@ def weights(clouds: Sequence[Cloud]) -> Figure:
             axes.set_yticks([])
             axes.set_xlabel("weight J̃")
         _legend(figure, figure.axes[:1])
-        content = figures.svg(figure, "Distributions of weights")
-    return Figure(
+        content = _svg(figure, "Distributions of weights")
+    return Picture(
         "weights",
         content,
         "Non-zero weights of all draws, and the law of the theory; vertical lines are atoms at the gap, as high as a "
@@ -198,6 +199,18 @@ def _chosen(clouds: Sequence[Cloud]) -> list[Cloud]:
     return list(kinds.values())[:6]
 
 
+def _svg(figure: Figure, title: str) -> str:
+    """As SVG, with the letters of scaled quantities set as mathematics: their tilde then stands above them."""
+    from matplotlib.text import Text
+
+    for words in figure.findobj(Text):
+        text = words.get_text()
+        for letter, formula in (("κ̃", r"$\tilde\kappa$"), ("δ̃", r"$\tilde\delta$"), ("J̃", r"$\tilde{J}$")):
+            text = text.replace(letter, formula)
+        words.set_text(text)
+    return figures.svg(figure, title)
+
+
 def _dot(axes: Axes, x: float, value: Interval | None, colour: str, marker: str, label: str) -> None:
     if value is None:
         return
@@ -215,11 +228,11 @@ def _dot(axes: Axes, x: float, value: Interval | None, colour: str, marker: str,
     )
 
 
-def _legend(figure: object, panels: Sequence[Axes]) -> None:
+def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
     handles, labels = [], []
     for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             if label not in labels:
                 handles.append(handle)
                 labels.append(label)
-    figures.legend(figure, handles, labels, 4)  # type: ignore[arg-type]
+    figures.legend(figure, handles, labels, 4)
