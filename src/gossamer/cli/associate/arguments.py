@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -163,3 +164,5 @@ def check_paths(arguments: argparse.Namespace) -> None:
     out: Path | None = arguments.out
     if out is not None and out.exists() and not out.is_dir():
         raise InputError(f"out must be a folder, got {str(out)!r}, which is a file")
+    if out is not None and find_spec("matplotlib") is None:
+        raise InputError("out needs matplotlib for the page's pictures: pip install 'gossamer[plot]'")

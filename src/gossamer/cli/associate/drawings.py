@@ -14,8 +14,6 @@ from gossamer.studies import figures
 from gossamer.studies.findings import Figure as Picture
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     from gossamer.associative.fit import FittedStatistics
 
 __all__ = ["Shown", "curves", "fitted", "history", "page", "place", "weights"]
@@ -149,7 +147,7 @@ _AXIS = {
 }
 
 
-def _histogram(axes: Axes, values: Floats, connected: float) -> None:
+def _histogram(axes: Any, values: Floats, connected: float) -> None:
     edge = 1.05 * float(np.quantile(np.abs(values), 0.999)) if len(values) else 1.0
     edges = np.linspace(-edge, edge, _BINS + 1)
     share = connected * np.histogram(values, edges)[0] / max(1, len(values)) / np.diff(edges)
@@ -157,7 +155,7 @@ def _histogram(axes: Axes, values: Floats, connected: float) -> None:
     axes.set(xlim=(-edge, edge), xlabel=r"weight $\tilde{J}$ = J / w", ylabel="density")
 
 
-def _atoms(axes: Axes, law: theory.WeightDistribution, colour: str, width: float) -> None:
+def _atoms(axes: Any, law: theory.WeightDistribution, colour: str, width: float) -> None:
     for where, mass in zip(*law.atoms, strict=True):
         if where:
             axes.vlines(where, 0, mass / width, color=colour, linewidth=2)

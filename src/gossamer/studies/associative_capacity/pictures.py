@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from gossamer.studies.associative_capacity.outcome import Cloud, Points, Trade
+    from gossamer.studies.associative_capacity.analysis import Cloud, Points, Trade
     from gossamer.studies.statistics import Interval
 
 __all__ = ["capacities", "constraints", "trade_off", "weights"]
