@@ -190,13 +190,15 @@ def weights(clouds: Sequence[Cloud]) -> Picture:
 
 
 def _chosen(clouds: Sequence[Cloud]) -> list[Cloud]:
-    """At most six: the first three methods and constraints that differ, then others."""
-    kinds: dict[str, Cloud] = {}
+    """At most six: the middle one of each method and constraint, then others of the online rule."""
+    kinds: dict[str, list[Cloud]] = {}
     for cloud in clouds:
         words = cloud.title.replace(",", "").split()
         kind = f"{cloud.method} {next((w for w in words if w in ('l1', 'φ', 'p', 'δ̃')), '')}"
-        kinds[kind] = cloud if kind not in kinds or "N = 400" in cloud.title else kinds[kind]
-    return list(kinds.values())[:6]
+        kinds.setdefault(kind, []).append(cloud)
+    middle = [group[len(group) // 2] for group in kinds.values()]
+    rest = [cloud for cloud in clouds if cloud.method == "online rule" and cloud not in middle]
+    return [*middle, *rest[-1:]][:6]
 
 
 def _svg(figure: Figure, title: str) -> str:
