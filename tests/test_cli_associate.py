@@ -90,7 +90,18 @@ def test_solve_a_file(capsys: Capture, tmp_path: Path) -> None:
 
 def test_learn_and_fit(capsys: Capture, tmp_path: Path) -> None:
     folder = tmp_path / "le"
-    words = ["--random", "100,30", "--units", "6", "--robustness", "0.3", "--gap", "1.5", "--out", folder]
+    words: list[str | Path] = [
+        "--random",
+        "100,30",
+        "--units",
+        "6",
+        "--robustness",
+        "0.3",
+        "--gap",
+        "1.5",
+        "--out",
+        folder,
+    ]
     found = outcome(capsys, "learn", *words)
     assert found["success"] == 6
     assert found["sparsity"] > 1 - 1 / 1.5 - 0.01

@@ -143,7 +143,7 @@ class LawTable:
 
     def law(self, first: float, second: float) -> Law:
         """The interpolated law."""
-        values = [float(spline(first, second, grid=False)) for spline in self._splines]
+        values = [float(spline(np.array(first), np.array(second), grid=False)) for spline in self._splines]
         center, rate, cut = np.array(values[:2]), math.exp(values[2]), max(values[3], 0.0)
         gap = second if self.constraint == "gap" else 0.0
         return _law(center, rate, cut if self.constraint == "l0" else 0.0, gap, self.model)

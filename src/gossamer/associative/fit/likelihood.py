@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,7 +120,7 @@ def maximum(table: LawTable, data: Binned, sample: Sample, noise: float | None, 
         first = np.clip(given, low, high)
     step = (high - low) * (0.06 if start is None else 0.03)
     corners = first + np.diag(np.where(first + step > high, -step, step))
-    options = {"initial_simplex": np.vstack([first, corners]), "xatol": 1e-3, "fatol": 1e-2, "maxiter": 300}
+    options: Any = {"initial_simplex": np.vstack([first, corners]), "xatol": 1e-3, "fatol": 1e-2, "maxiter": 300}
     found = minimize(loss, first, method="Nelder-Mead", bounds=bounds, options=options)
     x = np.clip(found.x, low, high)
     place, tau = parts(x)

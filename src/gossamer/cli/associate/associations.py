@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,7 +90,7 @@ def _from_arrays(path: Path) -> Associations:
     return _checked(path, inputs, targets)
 
 
-def _checked(path: Path, inputs: NDArray[np.generic], targets: NDArray[np.generic]) -> Associations:
+def _checked(path: Path, inputs: NDArray[Any], targets: NDArray[Any]) -> Associations:
     if targets.dtype.kind in "if" and targets.size and np.isin(targets, (-1, 1)).all():
         targets = targets > 0
     try:

@@ -41,7 +41,7 @@ def theory_curve(arguments: argparse.Namespace) -> Result:
         )
     except theory.ConvergenceError as error:
         raise InputError(f"the equations of the theory were not solved: {error}; try a smaller range") from None
-    columns = ("robustness", "load", "density", "sparsity", "margin", "gap", "variance")
+    columns: tuple[str, ...] = ("robustness", "load", "density", "sparsity", "margin", "gap", "variance")
     values = {name: 1 - curve.density if name == "sparsity" else getattr(curve, name) for name in columns}
     columns = (*columns, "inhibitory") if "inhibitory" in given else columns
     if "inhibitory" in given:

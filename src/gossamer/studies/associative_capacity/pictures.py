@@ -25,7 +25,7 @@ _BLUE, _ORANGE, _GREEN, _PINK = figures.COLOURS[:4]
 
 def capacities(found: Sequence[Points]) -> Picture:
     """l1 and sign + l1: capacity and sparsity over robustness, robustness and sparsity over load."""
-    cases = ({}, {"inhibitory": 0.2})
+    cases: tuple[dict[str, float], ...] = ({}, {"inhibitory": 0.2})
     with figures.canvas(9, 6) as figure:
         (a, b), (c, d) = figure.subplots(2, 2)
         for case, colour, marker, name in zip(cases, (_BLUE, _ORANGE), "os", ("l1", "sign + l1, φ = 0.2"), strict=True):
@@ -70,8 +70,8 @@ def constraints(found: Sequence[Points]) -> Picture:
     with figures.canvas(9.5, 3.8) as figure:
         a, b, c = figure.subplots(1, 3)
         natural = float(theory.capacity(kappa).density)
-        p = np.linspace(0.04, natural, 60)
-        a.plot(p, theory.capacity(kappa, density=p).load, color=_BLUE, label="theory (upper bound)")
+        density = np.linspace(0.04, natural, 60)
+        a.plot(density, theory.capacity(kappa, density=density).load, color=_BLUE, label="theory (upper bound)")
         gap = np.linspace(0, 3.3, 60)
         curve = theory.capacity(kappa, gap=gap)
         b.plot(gap, curve.load, color=_BLUE)
