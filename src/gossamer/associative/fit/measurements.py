@@ -190,10 +190,10 @@ def read_weights(path: Path | str) -> Floats:
         InputError: a file that can't be read, rows of unequal length, a field that is not a number.
 
     Example:
-        >>> import os, tempfile
+        >>> import pathlib, tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     file = os.path.join(folder, "weights.csv")
-        ...     _ = open(file, "w").write("cell,a,b\\nc1,0.5,\\nc2,,1.5\\n")
+        ...     file = pathlib.Path(folder) / "weights.csv"
+        ...     _ = file.write_text("\\n".join(["cell,a,b", "c1,0.5,", "c2,,1.5"]))
         ...     read_weights(file).tolist()
         [[0.5, 0.0], [0.0, 1.5]]
     """

@@ -116,6 +116,8 @@ def robust_weights(
         ModuleNotFoundError: a solver that isn't installed.
 
     Example:
+        >>> import numpy as np
+        >>> from gossamer.associative import random_associations
         >>> problem = random_associations(50, 40, np.random.default_rng(0))
         >>> found = robust_weights(problem)
         >>> found.status, int(found.tight.sum()) == int((found.weights != 0).sum())
