@@ -109,7 +109,8 @@ def test_tables(run: Run) -> None:
 
 def test_associative(run: Run) -> None:
     _, shown = run("docs/associative.md")
-    (load, density), (robustness,), (connected, atoms), errors, (status, kappa, nonzero), (l0, proven, gap) = shown
+    (load, density), (robustness,), (connected, atoms), errors, (status, kappa, nonzero), (l0, proven, gap) = shown[:6]
+    (success, sparsity, violated), (network_sparsity, complete, noisy), (best, fitted_gap, p) = shown[6:]
     assert load == pytest.approx([1.5742, 1.0523, 0.7582], abs=1e-3)
     assert density == pytest.approx([0.88, 0.685, 0.5426], abs=1e-3)
     assert 0.5 < robustness < 0.55
@@ -121,3 +122,12 @@ def test_associative(run: Run) -> None:
     assert min(l0, kappa) > 0
     assert proven
     assert gap == 0
+    assert success == 1
+    assert violated == 0
+    assert sparsity > 1 - 1 / 1.5 - 0.01
+    assert network_sparsity > 0.3
+    assert complete == 1
+    assert 0.5 < noisy < 1
+    assert best == "gap"
+    assert fitted_gap.value == pytest.approx(2.0, abs=0.15)
+    assert p > 0

@@ -9,6 +9,7 @@ optionally with fixed signs, a given number of connections (l0) or a minimum mag
 ``online``      the online rule, compiled, for many units at once: `learn_online`
 ``estimator``   `AssociativeUnit` and `AssociativeNetwork` for scikit-learn
 ``recall``      recall of stored sequences under noise
+``fit``         the constraint that explains measured weights best: `fit_statistics`
 ==============  =====================================================================================================
 
 References:
@@ -26,15 +27,18 @@ from gossamer.associative.problem import Associations, random_associations, rand
 if TYPE_CHECKING:
     from gossamer.associative.estimator import AssociativeNetwork as AssociativeNetwork
     from gossamer.associative.estimator import AssociativeUnit as AssociativeUnit
+    from gossamer.associative.fit import fit_statistics as fit_statistics
     from gossamer.associative.online import learn_online as learn_online
 
-_HOME = {"AssociativeNetwork": "estimator", "AssociativeUnit": "estimator", "learn_online": "online"}
-"""Public names by the module that is imported at their first use: the estimators need scikit-learn."""
+_HOME = {"AssociativeNetwork": "estimator", "AssociativeUnit": "estimator", "fit_statistics": "fit"}
+_HOME |= {"learn_online": "online"}
+"""Public names by the module that is imported at their first use: they need scikit-learn or SciPy."""
 
 __all__ = [
     "Associations",
     "AssociativeNetwork",
     "AssociativeUnit",
+    "fit_statistics",
     "learn_online",
     "random_associations",
     "random_signs",

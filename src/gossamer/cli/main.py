@@ -26,6 +26,7 @@ from typing import Any
 
 import gossamer
 from gossamer.bench import command as bench
+from gossamer.cli.associate import arguments as associate
 from gossamer.errors import InputError
 from gossamer.extras import OPTIONAL
 from gossamer.studies import command as study
@@ -193,6 +194,7 @@ def parser() -> argparse.ArgumentParser:
     summary.add_argument("run", type=_path, metavar="RUN", help="the folder of a finished run")
     summary.add_argument("--json", action="store_true", help="print results.json instead")
 
+    associate.add_parser(commands)
     study.add_parser(commands)
     bench.add_parser(commands)
     return top

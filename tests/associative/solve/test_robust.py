@@ -129,7 +129,7 @@ def test_small_problems_by_enumeration() -> None:
 
 
 @pytest.mark.parametrize("solver", ["highspy", "pyscipopt"])
-def test_other_solvers_agree(solver: str) -> None:
+def test_other_solvers_agree_and_print_nothing(solver: str, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip(solver)
     problem = draw(12, 10, 1)
     each: list[dict[str, Any]] = [{"density": 0.25}, {"gap": 2.0}]
@@ -138,6 +138,7 @@ def test_other_solvers_agree(solver: str) -> None:
         assert ours.status == theirs.status == "optimal"
         assert ours.robustness == pytest.approx(theirs.robustness, abs=1e-6)
         check(problem, theirs, **asked)
+    assert capfd.readouterr() == ("", "")
 
 
 # ---- against the theory ----------------------------------------------------------------------------------------------
@@ -237,7 +238,7 @@ def test_a_gap_that_no_weights_have() -> None:
 
 def test_a_time_limit_is_a_state() -> None:
     problem = draw(40, 30, 0)
-    found = robust_weights(problem, density=0.3, time_limit=0.2)
+    found = robust_weights(problem, density=0.3, time_limit=1.0)
     assert found.status == "time limit"
     assert not found.proven
     assert found.weights is not None
@@ -245,6 +246,16 @@ def test_a_time_limit_is_a_state() -> None:
     assert found.relative_gap > 0
     greedy = robust_weights(problem, density=0.3, method="greedy")
     assert found.robustness >= greedy.robustness - 1e-9
+
+
+@pytest.mark.parametrize("asked", [{"gap": 2.0}, {"density": 0.2}, {"gap": 2.0, "method": "greedy"}])
+def test_a_time_limit_bounds_the_programs_of_greedy_elimination(asked: dict[str, Any]) -> None:
+    problem = draw(200, 200, 0)
+    for limit in (1e-3, 0.3):
+        found = robust_weights(problem, time_limit=limit, **asked)
+        assert found.status == "time limit"
+        assert found.seconds < limit + 0.5
+        assert found.weights is None or found.certificate is not None
 
 
 def test_a_density_above_the_natural_one_does_not_bind() -> None:

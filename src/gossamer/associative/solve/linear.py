@@ -68,6 +68,8 @@ def linear_program(
     cost[0] = -1
     whole = np.ones((1, columns))
     whole[0, 0] = 0
+    if time_limit is not None and time_limit <= 0:
+        return None
     started = time.monotonic()
     for tolerance in (1e-7, 1e-10):
         options: Any = {"primal_feasibility_tolerance": tolerance, "dual_feasibility_tolerance": tolerance}

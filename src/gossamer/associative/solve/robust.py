@@ -113,7 +113,8 @@ def robust_weights(
         method: "exact"; "greedy" solves linear programs only, dropping the weakest 10 % of weights each time.
         solver: of the mixed-integer program: "scipy"; or "highspy" or "pyscipopt", where installed, which also start
             from the greedy weights.
-        time_limit: seconds for the mixed-integer program, > 0; None for no limit.
+        time_limit: seconds, > 0, for all programs together, those of greedy elimination included, but for a last linear
+            program that polishes the weights found; None for no limit.
 
     Returns:
         `RobustWeights`. That there are no weights, or not enough time, is a status.
@@ -136,6 +137,7 @@ def robust_weights(
     check_choice("solver", solver, ("scipy", "highspy", "pyscipopt"))
     if time_limit is not None:
         check_fraction("time_limit", time_limit, high=math.inf, open_low=True, open_high=True)
+    deadline = math.inf if time_limit is None else started + time_limit
     engine = _engine(solver)
     n = problem.n_inputs
 
@@ -144,9 +146,9 @@ def robust_weights(
 
     if constraints.gap * (constraints.connections or 1) > n * (1 + 1e-12):
         return done("infeasible", None, -math.inf, True)
-    free = linear_program(problem, constraints)
-    if free is None:  # bounded and never without a solution: only numerical trouble leads here
-        return done("not found", None, math.inf, False)
+    free = linear_program(problem, constraints, time_limit=time_limit)
+    if free is None:  # bounded and never without a solution: else only numerical trouble leads here
+        return done("time limit" if time.monotonic() >= deadline else "not found", None, math.inf, False)
     if free.robustness <= ZERO:  # a bound also where the norm isn't used up
         return done("infeasible", None, free.robustness, False)
     size = np.abs(free.weights)
@@ -154,13 +156,16 @@ def robust_weights(
     few = constraints.connections is None or count <= constraints.connections
     if free.slack <= ZERO and few and size[size > 0].min() >= constraints.gap:
         return done("optimal", free.weights, free.robustness, False)
-    start = eliminate(problem, constraints, free)
+    start = eliminate(problem, constraints, free, deadline=deadline)
     if start is not None and not _usable(problem, constraints, start):
         start = None
+    left = None if time_limit is None else deadline - time.monotonic()
+    if left is not None and left <= 0:
+        return done("time limit", start, free.robustness, True)
     if method == "greedy":
         return done("not found" if start is None else "feasible", start, free.robustness, True)
     cutoff = None if start is None else float(margins(problem, start, constraints.threshold).min())
-    found = engine(build_program(problem, constraints, cutoff), n, start, time_limit)
+    found = engine(build_program(problem, constraints, cutoff), n, start, left)
     bound = min(found.bound, free.robustness)
     best = _best(problem, constraints, start, found.weights)
     if found.ended == "time limit":
