@@ -26,6 +26,7 @@ _MODULES = {
     "dictionary": "dictionary",
     "evolving-connectivity": "evolving_connectivity",
     "feature-selection": "feature_selection",
+    "weak-elimination": "weak_elimination",
 }
 
 
