@@ -1,7 +1,25 @@
-"""Sets that weights are kept in by projection: `Hoyer`, `AverageHoyer`, `L0` and `L1`, and `attach`, which keeps a
-layer in one of them while any optimizer trains it."""
+"""Sets that weights are kept in by projection: `Hoyer`, `AverageHoyer`, `L0`, `L1`, `L1Norm`, `Gap`, `Sign` and their
+`Intersection`; and `attach`, which keeps a layer in one of them while any optimizer trains it."""
 
 from gossamer.connectivity.constraints.attach import Attached, attach
-from gossamer.connectivity.constraints.sets import L0, L1, AverageHoyer, Constraint, Hoyer, Per
+from gossamer.connectivity.constraints.base import Constraint, Per
+from gossamer.connectivity.constraints.intersection import Intersection
+from gossamer.connectivity.constraints.parse import parse
+from gossamer.connectivity.constraints.sets import L0, L1, AverageHoyer, Gap, Hoyer, L1Norm
+from gossamer.connectivity.constraints.sign import Sign
 
-__all__ = ["L0", "L1", "Attached", "AverageHoyer", "Constraint", "Hoyer", "Per", "attach"]
+__all__ = [
+    "L0",
+    "L1",
+    "Attached",
+    "AverageHoyer",
+    "Constraint",
+    "Gap",
+    "Hoyer",
+    "Intersection",
+    "L1Norm",
+    "Per",
+    "Sign",
+    "attach",
+    "parse",
+]
