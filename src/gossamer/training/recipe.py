@@ -9,10 +9,12 @@ from typing import Any, get_args
 
 import torch
 
+from gossamer.connectivity import constraints
 from gossamer.connectivity.allocate import Allocation, epsilon_density
 from gossamer.errors import InputError, check_choice, check_count, check_fraction
 from gossamer.models import activation_from
 from gossamer.plasticity import PRESETS
+from gossamer.training.pruning import read_prune
 
 __all__ = ["REWIRINGS", "SMALL", "Recipe", "completed", "sizes_for"]
 
@@ -36,8 +38,14 @@ class Recipe:
     ``fraction`` of the connections after each epoch but the last. Both fall along half a cosine with the ``schedule``
     of that name: connections that are grown late in training have no time to learn.
 
+    ``constraint`` keeps the weights of the hidden layers in a set, by projection after every step (see
+    `gossamer.constraints.parse`): ``"gap:0.02"``, ``"sign+l1norm:0.01"``, … ``prune`` removes connections for good
+    while the network is trained (see `gossamer.training.Pruning`): ``"gap:0.1"``, ``"gradual:0.05"``,
+    ``"magnitude:0.05"``. With it `completed` makes ``density``, that of the start, 0.5 and rewires nothing, if nothing
+    is said.
+
     ``patience`` stops a network after as many epochs without a better validation loss, and returns to the best one;
-    None trains all epochs and keeps the last. ``amp`` computes in bfloat16 where that is safe. ``max_grad_norm`` bounds
+    None trains all epochs and keeps the last; epochs before pruning is over don't count. ``amp`` computes in bfloat16 where that is safe. ``max_grad_norm`` bounds
     the norm of the gradient.
     """
 
@@ -50,6 +58,8 @@ class Recipe:
     dropout: float = 0.0
     rewire: str = "SET"
     fraction: float = 0.3
+    constraint: str | None = None
+    prune: str | None = None
     epochs: int
     batch_size: int
     optimizer: str = "adam"
@@ -85,6 +95,12 @@ class Recipe:
         check_fraction("dropout", self.dropout, open_high=True)
         check_choice("rewire", self.rewire, REWIRINGS)
         check_fraction("fraction", self.fraction, open_low=True, open_high=True)
+        if self.constraint is not None:
+            constraints.parse(self.constraint)
+        if self.prune is not None:
+            self._check_prune(self.prune)
+        if not self.hidden and (self.constraint is not None or self.prune is not None):
+            raise InputError("constraint and prune are for hidden layers, and hidden has none: give one, such as (300,)")
         check_count("epochs", self.epochs, low=1)
         check_count("batch_size", self.batch_size, low=1)
         check_choice("optimizer", self.optimizer, _OPTIMIZERS)
@@ -96,6 +112,17 @@ class Recipe:
             _check_positive("max_grad_norm", self.max_grad_norm)
         if self.patience is not None:
             check_count("patience", self.patience, low=1)
+
+    def _check_prune(self, prune: str) -> None:
+        rule, number = read_prune(prune)
+        if rule == "gap" and self.rewire != "none":
+            raise InputError(
+                f"rewire must be 'none' for prune {prune!r}, got {self.rewire!r}: new connections begin at 0, in the gap"
+            )
+        if self.density == 1:
+            raise InputError(f"density must be below 1 for prune {prune!r}, whose layers are stored sparse")
+        if rule != "gap" and self.density is not None and number >= self.density:
+            raise InputError(f"prune {prune!r} must end below the density of the start, {self.density:g}")
 
     def density_for(self, features: int) -> float:
         """Density of the connections of all hidden layers together, in a network with so many inputs."""
@@ -125,6 +152,8 @@ def completed(given: Mapping[str, Any], samples: int, features: int) -> dict[str
     chosen = sizes_for(samples, features)
     if said.get("optimizer") == "sgd":
         chosen["learning_rate"] = 0.1
+    if "prune" in said:
+        chosen |= {"rewire": "none"} | ({} if "epsilon" in said else {"density": 0.5})
     if "rewire" in said:
         said["rewire"] = next((rule for rule in REWIRINGS if rule.lower() == said["rewire"].lower()), said["rewire"])
         if said["rewire"] in PRESETS:
