@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gossamer.errors import InputError
 from gossamer.studies.rows import divided
 from gossamer.studies.trials import Record, Trial
 
@@ -65,7 +66,7 @@ class Plan:
     rows: int = 2560
 
 
-_QUICK = Plan(widths=(0.1, 0.3), epochs=8, batch_size=32, rows=1000)
+_QUICK = Plan(widths=(0.05, 0.15), epochs=6, hidden=(60, 40), batch_size=32, rows=800)
 
 PLANS: Mapping[str, Mapping[str, Plan]] = {
     "quick": {"digits": _QUICK, "breast_cancer": _QUICK},
@@ -100,6 +101,11 @@ def gap_trials(plans: Mapping[str, Plan]) -> list[Trial]:
 
 def at_equal_density(found: Sequence[Record]) -> list[Trial]:
     """Every other method, with the number of connections of each network that found its own."""
+    if empty := [r for r in found if r["connections"] == 0]:
+        raise InputError(
+            f"widths must leave connections, got {empty[0]['settings']['width']:g}, which eliminates all on "
+            f"{empty[0]['dataset']}, seed {empty[0]['seed']}"
+        )
     return [
         Trial(method, r["dataset"], r["seed"], r["settings"] | {"connections": r["connections"]})
         for r in found
