@@ -115,7 +115,7 @@ class Constraint(ABC):
             _check_floating(weight)
             signs = self._signs(weight)
             rows, back = _vectors(weight if signs is None else weight * signs, self.per)
-            nearest = back(self._settled(rows))
+            nearest = back(self._settled(rows) if rows.numel() else rows)
             weight.copy_(nearest if signs is None else nearest * signs + 0.0)
         return weight
 
@@ -137,7 +137,7 @@ class Constraint(ABC):
             parts = [(part, values[index].double()) for part, index in self._parts(layer)]
         else:
             parts = [(self, _vectors(values, self.per)[0].double())]
-        inside = all(bool(part._within(rows, tolerance).all()) for part, rows in parts)
+        inside = all(bool(part._within(rows, tolerance).all()) for part, rows in parts if rows.numel())
         return inside and (self.signed or bool((values >= 0).all()))
 
     def _parts(self, layer: SparseLayer) -> Iterator[tuple[Constraint, Tensor]]:
