@@ -84,10 +84,14 @@ def test_gap_moves_some_weak_connections_over_it() -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
 def test_a_network_prunes_itself_by_the_gap(dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(0)
-    net = torch.nn.Sequential(gs.SparseLinear(40, 30, density=1.0, generator=generator), torch.nn.Linear(30, 2)).to(dtype)
+    net = torch.nn.Sequential(gs.SparseLinear(40, 30, density=1.0, generator=generator), torch.nn.Linear(30, 2)).to(
+        dtype
+    )
     optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
     opening = schedule.linear(0.0, 4, end=0.1)
-    rewire = gs.Rewire(net, optimizer, drop=drop.gap(opening, kept=0.1, flipped=0.1), grow=grow.none(), record="indices")
+    rewire = gs.Rewire(
+        net, optimizer, drop=drop.gap(opening, kept=0.1, flipped=0.1), grow=grow.none(), record="indices"
+    )
     layer = net[0]
     counts = [1200]
     for step in range(6):

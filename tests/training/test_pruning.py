@@ -15,7 +15,9 @@ from gossamer.training.recipe import completed
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-BASE = Recipe(hidden=(16, 12), density=0.5, activation="relu", rewire="none", epochs=4, batch_size=16, learning_rate=0.01)
+BASE = Recipe(
+    hidden=(16, 12), density=0.5, activation="relu", rewire="none", epochs=4, batch_size=16, learning_rate=0.01
+)
 
 
 def samples(n: int, seed: int) -> Samples:

@@ -33,7 +33,17 @@ from gossamer.training.recipe import Recipe
 from gossamer.training.samples import Samples, SparseRows
 from gossamer.training.task import MULTICLASS, Tally, Task
 
-__all__ = ["DivergedError", "Epoch", "Fit", "architecture", "build", "constrain", "evaluate", "make_optimizer", "one_pass"]
+__all__ = [
+    "DivergedError",
+    "Epoch",
+    "Fit",
+    "architecture",
+    "build",
+    "constrain",
+    "evaluate",
+    "make_optimizer",
+    "one_pass",
+]
 
 TWIN_ACTIVATION = "relu"
 """Activation of the dense twin: the network that one would train without this package."""
@@ -326,9 +336,7 @@ def _check_stored_sparse(model: nn.Module, options: Recipe) -> None:
         )
 
 
-def constrain(
-    model: nn.Module, text: str, optimizer: torch.optim.Optimizer, seed: int
-) -> constraints.Attached:
+def constrain(model: nn.Module, text: str, optimizer: torch.optim.Optimizer, seed: int) -> constraints.Attached:
     """Keep the weights of all layers of ``model`` but its output in the set that ``text`` names, after every step."""
     found = constraints.parse(text, seed=seed)
     return constraints.attach(model, found, optimizer, where=lambda name, _: name != "output")

@@ -100,7 +100,9 @@ class Recipe:
         if self.prune is not None:
             self._check_prune(self.prune)
         if not self.hidden and (self.constraint is not None or self.prune is not None):
-            raise InputError("constraint and prune are for hidden layers, and hidden has none: give one, such as (300,)")
+            raise InputError(
+                "constraint and prune are for hidden layers, and hidden has none: give one, such as (300,)"
+            )
         check_count("epochs", self.epochs, low=1)
         check_count("batch_size", self.batch_size, low=1)
         check_choice("optimizer", self.optimizer, _OPTIMIZERS)

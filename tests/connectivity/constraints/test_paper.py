@@ -199,7 +199,9 @@ def test_mistakes_are_named() -> None:
         constraints.Sign(inhibitory=1.5)
     with pytest.raises(InputError, match=r"signs must be a tensor of \+1 and -1"):
         constraints.Sign(torch.tensor([1, 0]))
-    with pytest.raises(InputError, match=r"signs must have the shape of the inputs, \(8,\), or of the weight, \(6, 8\)"):
+    with pytest.raises(
+        InputError, match=r"signs must have the shape of the inputs, \(8,\), or of the weight, \(6, 8\)"
+    ):
         constraints.Sign(torch.ones(7)).project_(weight(6, 8))
     with pytest.raises(InputError, match="floating point, got torch.int64"):
         constraints.Gap(0.1).project_(torch.ones(2, 2, dtype=torch.int64))

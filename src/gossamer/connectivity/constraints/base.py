@@ -17,7 +17,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,7 @@ Target = TypeVar("Target", bound=Tensor | nn.Module)
 class Constraint(ABC):
     """A set of vectors, and of which vectors of a weight it speaks."""
 
+    _combine: ClassVar[Callable[[tuple[Constraint, Constraint]], Constraint]]  # `Intersection`, which sets it
     per: Per = "output"
     signed: bool = True
 
@@ -76,9 +77,7 @@ class Constraint(ABC):
 
     def __and__(self, other: Constraint) -> Constraint:
         """The sets' intersection; see `gossamer.constraints.Intersection`."""
-        from gossamer.connectivity.constraints.intersection import Intersection
-
-        return Intersection((self, other))
+        return type(self)._combine((self, other))
 
     def project(self, weight: Tensor) -> Tensor:
         """The nearest weight in the set, with its derivative."""

@@ -45,7 +45,7 @@ class Intersection(Constraint):
         >>> from gossamer import constraints
         >>> dale = constraints.Sign(torch.tensor([1, -1, 1, 1]))
         >>> both = dale & constraints.Gap(0.5) & constraints.L1Norm(0.5)
-        >>> both.project_(torch.tensor([[0.9, -0.6, 0.7, -1.0]]))
+        >>> both.project_(torch.tensor([[0.9, -0.5, 0.7, -1.0]]))
         tensor([[ 0.8500, -0.5000,  0.6500,  0.0000]])
         >>> constraints.Hoyer(0.7) & constraints.Gap(0.1)
         Traceback (most recent call last):
@@ -68,7 +68,9 @@ class Intersection(Constraint):
         if len(set(kinds)) < len(kinds):
             raise InputError(f"parts must be of different kinds, got {names}")
         if unknown := set(kinds) - {L0, L1, L1Norm, Gap, Sign, Hoyer, AverageHoyer}:
-            raise InputError(f"parts must be constraints of gossamer.constraints, got {min(k.__name__ for k in unknown)}")
+            raise InputError(
+                f"parts must be constraints of gossamer.constraints, got {min(k.__name__ for k in unknown)}"
+            )
         if {L1, L1Norm} <= set(kinds):
             raise InputError("parts must have one of L1 and L1Norm, got both: L1Norm fixes what L1 bounds")
         for kind in (Hoyer, AverageHoyer):
@@ -130,6 +132,9 @@ class Intersection(Constraint):
 
     def __repr__(self) -> str:
         return " & ".join(map(repr, self.parts))
+
+
+Constraint._combine = Intersection
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,9 +57,7 @@ def run(
     )
 
 
-def carried_out(
-    chosen: dict[str, Plan], folder: Path, *, jobs: int = 1, watch: Watch | None = None
-) -> list[Record]:
+def carried_out(chosen: dict[str, Plan], folder: Path, *, jobs: int = 1, watch: Watch | None = None) -> list[Record]:
     """All records: first the networks that find their density, then the others at these densities."""
     found = trials.run(gap_trials(chosen), carry_out, folder, jobs=jobs, watch=watch)
     return found + trials.run(at_equal_density(found), carry_out, folder, jobs=jobs, watch=watch)

@@ -278,9 +278,7 @@ class _Training:
     @property
     def connections(self) -> int:
         sparse = self.sparse()
-        return sum(
-            layer.nnz if name in sparse else layer.weight.numel() for name, layer in self.hidden().items()
-        )
+        return sum(layer.nnz if name in sparse else layer.weight.numel() for name, layer in self.hidden().items())
 
     def _store_connections(self, optimizer: torch.optim.Optimizer | None) -> None:
         from gossamer.connectivity import compact_

@@ -90,7 +90,8 @@ def _differences(name: str, plan: Plan, records: Sequence[Record]) -> Table:
         [
             method,
             *(
-                text.points(tests[method, w].difference.center, unit=False) + ("*" if adjusted[method, w] < 0.05 else "")
+                text.points(tests[method, w].difference.center, unit=False)
+                + ("*" if adjusted[method, w] < 0.05 else "")
                 for w in plan.widths
             ),
         ]
@@ -154,7 +155,7 @@ def figures(plans: Mapping[str, Plan], records: Sequence[Record]) -> list[Figure
                     [v.mean() for v in values],
                     yerr=error,
                     label=method,
-                    color=drawing.SOFT if method == "random" else drawing.COLOURS[i],
+                    color=drawing.SOFT if method == "random" else drawing.COLOURS[i if i < 6 else 9],
                     marker=drawing.MARKERS[i],
                     linestyle=":" if method == "random" else "-",
                     linewidth=2.4 if method == "gap" else 1.1,
