@@ -163,7 +163,7 @@ def test_mistakes_are_named() -> None:
         with pytest.raises(InputError, match="width must be in"):
             drop.gap(bad)
         with pytest.raises(InputError, match="width must be in"):
-            drop.gap(lambda step: bad)(e, 0)
+            drop.gap(lambda step, bad=bad: bad)(e, 0)
     with pytest.raises(InputError, match=r"kept \+ flipped must be at most 1"):
         drop.gap(0.1, kept=0.6, flipped=0.5)
     with pytest.raises(InputError, match="magnitude of layer 'layer' must be numbers, got NaN"):

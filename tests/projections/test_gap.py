@@ -130,7 +130,7 @@ def test_mistakes_are_named() -> None:
     with pytest.raises(InputError, match="radius must be"):
         gap_projection(x, 0.1, radius=0.0)
     for radius in (None, 0.05):
-        with pytest.raises(InputError, match="radius must be at least width = 0.1"):
+        with pytest.raises(InputError, match=r"radius must be at least width = 0\.1"):
             gap_projection(x, 0.1, radius=radius, exactly=True)
     with pytest.raises(InputError, match="floating point"):
         gap_projection(torch.ones(3, dtype=torch.int64), 0.1)

@@ -133,8 +133,8 @@ def parser() -> argparse.ArgumentParser:
     network.add_argument(
         "--prune",
         metavar="RULE",
-        help="remove connections while training: gap:WIDTH, gradual:DENSITY or magnitude:DENSITY; starts at density 0.5 "
-        "and rewires nothing, if nothing else is said (no pruning)",
+        help="remove connections while training: gap:WIDTH, gradual:DENSITY or magnitude:DENSITY; starts at density "
+        "0.5 and rewires nothing, if nothing else is said (no pruning)",
     )
     network.add_argument("--no-twin", action="store_true", default=None, help="train no dense twin")
     fit = train.add_argument_group("training")

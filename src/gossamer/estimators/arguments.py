@@ -119,7 +119,8 @@ class Arguments(BaseEstimator):  # type: ignore[misc]
         pair = tuple(self.rewire) if isinstance(self.rewire, Sequence) else ()
         if len(pair) != 2 or not isinstance(pair[0], Drop) or not isinstance(pair[1], Grow | Sequential):
             raise InputError(
-                f"rewire must be 'auto', one of {', '.join(map(repr, REWIRINGS))} or a pair of rules of gossamer.drop and "
+                f"rewire must be 'auto', one of {', '.join(map(repr, REWIRINGS))} or a pair of rules of "
+                "gossamer.drop and "
                 f"gossamer.grow, got {self.rewire!r}"
             )
         if self.fraction is not None:

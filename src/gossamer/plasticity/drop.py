@@ -45,8 +45,8 @@ Pick = Callable[[Tensor, float], Tensor]
 class Drop:
     """A rule of removal: ``pick(importance(evidence), fraction)`` is True for the connections to remove.
 
-    The fraction is at most ``limit``; `gap` has its width in this place. ``kick(evidence, to_drop, fraction)``, if there
-    is one, is (nnz) the weights after the step; those of connections that go don't matter.
+    The fraction is at most ``limit``; `gap` has its width in this place. ``kick(evidence, to_drop, fraction)``, if
+    there is one, is (nnz) the weights after the step; those of connections that go don't matter.
     """
 
     name: str
@@ -116,7 +116,7 @@ def _below(importance: Tensor, width: float) -> Tensor:
 
 
 def _over_the_gap(e: Evidence, to_drop: Tensor, width: float, *, flipped: float) -> Tensor:
-    """The weights, with survivors inside the gap moved to its edges; the share ``flipped`` of them with another sign."""
+    """The weights, with survivors inside the gap moved to its edges, the share ``flipped`` to the opposite one."""
     values = e.values.clone()
     weak = ((values.abs() < width) & ~to_drop).nonzero().flatten()
     turn = torch.rand(weak.shape, generator=e.generator, dtype=torch.float64).to(values.device) < flipped

@@ -45,8 +45,8 @@ class Recipe:
     is said.
 
     ``patience`` stops a network after as many epochs without a better validation loss, and returns to the best one;
-    None trains all epochs and keeps the last; epochs before pruning is over don't count. ``amp`` computes in bfloat16 where that is safe. ``max_grad_norm`` bounds
-    the norm of the gradient.
+    None trains all epochs and keeps the last; epochs before pruning is over don't count. ``amp`` computes in bfloat16
+    where that is safe. ``max_grad_norm`` bounds the norm of the gradient.
     """
 
     hidden: tuple[int, ...]
@@ -119,7 +119,8 @@ class Recipe:
         rule, number = read_prune(prune)
         if rule == "gap" and self.rewire != "none":
             raise InputError(
-                f"rewire must be 'none' for prune {prune!r}, got {self.rewire!r}: new connections begin at 0, in the gap"
+                f"rewire must be 'none' for prune {prune!r}, got {self.rewire!r}: new connections begin at 0, "
+                "in the gap"
             )
         if self.density == 1:
             raise InputError(f"density must be below 1 for prune {prune!r}, whose layers are stored sparse")

@@ -185,7 +185,7 @@ def test_combinations_without_a_projection_are_refused() -> None:
         constraints.Intersection([gap, 3])  # type: ignore[list-item]
     w = weight(3, 4)
     before = w.clone()
-    with pytest.raises(InputError, match="width must be at most the sum of magnitudes, 0.4"):
+    with pytest.raises(InputError, match=r"width must be at most the sum of magnitudes, 0\.4"):
         (constraints.Gap(0.5) & constraints.L1Norm(0.1)).project_(w)
     assert torch.equal(w, before)
 
@@ -203,7 +203,7 @@ def test_mistakes_are_named() -> None:
         InputError, match=r"signs must have the shape of the inputs, \(8,\), or of the weight, \(6, 8\)"
     ):
         constraints.Sign(torch.ones(7)).project_(weight(6, 8))
-    with pytest.raises(InputError, match="floating point, got torch.int64"):
+    with pytest.raises(InputError, match=r"floating point, got torch\.int64"):
         constraints.Gap(0.1).project_(torch.ones(2, 2, dtype=torch.int64))
     for one in (constraints.Gap(0.1), SIGN):
         with pytest.raises(InputError, match="shape"):

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor, nn
 
 from gossamer.connectivity.constraints.base import Constraint
@@ -30,8 +29,8 @@ class Intersection(Constraint):
     `L1Norm`; with `Sign` or without
     ======================================  ==========================================================================
 
-    Other combinations are refused: of `Hoyer` or `AverageHoyer` with `L0`, `L1`, `L1Norm` or `Gap` no exact projection is
-    known, and two of one kind, or `L1` with `L1Norm`, contradict each other or say the same.
+    Other combinations are refused: of `Hoyer` or `AverageHoyer` with `L0`, `L1`, `L1Norm` or `Gap` no exact projection
+    is known, and two of one kind, or `L1` with `L1Norm`, contradict each other or say the same.
 
     Args:
         parts: two constraints or more, each of another kind, with the same ``per`` where it matters (not for `Gap` and

@@ -208,8 +208,8 @@ class L1Norm(Constraint):
     """The magnitudes of every vector's weights are ``mean`` on average, all its positions counted: Σ|w| = N · mean.
 
     For ``per="output"`` this is the homeostatic constraint of Baig & Stepanyants (arXiv 2409.04946): the sum of
-    magnitudes of a unit's N incoming weights is fixed. The projection is the nearest point of the l1 sphere: too large a
-    sum is shrunk by soft thresholding, which makes zeros; in too small a one every weight grows by the same amount. A
+    magnitudes of a unit's N incoming weights is fixed. The projection is the nearest point of the l1 sphere: too large
+    a sum is shrunk by soft thresholding, which makes zeros; in too small a one every weight grows by the same amount. A
     zero counts as positive. See `l1_sphere_projection`.
 
     Args:

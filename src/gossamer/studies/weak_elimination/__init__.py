@@ -20,7 +20,8 @@ __all__ = ["CLAIM", "PRESETS", "TITLE", "carried_out", "run"]
 
 TITLE = "Weak connections: does a deep network that eliminates them while it learns find a good sparsity?"
 CLAIM = (
-    "Eliminating weak connections is nearly as efficient as the optimal sparsity of the l0 norm, and can be done online "
+    "Eliminating weak connections is nearly as efficient as the optimal sparsity of the l0 norm, and can be "
+    "done online "
     "(Baig & Stepanyants, arXiv 2409.04946, 2024, for a threshold unit)."
 )
 PRESETS = {

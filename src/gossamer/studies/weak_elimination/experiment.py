@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from gossamer.models import MLP
-    from gossamer.training import Samples
 
 __all__ = ["METHODS", "OTHERS", "PLANS", "Plan", "at_equal_density", "carry_out", "gap_trials", "plans"]
 
@@ -185,11 +184,11 @@ class _Training:
         width: float | None,
         connections: int | None,
     ) -> None:
+        import torch
+
         from gossamer.models import MLP
         from gossamer.training import Recipe
         from gossamer.training.loop import make_optimizer
-
-        import torch
 
         self.method, self.plan = trial.variant, plan
         shapes = list(zip(plan.hidden, (features, *plan.hidden[:-1]), strict=True))

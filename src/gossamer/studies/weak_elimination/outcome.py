@@ -74,7 +74,8 @@ def _accuracy(name: str, plan: Plan, records: Sequence[Record]) -> Table:
     best = frozenset((int(i), int(j) + 1) for i, j in np.argwhere(shown == shown.max(axis=0)))
     dense = np.array([r["accuracy"] for r in where(records, dataset=name, variant="dense")])
     note = (
-        f"Test accuracy in percent by density, mean and standard deviation over {len(dense)} seeds. Bold: the best at a "
+        f"Test accuracy in percent by density, mean and standard deviation over {len(dense)} seeds. Bold: the "
+        "best at a "
         f"density. A dense network: {100 * dense.mean():.1f} ± {100 * dense.std():.1f}. The gaps are "
         f"{', '.join(f'{w:g}' for w in plan.widths)}."
     )
@@ -98,7 +99,8 @@ def _differences(name: str, plan: Plan, records: Sequence[Record]) -> Table:
         for method in OTHERS
     ]
     note = (
-        "Accuracy of gap less that of the method, in percentage points, at equal density. *: p < 0.05, paired t-test over "
+        "Accuracy of gap less that of the method, in percentage points, at equal density. *: p < 0.05, paired "
+        "t-test over "
         "seeds, adjusted by Holm for all cells of the table."
     )
     return Table(f"Gap against the others on {name}", ("gap −", *_headings(name, plan, records)), rows, note)
@@ -118,7 +120,8 @@ def _cost(name: str, plan: Plan, records: Sequence[Record]) -> Table:
     seconds = float(np.median([r["train_seconds"] for r in dense]))
     note = (
         "Multiply-adds of training (forward, both gradients) as a share of a dense network's, and the median time, by "
-        f"density. Dense: {whole:.3g} multiply-adds, {text.duration(seconds)}. Times are those of a machine that did other "
+        f"density. Dense: {whole:.3g} multiply-adds, {text.duration(seconds)}. Times are those of a machine "
+        "that did other "
         "work too: they say little."
     )
     return Table(f"Cost of training on {name}", ("method", *_headings(name, plan, records)), rows, note)
@@ -178,7 +181,8 @@ def figures(plans: Mapping[str, Plan], records: Sequence[Record]) -> list[Figure
         Figure(
             "accuracy",
             drawn,
-            "Test accuracy by the density of the hidden layers, mean and standard error over the seeds. Every method has "
+            "Test accuracy by the density of the hidden layers, mean and standard error over the seeds. Every "
+            "method has "
             "the density that the gap found.",
             f"Accuracy against density of {len(METHODS)} methods on {', '.join(plans)}.",
         )
@@ -279,19 +283,25 @@ def settings(plans: Mapping[str, Plan]) -> dict[str, Any]:
 def departures(jobs: int) -> list[str]:
     """Where the experiment is not the paper's, and what limits it."""
     notes = [
-        "The paper's rule trains one threshold unit by perceptron steps under a fixed l1 norm. Here the gap acts between "
+        "The paper's rule trains one threshold unit by perceptron steps under a fixed l1 norm. Here the gap "
+        "acts between "
         "the steps of Adam on ReLU networks, nothing fixes the l1 norm, and the gap opens from 0 to δ instead of being "
         "there from the start: connections need time to grow over it.",
         "A connection that is eliminated is gone. In the paper a perceptron step can revive it.",
-        "The gap chooses its density, and the layers' shares; the others are given the total. Magnitude, gradual, l1 and "
+        "The gap chooses its density, and the layers' shares; the others are given the total. Magnitude, "
+        "gradual, l1 and "
         "Hoyer rank the connections of all layers together; SET, RigL and random share them out as Erdős–Rényi does.",
-        "Small networks, few training rows and few epochs, so that eight methods, all densities and five seeds take half "
+        "Small networks, few training rows and few epochs, so that eight methods, all densities and five seeds "
+        "take half "
         "an hour on one core: accuracies are far from what these data sets allow. No method is tuned; the gaps were "
         "chosen for the densities that they give.",
-        "Training is short, which is hard on methods that need time after a change: SET moves connections after each epoch "
-        "but the last, RigL every hundred steps, gap and gradual act about ten times an epoch. The mean over densities is "
+        "Training is short, which is hard on methods that need time after a change: SET moves connections "
+        "after each epoch "
+        "but the last, RigL every hundred steps, gap and gradual act about ten times an epoch. The mean over "
+        "densities is "
         "dominated by the lowest ones, at which pruning at once fails.",
-        "The densities are those that suit the gap, since it finds them; l1's radius and Hoyer's sparseness follow from "
+        "The densities are those that suit the gap, since it finds them; l1's radius and Hoyer's sparseness "
+        "follow from "
         "them by the formulas of the methods' table and are not tuned.",
         "The rows of isolet are divided anew for each seed; of fashion_mnist other training rows are drawn.",
     ]
