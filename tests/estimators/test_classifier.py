@@ -499,10 +499,10 @@ def test_samples_that_can_not_be_used() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"prune": "gap:0.15"}, {"prune": "magnitude:0.1"}, {"constraint": "sign+gap:0.02"}],
+    [{"prune": "gap:0.15"}, {"prune": "magnitude:0.1"}, {"constraint": "sign:0.5+gap:0.02", "density": 0.5}],
     ids=str,
 )
-def test_pruned_and_constrained_networks_are_saved_and_loaded(options: dict[str, str], tmp_path: Path) -> None:
+def test_pruned_and_constrained_networks_are_saved_and_loaded(options: dict[str, Any], tmp_path: Path) -> None:
     x, y = load_digits(return_X_y=True)
     classifier = SparseClassifier((30, 30), activation="relu", max_epochs=20, random_state=0, **options)
     classifier.fit(x[:600], y[:600])

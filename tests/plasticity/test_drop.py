@@ -30,6 +30,10 @@ def evidence(cosines: list[float], weights: list[float] = WEIGHTS) -> Evidence:
     return Evidence("layer", layer, torch.Generator().manual_seed(0), {Cosine(): Summed(matrix)})
 
 
+def _always(width: float) -> schedule.Schedule:
+    return lambda step: width
+
+
 def dropped(rule: Drop, cosines: list[float] = COSINES) -> list[int]:
     return [int(i) for i in rule(evidence(cosines), 0).nonzero().flatten()]
 
@@ -93,6 +97,7 @@ def test_a_network_prunes_itself_by_the_gap(dtype: torch.dtype) -> None:
         net, optimizer, drop=drop.gap(opening, kept=0.1, flipped=0.1), grow=grow.none(), record="indices"
     )
     layer = net[0]
+    assert isinstance(layer, SparseLinear)
     counts = [1200]
     for step in range(6):
         optimizer.zero_grad()
@@ -163,7 +168,7 @@ def test_mistakes_are_named() -> None:
         with pytest.raises(InputError, match="width must be in"):
             drop.gap(bad)
         with pytest.raises(InputError, match="width must be in"):
-            drop.gap(lambda step, bad=bad: bad)(e, 0)
+            drop.gap(_always(bad))(e, 0)
     with pytest.raises(InputError, match=r"kept \+ flipped must be at most 1"):
         drop.gap(0.1, kept=0.6, flipped=0.5)
     with pytest.raises(InputError, match="magnitude of layer 'layer' must be numbers, got NaN"):

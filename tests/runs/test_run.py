@@ -303,7 +303,11 @@ class StopAtOnce(Watch):
 
 @pytest.mark.parametrize(
     "changed",
-    [{"prune": "gap:0.2", "rewire": "none"}, {"constraint": "sign+gap:0.05"}, {"prune": "gradual:0.1", "rewire": "SET"}],
+    [
+        {"prune": "gap:0.2", "rewire": "none"},
+        {"constraint": "sign+gap:0.05"},
+        {"prune": "gradual:0.1", "rewire": "SET"},
+    ],
     ids=str,
 )
 def test_pruned_and_constrained_runs_are_resumed_bit_for_bit(

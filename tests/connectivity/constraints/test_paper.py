@@ -240,7 +240,7 @@ def test_every_connection_is_in_one_block() -> None:
         layer = layers()[kind]
         assert isinstance(layer, SparseLinear | SparseConv2d)
         for per in ("output", "input", "layer"):
-            labels, positions = label_vectors(layer, per)  # type: ignore[arg-type]
+            labels, positions = label_vectors(layer, per)
             blocks = list(vector_blocks(labels))
             assert sorted(torch.cat([b.flatten() for b in blocks]).tolist()) == list(range(layer.nnz))
             assert all(len(set(labels[row].tolist())) == 1 for block in blocks for row in block)

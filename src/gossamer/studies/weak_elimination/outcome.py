@@ -35,7 +35,7 @@ def _levels(plans: Mapping[str, Plan]) -> list[tuple[str, float]]:
 
 
 def _density(records: Sequence[Record], dataset: str, width: float) -> float:
-    positions = where(records, dataset=dataset)[0]["positions"]
+    positions = int(where(records, dataset=dataset)[0]["positions"])
     return float(of_level(records, dataset, width, "gap", "connections").mean()) / positions
 
 
@@ -43,7 +43,7 @@ def _scores(plans: Mapping[str, Plan], records: Sequence[Record], method: str) -
     """(seeds,): mean accuracy over data sets and densities; seeds that all data sets have."""
     columns = [of_level(records, dataset, width, method, "accuracy") for dataset, width in _levels(plans)]
     seeds = min(len(column) for column in columns)
-    return np.mean([column[:seeds] for column in columns], axis=0)
+    return np.array([column[:seeds] for column in columns]).mean(axis=0, dtype=np.float64)
 
 
 # ---- tables ----------------------------------------------------------------------------------------------------------
