@@ -305,7 +305,7 @@ class StopAtOnce(Watch):
     "changed",
     [
         {"prune": "gap:0.2", "rewire": "none"},
-        {"constraint": "sign+gap:0.05"},
+        {"constraint": "sign+gap:0.05", "rewire": "none"},
         {"prune": "gradual:0.1", "rewire": "SET"},
     ],
     ids=str,

@@ -108,7 +108,7 @@ class Arguments(BaseEstimator):  # type: ignore[misc]
         """The name of the rewiring rule, as on the command line; "none" for a pair of rules."""
         if isinstance(self.rewire, str):
             if self.rewire.lower() == "auto":
-                return "SET" if self.prune is None else "none"
+                return "none" if self.prune is not None or "gap" in str(self.constraint).lower() else "SET"
             return next((name for name in REWIRINGS if name.lower() == self.rewire.lower()), self.rewire)
         return self.rewire.name if isinstance(self.rewire, Preset) else "none"
 

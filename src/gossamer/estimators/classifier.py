@@ -40,7 +40,8 @@ class SparseClassifier(ClassifierMixin, SparseEstimator):  # type: ignore[misc]
         dropout: probability of dropping a hidden unit in training, in [0, 1).
         rewire: how connections move after each epoch but the last: a published rule (``"SET"``, ``"CoDACoRSET"``,
             ``"CTRE"``, ``"RigL"``, …; see `gossamer.plasticity.PRESETS`), ``"none"``, or a pair of rules such as
-            ``(gossamer.drop.magnitude(0.2), gossamer.grow.gradient())``. ``"auto"`` is SET, or with ``prune`` none.
+            ``(gossamer.drop.magnitude(0.2), gossamer.grow.gradient())``. ``"auto"`` is SET, or
+            none with ``prune`` or the constraint ``gap``.
         fraction: share of the connections that moves, in (0, 1); None takes the rule's own.
         constraint: a set in which the weights of the hidden layers are kept, by projection after each step:
             ``"gap:0.02"``, ``"sign"``, ``"hoyer:0.8"``, ``"l0:20"``, ``"l1:2"``, ``"l1norm:0.01"``, or several joined

@@ -97,6 +97,11 @@ class Recipe:
         check_fraction("fraction", self.fraction, open_low=True, open_high=True)
         if self.constraint is not None:
             constraints.parse(self.constraint)
+            if "gap" in self.constraint.lower() and self.rewire != "none":
+                raise InputError(
+                    f"rewire must be 'none' for constraint {self.constraint!r}, got {self.rewire!r}: new connections "
+                    "begin at 0, and steps shorter than half of the gap don't lead out of it"
+                )
         if self.prune is not None:
             self._check_prune(self.prune)
         if not self.hidden and (self.constraint is not None or self.prune is not None):
@@ -157,6 +162,8 @@ def completed(given: Mapping[str, Any], samples: int, features: int) -> dict[str
         chosen["learning_rate"] = 0.1
     if "prune" in said:
         chosen |= {"rewire": "none"} | ({} if "epsilon" in said else {"density": 0.5})
+    if "gap" in str(said.get("constraint", "")).lower():
+        chosen["rewire"] = "none"
     if "rewire" in said:
         said["rewire"] = next((rule for rule in REWIRINGS if rule.lower() == said["rewire"].lower()), said["rewire"])
         if said["rewire"] in PRESETS:

@@ -43,7 +43,8 @@ def _scores(plans: Mapping[str, Plan], records: Sequence[Record], method: str) -
     """(seeds,): mean accuracy over data sets and densities; seeds that all data sets have."""
     columns = [of_level(records, dataset, width, method, "accuracy") for dataset, width in _levels(plans)]
     seeds = min(len(column) for column in columns)
-    return np.array([column[:seeds] for column in columns]).mean(axis=0, dtype=np.float64)
+    means: NDArray[np.float64] = np.array([column[:seeds] for column in columns]).mean(axis=0)
+    return means
 
 
 # ---- tables ----------------------------------------------------------------------------------------------------------
