@@ -75,6 +75,19 @@ def test_rewiring(run: Run) -> None:
     assert names["rewire"].steps == 24
 
 
+def test_pruning(run: Run) -> None:
+    _, shown = run("docs/pruning.md")
+    (nearest,), (holds,), (first, second, accuracy, smallest), (score, density) = shown
+    torch.testing.assert_close(nearest, torch.tensor([[0.85, -0.5, 0.65, 0.0]]))
+    assert holds
+    assert 0 < first < 0.8
+    assert 0 < second < 1
+    assert smallest >= 0.2
+    assert accuracy > 0.9
+    assert score > 0.8
+    assert density < 0.4
+
+
 def test_sparseout(run: Run) -> None:
     run("docs/sparseout.md")
 

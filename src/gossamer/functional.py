@@ -11,6 +11,7 @@ from gossamer.connectivity.conv import sparse_conv2d
 from gossamer.connectivity.linear import sparse_linear
 from gossamer.connectivity.normalized import unit_filters
 from gossamer.projections import (
+    gap_projection,
     group_hoyer_projection,
     hoyer_projection,
     l0_projection,
@@ -26,6 +27,7 @@ __all__ = [
     "all_relu",
     "bridgeout",
     "divisive_norm",
+    "gap_projection",
     "group_hoyer_projection",
     "hebbian_cost",
     "hoyer_projection",

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import joblib
@@ -494,3 +495,30 @@ def test_samples_that_can_not_be_used() -> None:
         small().partial_fit(x, np.eye(3)[y]).partial_fit(x, np.eye(3)[y][:, :2])
     with pytest.raises(NotFittedError):
         _ = small().feature_importances_
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"prune": "gap:0.15"}, {"prune": "magnitude:0.1"}, {"constraint": "sign:0.5+gap:0.02", "density": 0.5}],
+    ids=str,
+)
+def test_pruned_and_constrained_networks_are_saved_and_loaded(options: dict[str, Any], tmp_path: Path) -> None:
+    x, y = load_digits(return_X_y=True)
+    classifier = SparseClassifier((30, 30), activation="relu", max_epochs=20, random_state=0, **options)
+    classifier.fit(x[:600], y[:600])
+    assert classifier.score(x[600:], y[600:]) > 0.5
+    layer = first(classifier)
+    if "prune" in options:
+        assert layer.density < 0.45
+        assert gs.SparseClassifier(**options).get_params()["rewire"] == "auto"
+    if "constraint" in options:
+        assert gs.constraints.parse("gap:0.02").holds(layer)
+    classifier.save(tmp_path / "it")
+    loaded = SparseClassifier.load(tmp_path / "it")
+    assert (loaded.predict(x) == classifier.predict(x)).all()
+    assert loaded.get_params() == classifier.get_params()
+    if "prune" in options:
+        with pytest.raises(InputError, match="prune must be None for partial_fit"):
+            classifier.partial_fit(x, y)
+    else:
+        assert gs.constraints.parse("gap:0.02").holds(first(classifier.partial_fit(x, y)))

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import gossamer as gs
 from gossamer import InputError, Pattern, SparseLinear
-from gossamer.plasticity import Rewire, drop, schedule
+from gossamer.plasticity import Rewire, drop, grow, schedule
 from gossamer.plasticity.drop import Drop
 from gossamer.plasticity.evidence import Evidence
 from gossamer.plasticity.pairs import Summed
@@ -27,6 +28,10 @@ def evidence(cosines: list[float], weights: list[float] = WEIGHTS) -> Evidence:
     layer.weight_values.grad = torch.tensor([0.1, 4.0, 9.0, 1.0, 0.1, 1.0, 1.0, 0.0])
     matrix = torch.tensor([*cosines, 0, 0, 0, 0]).view(3, 4)
     return Evidence("layer", layer, torch.Generator().manual_seed(0), {Cosine(): Summed(matrix)})
+
+
+def _always(width: float) -> schedule.Schedule:
+    return lambda step: width
 
 
 def dropped(rule: Drop, cosines: list[float] = COSINES) -> list[int]:
@@ -61,11 +66,83 @@ def test_fractions_nought_and_one() -> None:
     assert dropped(drop.magnitude(1.0)) == list(range(8))
 
 
-def test_gap_may_spare_some() -> None:
-    e = evidence(COSINES, [0.1] * 8)
-    spared = sum(8 - int(drop.gap(0.2, spared=0.25)(e, 0).sum()) for _ in range(500))
-    assert spared / 4000 == pytest.approx(0.25, abs=0.03)
-    assert not bool(drop.gap(0.1)(e, 0).any())  # not below the width
+def test_gap_moves_some_weak_connections_over_it() -> None:
+    rule, moved, turned = drop.gap(0.2, kept=0.15, flipped=0.1), 0, 0
+    assert rule.kick is not None
+    e = evidence(COSINES, [0.1, -0.1, 0.1, -0.1, 0.3, -0.3, 0.2, 0.0])
+    for _ in range(400):
+        to_drop = rule(e, 0)
+        assert not bool(to_drop[4:7].any())  # not below the width
+        assert bool(to_drop[7])  # 0 has no sign: nothing to move
+        after = rule.kick(e, to_drop, 0.2)
+        assert torch.equal(after[4:7], e.values[4:7])
+        weak = ~to_drop[:4]
+        assert bool((after[:4][weak].abs() >= 0.2).all())
+        moved += int(weak.sum())
+        turned += int((after[:4][weak] * e.values[:4][weak] < 0).sum())
+    assert moved / 1600 == pytest.approx(0.25, abs=0.03)
+    assert turned / moved == pytest.approx(0.4, abs=0.06)
+    assert not bool(drop.gap(0.1)(evidence(COSINES, [0.1] * 8), 0).any())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_a_network_prunes_itself_by_the_gap(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    net = torch.nn.Sequential(gs.SparseLinear(40, 30, density=1.0, generator=generator), torch.nn.Linear(30, 2)).to(
+        dtype
+    )
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
+    opening = schedule.linear(0.0, 4, end=0.1)
+    rewire = gs.Rewire(
+        net, optimizer, drop=drop.gap(opening, kept=0.1, flipped=0.1), grow=grow.none(), record="indices"
+    )
+    layer = net[0]
+    assert isinstance(layer, SparseLinear)
+    counts = [1200]
+    for step in range(6):
+        optimizer.zero_grad()
+        net(torch.randn(8, 40, generator=generator).to(dtype)).square().sum().backward()
+        optimizer.step()
+        before = dict(zip(layer.pattern.flat_indices.tolist(), layer.weight_values.tolist(), strict=True))
+        momentum = dict(zip(before, optimizer.state[layer.weight_values]["exp_avg"].tolist(), strict=True))
+        change = rewire.step()[0]
+        after = dict(zip(layer.pattern.flat_indices.tolist(), layer.weight_values.tolist(), strict=True))
+        width = opening(step)
+        assert all(abs(w) >= width for w in after.values())
+        assert all(w == before[i] for i, w in after.items() if abs(before[i]) >= width)
+        assert not set(change.dropped.tolist()) & set(after)
+        assert layer.nnz == len(after) == layer.indices.numel() == change.nnz
+        state = optimizer.state[layer.weight_values]["exp_avg"]
+        assert state.tolist() == [momentum[i] for i in after]
+        counts.append(layer.nnz)
+    assert counts == sorted(counts, reverse=True)
+    assert 0 < counts[-1] < 900
+    assert rewire.log[-1]["grown"] == 0
+
+
+def test_the_gap_goes_on_where_its_state_was_taken() -> None:
+    def made() -> tuple[gs.SparseLinear, gs.Rewire]:
+        layer = gs.SparseLinear(40, 30, density=0.9, generator=torch.Generator().manual_seed(0))
+        return layer, gs.Rewire(layer, drop=drop.gap(0.05, kept=0.2, flipped=0.2), grow=grow.none(), seed=5)
+
+    (first, rewire), (second, other) = made(), made()
+    rewire.step()
+    second.load_state_dict(first.state_dict())
+    other.load_state_dict(rewire.state_dict())
+    for layer, it in ((first, rewire), (second, other)):
+        with torch.no_grad():
+            layer.weight_values.mul_(0.6)
+        it.step()
+    assert torch.equal(first.weight_values, second.weight_values)
+    assert torch.equal(first.indices, second.indices)
+
+
+def test_nothing_grows_with_none() -> None:
+    layer = gs.SparseLinear(10, 10, density=1.0, generator=torch.Generator().manual_seed(0))
+    change = gs.Rewire(layer, drop=drop.magnitude(0.25), grow=grow.none()).step()[0]
+    assert (change.grown.numel(), change.dropped.numel(), layer.nnz) == (0, 25, 75)
+    with pytest.raises(InputError, match="redistribute must be None where nothing is grown"):
+        gs.Rewire(layer, grow=grow.none(), redistribute="magnitude")
 
 
 def test_fraction_may_follow_a_schedule() -> None:
@@ -83,14 +160,23 @@ def test_mistakes_are_named() -> None:
     for bad in (-0.1, 1.01, math.nan):
         with pytest.raises(InputError, match="fraction must be in"):
             drop.random(bad)
-        with pytest.raises(InputError, match="width" if bad != 1.01 else "spared"):
-            drop.gap(bad, spared=bad)
+        with pytest.raises(InputError, match="kept must be in"):
+            drop.gap(0.1, kept=bad)
+        with pytest.raises(InputError, match="flipped must be in"):
+            drop.gap(0.1, flipped=bad)
+    for bad in (-0.1, math.nan, math.inf):
+        with pytest.raises(InputError, match="width must be in"):
+            drop.gap(bad)
+        with pytest.raises(InputError, match="width must be in"):
+            drop.gap(_always(bad))(e, 0)
+    with pytest.raises(InputError, match=r"kept \+ flipped must be at most 1"):
+        drop.gap(0.1, kept=0.6, flipped=0.5)
     with pytest.raises(InputError, match="magnitude of layer 'layer' must be numbers, got NaN"):
         drop.magnitude(0.3)(evidence(COSINES, [math.nan] * 8), 0)
 
 
 def test_rules_can_be_sent_to_another_process() -> None:
-    for rule in (drop.magnitude_cosine(0.2), drop.gap(0.1), drop.magnitude(schedule.cubic(0.3, 5))):
+    for rule in (drop.magnitude_cosine(0.2), drop.gap(0.1, kept=0.1), drop.magnitude(schedule.cubic(0.3, 5))):
         assert dropped(pickle.loads(pickle.dumps(rule))) == dropped(rule)
 
 

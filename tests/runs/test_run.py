@@ -299,3 +299,31 @@ class StopAtOnce(Watch):
     def network(self, job: Job, done: int, steps: int) -> None:
         assert done == 2
         raise InputError("enough")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"prune": "gap:0.2", "rewire": "none"},
+        {"constraint": "sign+gap:0.05", "rewire": "none"},
+        {"prune": "gradual:0.1", "rewire": "SET"},
+    ],
+    ids=str,
+)
+def test_pruned_and_constrained_runs_are_resumed_bit_for_bit(
+    finished: tuple[Options, RunFolder], tmp_path: Path, changed: dict[str, Any]
+) -> None:
+    options = replace(finished[0], seeds=1, twin=False, **changed)
+    whole = train(options, load_data(options), tmp_path / "whole")
+    for epoch in (1, 3):
+        stopped = tmp_path / f"stopped{epoch}"
+        with pytest.raises(KeyboardInterrupt):
+            train(options, load_data(options), stopped, StopAt(Job("sparse", 1), epoch))
+        assert outcome(resume(stopped)) == outcome(whole)
+    assert whole.options() == options
+    network = json.loads(whole.results.read_bytes())["networks"][0]
+    run = report.read(whole.path)
+    assert run.epochs[-1].connections == network["connections"]
+    page = report.write(whole.path, whole.path / "page.html").read_text("utf-8")
+    assert ("The network was pruned while it was trained" in page) == ("prune" in changed)
+    assert next(iter(changed.values())) in (whole.path / "config.toml").read_text()

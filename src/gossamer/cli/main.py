@@ -60,6 +60,7 @@ examples:
   gossamer train digits --seeds 3 --density 0.05
   gossamer train people.csv --target income --activation topk:60
   gossamer train fashion_mnist --hidden 1000,1000,1000 --density 0.05
+  gossamer train digits --prune gap:0.1
   gossamer train --resume runs/digits-1
 
 A run can be stopped at any moment, by Ctrl-C or otherwise, and loses at most
@@ -133,6 +134,18 @@ def parser() -> argparse.ArgumentParser:
     )
     network.add_argument(
         "--fraction", type=float, metavar="F", help="share of the connections that moves (the rule's own)"
+    )
+    network.add_argument(
+        "--constraint",
+        metavar="SET",
+        help="keep hidden weights in a set: gap:WIDTH, sign[:SHARE], hoyer:SPARSENESS, l0:K, l1:RADIUS, l1norm:MEAN, "
+        "or several joined by + (free)",
+    )
+    network.add_argument(
+        "--prune",
+        metavar="RULE",
+        help="remove connections while training: gap:WIDTH, gradual:DENSITY or magnitude:DENSITY; starts at density "
+        "0.5 and rewires nothing, if nothing else is said (no pruning)",
     )
     network.add_argument("--no-twin", action="store_true", default=None, help="train no dense twin")
     fit = train.add_argument_group("training")

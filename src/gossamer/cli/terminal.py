@@ -155,6 +155,8 @@ def _plan(folder: RunFolder, options: Options, data: Dataset) -> list[str]:
     connected = f"density {options.density_for(len(data.features)):.4g} ({options.allocate})"
     connected = connected if options.epsilon is None else f"epsilon {options.epsilon:g}, {connected}"
     rewire = "no rewiring" if options.rewire == "none" else f"{options.rewire} moving {options.fraction:g} an epoch"
+    rewire += "" if options.constraint is None else f", constraint {options.constraint}"
+    rewire += "" if options.prune is None else f", pruned by {options.prune}"
     epochs = f"{options.epochs} epoch{'s' * (options.epochs > 1)}"
     seeds = f"{options.seeds} seed{'s' * (options.seeds > 1)}"
     twin = ", each with its dense twin (ReLU)" if options.twin else ""

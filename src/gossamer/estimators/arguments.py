@@ -22,7 +22,7 @@ Rule = str | Preset | tuple[Drop, Grow | Sequential] | None
 
 _SAME = (  # arguments that a recipe has by the same names
     *("density", "epsilon", "output_density", "allocate", "activation", "dropout", "fraction", "batch_size"),
-    *("optimizer", "learning_rate", "schedule", "momentum", "weight_decay"),
+    *("constraint", "prune", "optimizer", "learning_rate", "schedule", "momentum", "weight_decay"),
 )
 
 
@@ -39,8 +39,10 @@ class Arguments(BaseEstimator):  # type: ignore[misc]
         allocate: Allocation = "er",
         activation: str = "hoyer:0.7",
         dropout: float = 0.0,
-        rewire: Rule = "SET",
+        rewire: Rule = "auto",
         fraction: float | None = None,
+        constraint: str | None = None,
+        prune: str | None = None,
         max_epochs: int | None = None,
         batch_size: int | None = None,
         optimizer: str = "adam",
@@ -68,6 +70,8 @@ class Arguments(BaseEstimator):  # type: ignore[misc]
         self.dropout = dropout
         self.rewire = rewire
         self.fraction = fraction
+        self.constraint = constraint
+        self.prune = prune
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.optimizer = optimizer
@@ -103,6 +107,8 @@ class Arguments(BaseEstimator):  # type: ignore[misc]
     def _rule_name(self) -> str:
         """The name of the rewiring rule, as on the command line; "none" for a pair of rules."""
         if isinstance(self.rewire, str):
+            if self.rewire.lower() == "auto":
+                return "none" if self.prune is not None or "gap" in str(self.constraint).lower() else "SET"
             return next((name for name in REWIRINGS if name.lower() == self.rewire.lower()), self.rewire)
         return self.rewire.name if isinstance(self.rewire, Preset) else "none"
 
@@ -113,7 +119,8 @@ class Arguments(BaseEstimator):  # type: ignore[misc]
         pair = tuple(self.rewire) if isinstance(self.rewire, Sequence) else ()
         if len(pair) != 2 or not isinstance(pair[0], Drop) or not isinstance(pair[1], Grow | Sequential):
             raise InputError(
-                f"rewire must be one of {', '.join(map(repr, REWIRINGS))} or a pair of rules of gossamer.drop and "
+                f"rewire must be 'auto', one of {', '.join(map(repr, REWIRINGS))} or a pair of rules of "
+                "gossamer.drop and "
                 f"gossamer.grow, got {self.rewire!r}"
             )
         if self.fraction is not None:

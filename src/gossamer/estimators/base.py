@@ -15,7 +15,7 @@ from torch import nn
 
 from gossamer.connectivity import SparseLinear
 from gossamer.device import find_device
-from gossamer.errors import check_choice
+from gossamer.errors import InputError, check_choice
 from gossamer.estimators.arguments import Arguments
 from gossamer.estimators.fit_context import all_or_nothing, draw_seed, progress, threads
 from gossamer.estimators.sample_weights import Targets, counting, hold_out, sample_weights
@@ -151,6 +151,8 @@ class SparseEstimator(Arguments):
         Raises:
             InputError: an argument is outside its range.
         """
+        if self.prune is not None:
+            raise InputError(f"prune must be None for partial_fit, which has no end, got {self.prune!r}: use fit")
         first = not hasattr(self, "network_")
         X, y, weight = self._read(X, y, sample_weight, reset=first)
         recipe = replace(self._recipe(*X.shape), schedule="constant")
@@ -277,7 +279,7 @@ class SparseEstimator(Arguments):
         fitted = {name: getattr(self, name) for name in self._stored}
         fitted |= {"feature_names_in_": getattr(self, "feature_names_in_", None)}
         fitted |= {"input_mean": self._scaling.mean, "input_scale": self._scaling.scale}
-        parameters["rewire"] = self._rule_name()
+        parameters["rewire"] = self.rewire if isinstance(self.rewire, str) else self._rule_name()
         write_stored(Path(path), Stored(type(self).__name__, parameters, fitted, self.network_.state_dict()))
 
     @classmethod

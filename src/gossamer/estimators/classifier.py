@@ -33,7 +33,7 @@ class SparseClassifier(ClassifierMixin, SparseEstimator):  # type: ignore[misc]
 
     Args:
         hidden: units of each hidden layer, such as ``(300, 300)``; a number is one layer.
-        density: fraction of the connections of all hidden layers together, in (0, 1]; None for 0.1.
+        density: fraction of the connections of all hidden layers together, in (0, 1]; None for 0.1, with ``prune`` 0.5.
         epsilon: instead of ``density``: ε (n_in + n_out) connections in each hidden layer (Mocanu et al. 2018).
         output_density: fraction of the connections of the output layer; None leaves it dense.
         allocate: how the hidden layers share connections: ``"er"``, ``"erk"`` or ``"uniform"``.
@@ -42,8 +42,15 @@ class SparseClassifier(ClassifierMixin, SparseEstimator):  # type: ignore[misc]
         dropout: probability of dropping a hidden unit in training, in [0, 1).
         rewire: how connections move after each epoch but the last: a published rule (``"SET"``, ``"CoDACoRSET"``,
             ``"CTRE"``, ``"RigL"``, …; see `gossamer.plasticity.PRESETS`), ``"none"``, or a pair of rules such as
-            ``(gossamer.drop.magnitude(0.2), gossamer.grow.gradient())``.
+            ``(gossamer.drop.magnitude(0.2), gossamer.grow.gradient())``. ``"auto"`` is SET, or
+            none with ``prune`` or the constraint ``gap``.
         fraction: share of the connections that moves, in (0, 1); None takes the rule's own.
+        constraint: a set in which the weights of the hidden layers are kept, by projection after each step:
+            ``"gap:0.02"``, ``"sign"``, ``"hoyer:0.8"``, ``"l0:20"``, ``"l1:2"``, ``"l1norm:0.01"``, or several joined by
+            ``+``; see `gossamer.constraints.parse`.
+        prune: remove connections while the network learns, until training has used 3/4 of its steps: ``"gap:0.1"``
+            eliminates weak connections and finds the density itself, ``"gradual:0.05"`` and ``"magnitude:0.05"`` end at
+            this density; see `gossamer.training.Pruning`. The start then has ``density`` 0.5 by default.
         max_epochs: passes through the data; None chooses by its size.
         batch_size: samples in a step; None likewise.
         optimizer: ``"adam"``, ``"adamw"`` or ``"sgd"``.
@@ -110,8 +117,10 @@ class SparseClassifier(ClassifierMixin, SparseEstimator):  # type: ignore[misc]
         allocate: Allocation = "er",
         activation: str = "hoyer:0.7",
         dropout: float = 0.0,
-        rewire: Rule = "SET",
+        rewire: Rule = "auto",
         fraction: float | None = None,
+        constraint: str | None = None,
+        prune: str | None = None,
         max_epochs: int | None = None,
         batch_size: int | None = None,
         optimizer: str = "adam",
@@ -141,6 +150,8 @@ class SparseClassifier(ClassifierMixin, SparseEstimator):  # type: ignore[misc]
             dropout=dropout,
             rewire=rewire,
             fraction=fraction,
+            constraint=constraint,
+            prune=prune,
             max_epochs=max_epochs,
             batch_size=batch_size,
             optimizer=optimizer,

@@ -11,7 +11,7 @@ from gossamer.models import MLP
 from gossamer.plasticity import Rewire, preset
 from gossamer.plasticity.presets import RuleArguments
 from gossamer.training import DivergedError, Recipe, Samples, Task
-from gossamer.training.loop import make_optimizer, one_pass
+from gossamer.training.loop import constrain, make_optimizer, one_pass
 
 __all__ = ["Stream"]
 
@@ -32,6 +32,8 @@ class Stream:
         self.rewire: Rewire | None = None
         if rule is not None and any(isinstance(layer, SparseLayer) for layer in network.children()):
             self.rewire = Rewire(network, self.optimizer, **rule, inputs=(), seed=seed)
+        if recipe.constraint is not None:
+            constrain(network, recipe.constraint, self.optimizer, seed)
         self.updates, self.loss = 0, math.nan  # since the last rewiring, and of the last call
 
     def go_through(self, samples: Samples, task: Task, batch_size: int, number: int) -> float:

@@ -63,6 +63,8 @@ def read_tensors(path: Path, *, key: str, version: int, what: str) -> tuple[dict
 def load_weights(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """``model.load_state_dict``, but types must agree too and numbers be finite.
 
+    A sparse layer may have any number of connections: one that was pruned has fewer than it began with.
+
     Raises:
         ValueError: a tensor is missing, foreign, of another shape or type, or holds NaN or infinity.
     """
@@ -70,7 +72,9 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     if unlike := sorted(own.keys() ^ tensors.keys()):
         raise ValueError(f"{unlike[0]} is {'missing' if unlike[0] in own else 'not of this network'}")
     for name, tensor in tensors.items():
-        if tensor.shape != own[name].shape or tensor.dtype != own[name].dtype:
+        prefix, _, last = name.rpartition(".")
+        counted = last in ("weight_values", "indices") and f"{prefix}.indptr".lstrip(".") in own and tensor.dim() == 1
+        if (tensor.shape != own[name].shape and not counted) or tensor.dtype != own[name].dtype:
             raise ValueError(f"{name} must be {_kind(own[name])}, got {_kind(tensor)}")
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise ValueError(f"{name} must hold finite numbers")

@@ -86,6 +86,7 @@ def prepare(
     grown: Tensor,
     weights: Tensor,
     optimizer: torch.optim.Optimizer | None,
+    values: Tensor | None = None,
 ) -> Prepared:
     """Compute a change of ``layer``: survivors keep weight and optimizer state to the bit, new ones have state 0.
 
@@ -98,6 +99,7 @@ def prepare(
         weights: (connections grown) the weights they start with.
         optimizer: every tensor of its state for ``layer.weight_values`` that has the shape of ``weight_values`` (a
             momentum, Adam's moments, under any name) follows the connections, also in the optimizers that it wraps.
+        values: (nnz before) the weights that survivors take with them, if not those of ``layer``.
 
     If the number of connections stays the same, `Prepared.put` writes weights and state in place, so references to them
     stay good; otherwise the data of ``weight_values`` and the state tensors are replaced by tensors of the new length.
@@ -108,7 +110,8 @@ def prepare(
     flat_indices, old = merge(kept, grown)
     pattern = Pattern.from_flat_indices(flat_indices, layer.out_features, layer.in_features)
     del flat_indices
-    values = follow(layer.weight_values.detach(), survives, old).masked_scatter_(~old, weights.to(layer.weight_values))
+    before = layer.weight_values.detach() if values is None else values
+    values = follow(before, survives, old).masked_scatter_(~old, weights.to(layer.weight_values))
     state = [
         (entries, key, follow(tensor, survives, old))
         for entries, key, tensor in states_of(optimizer, name, layer.weight_values)

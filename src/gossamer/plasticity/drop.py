@@ -15,7 +15,7 @@ rule                  importance I         pick          source
 `magnitude_cosine`    W C, C the cosine    of each sign  CoRSET and relatives, Pieterse & Mocanu, arXiv 1903.07138v1
 `magnitude`           |W|                  smallest      RigL, Evci et al. 2020; CTRE, Atashgahi et al. 2022
 `sensitivity`         |W ∂L/∂W|            smallest      first-order change of the loss (as SNIP, Lee et al. 2019)
-`gap`                 |W|                  I < width     weak connections of Baig & Stepanyants 2024
+`gap`                 |W|                  I < δ         weak connections of Baig & Stepanyants 2024 (some kicked)
 `random`, `largest`   –, −|W|              smallest      controls, to compare selection by magnitude with
 ====================  ===================  ============  =============================================================
 """
@@ -33,7 +33,7 @@ from torch import Tensor
 from gossamer.errors import InputError, check_fraction
 from gossamer.plasticity.evidence import Evidence, Statistic
 from gossamer.plasticity.flat_indices import share, smallest, smallest_of_each_sign
-from gossamer.plasticity.schedule import Fraction, fraction_at
+from gossamer.plasticity.schedule import Fraction
 from gossamer.plasticity.similarity import Activation, Cosine
 
 __all__ = ["Drop", "gap", "largest", "magnitude", "magnitude_cosine", "random", "sensitivity", "signed_magnitude"]
@@ -47,10 +47,12 @@ class Drop:
 
     Attributes:
         name: of the importance, for messages.
-        fraction: ζ in [0, 1], or a schedule.
+        fraction: ζ in [0, 1], or a schedule; the width of the gap in `gap`.
         importance: from the evidence of a layer to (nnz) numbers.
         pick: from importances and ζ to (nnz) bool.
         needs: statistics that the importance reads.
+        kick: ``kick(evidence, to_drop, fraction)`` are (nnz) the weights after the step; None leaves them unchanged.
+        limit: bound of ``fraction``.
 
     Example:
         >>> gs.drop.magnitude(0.3).fraction
@@ -62,17 +64,26 @@ class Drop:
     importance: Callable[[Evidence], Tensor]
     pick: Pick
     needs: tuple[Statistic, ...] = ()
+    kick: Callable[[Evidence, Tensor, float], Tensor] | None = None
+    limit: float = 1.0
 
     def __post_init__(self) -> None:
         if not callable(self.fraction):
-            check_fraction("fraction", self.fraction)
+            self.fraction_at(0)
+
+    def fraction_at(self, step: int) -> float:
+        """The value of ``fraction`` at ``step``, or an `InputError`."""
+        value = self.fraction(step) if callable(self.fraction) else self.fraction
+        if self.limit == 1:
+            return check_fraction("fraction", value)
+        return check_fraction("width", value, high=self.limit, open_high=True)
 
     def __call__(self, evidence: Evidence, step: int) -> Tensor:
         """Mark the connections to remove, (nnz) bool."""
         importance = self.importance(evidence)
         if bool(importance.isnan().any()):
             raise InputError(f"{self.name} of layer {evidence.name!r} must be numbers, got NaN")
-        return self.pick(importance, fraction_at(self.fraction, step))
+        return self.pick(importance, self.fraction_at(step))
 
 
 def _smallest_share(importance: Tensor, fraction: float) -> Tensor:
@@ -106,12 +117,30 @@ def _chance(e: Evidence) -> Tensor:
 def _weakness(e: Evidence, spared: float) -> Tensor:
     magnitude = e.values.abs()
     if spared:
-        magnitude[_chance(e) < spared] = math.inf
+        magnitude[(_chance(e) < spared) & (magnitude > 0)] = math.inf
     return magnitude
 
 
-def _below(importance: Tensor, fraction: float, width: float) -> Tensor:
-    return importance < width
+def _below(importance: Tensor, width: float) -> Tensor:
+    return (importance < width) | (importance == 0)
+
+
+def _over_the_gap(e: Evidence, to_drop: Tensor, width: float, *, flipped: float) -> Tensor:
+    """The weights, with survivors inside the gap moved to its edges, the share ``flipped`` to the opposite one."""
+    values = e.values.clone()
+    weak = ((values.abs() < width) & ~to_drop).nonzero().flatten()
+    turn = torch.rand(weak.shape, generator=e.generator, dtype=torch.float64).to(values.device) < flipped
+    edge = _not_below(width, values.dtype)
+    values[weak] = torch.copysign(torch.full_like(values[weak], edge), torch.where(turn, -values[weak], values[weak]))
+    return values
+
+
+def _not_below(width: float, dtype: torch.dtype) -> float:
+    """The smallest number of ``dtype`` that is at least ``width``: rounded down, it would lie in the gap itself."""
+    nearest = torch.tensor(width, dtype=dtype)
+    if nearest.item() < width:
+        nearest = torch.nextafter(nearest, torch.tensor(math.inf, dtype=dtype))
+    return float(nearest)
 
 
 def signed_magnitude(fraction: Fraction) -> Drop:
@@ -207,34 +236,47 @@ def sensitivity(fraction: Fraction) -> Drop:
     return Drop("sensitivity", fraction, _sensitivity, _smallest_share)
 
 
-def gap(width: float, spared: float = 0.0) -> Drop:
-    """Drop every connection with |weight| < ``width``, so that the weights keep a gap around zero.
+def gap(width: Fraction, *, kept: float = 0.0, flipped: float = 0.0) -> Drop:
+    """Every connection with 0 < |w| < δ is eliminated, or moved over the gap; those of weight 0 go as well.
+
+    For each connection inside the gap independently,
+
+        w ← δ sign(w) with probability ``kept``, −δ sign(w) with probability ``flipped``, dropped otherwise,
+
+    so after the step every weight that is stored has |w| ≥ δ, rounded up in the dtype of the weights. With
+    `gossamer.grow.none` a network finds its sparsity itself: connections that training makes weak are eliminated, and
+    the storage shrinks with them. With any other rule of growth their number stays the same.
 
     Args:
-        width: of the gap, ≥ 0.
-        spared: probability in [0, 1] with which a weak connection stays. (The online rule of Baig & Stepanyants spares
-            4 % and moves them to ±width; a drop rule does not change survivors.)
+        width: δ, finite and ≥ 0, or a schedule, a function from the step 0, 1, … to δ, by which the gap opens while
+            the network learns. With 0 only connections of weight 0 are dropped.
+        kept: in [0, 1]; 0.02 in the online rule of Baig & Stepanyants.
+        flipped: in [0, 1 − kept]; 0.02 there.
 
     Returns:
-        The rule.
+        The rule, for `gossamer.Rewire`.
 
     Raises:
-        InputError: an argument is outside its range.
+        InputError: an argument outside its range.
 
     Example:
-        >>> net = gs.SparseLinear(100, 50, density=0.4)
-        >>> _ = gs.Rewire(net, drop=gs.drop.gap(0.05), new_weights="normal").final_prune()
-        >>> bool(net.weight_values.abs().min() >= 0.05)
-        True
+        >>> import torch
+        >>> import gossamer as gs
+        >>> layer = gs.SparseLinear(100, 10, density=0.5, generator=torch.Generator().manual_seed(0))
+        >>> rewire = gs.Rewire(layer, drop=gs.drop.gap(0.1, kept=0.02, flipped=0.02), grow=gs.grow.none())
+        >>> _ = rewire.step()
+        >>> layer.nnz < 500, bool((layer.weight_values.abs() >= 0.1).all())
+        (True, True)
 
     References:
-        Baig, Stepanyants, "Sparse learning enabled by constraints on connectivity and function", arXiv 2409.04946
-        (2024).
+        M. M. Junaid Baig, A. Stepanyants, "Sparse learning enabled by constraints on connectivity and function", arXiv
+        2409.04946, 2024: the third part of a step of the online rule.
     """
-    if not width >= 0:
-        raise InputError(f"width must be at least 0, got {width!r}")
-    importance = partial(_weakness, spared=check_fraction("spared", spared))
-    return Drop("gap", 1.0, importance, partial(_below, width=width))
+    spared = check_fraction("kept", kept) + check_fraction("flipped", flipped)
+    if spared > 1:
+        raise InputError(f"kept + flipped must be at most 1, got {kept!r} + {flipped!r}")
+    kick = partial(_over_the_gap, flipped=flipped / spared) if spared else None
+    return Drop("gap", width, partial(_weakness, spared=spared), _below, kick=kick, limit=math.inf)
 
 
 def random(fraction: Fraction) -> Drop:

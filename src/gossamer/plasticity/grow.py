@@ -9,6 +9,7 @@ rule                          empty positions to fill                           
 `gradient`                    largest |∂L/∂W|                                         RigL, Evci et al. 2020
 `momentum`                    largest momentum of ∂L/∂W                               Dettmers & Zettlemoyer 2019
 `sequential`                  one rule until validation stops improving, then another CTRE, Atashgahi et al. 2022
+`none`                        none: the network shrinks                               pruning
 ============================  ======================================================  ==================================
 
 C and ∂L/∂W are read in blocks (see `pairs`), and a running best is kept: memory is linear in the new connections and
@@ -34,7 +35,7 @@ from gossamer.plasticity.flat_indices import EmptyIndices, smallest
 from gossamer.plasticity.gradient import LossGradient
 from gossamer.plasticity.similarity import Activation, Cosine
 
-__all__ = ["Grow", "cosine", "cosine_proportional", "gradient", "momentum", "sequential", "uniform"]
+__all__ = ["Grow", "cosine", "cosine_proportional", "gradient", "momentum", "none", "sequential", "uniform"]
 
 _DRAWS = 1 << 20  # at a time
 
@@ -48,6 +49,7 @@ class Grow:
         propose: from the evidence of a layer, its empty positions and a count to flat indices.
         needs: statistics that the proposal reads.
         exclude_removed: take positions that the same step has emptied only if there are not enough others.
+        grows: False if no position is filled, so that the number of connections falls.
 
     Example:
         >>> gs.grow.uniform().name
@@ -58,6 +60,7 @@ class Grow:
     propose: Callable[[Evidence, EmptyIndices, int], Tensor]
     needs: tuple[Statistic, ...] = ()
     exclude_removed: bool = False
+    grows: bool = True
 
     def at(self, scores: Sequence[float]) -> Grow:
         """Return the rule in force after some validations: this one.
@@ -292,7 +295,27 @@ def sequential(first: Grow, then: Grow | None = None, *, patience: int = 40) -> 
     return Sequential(first, uniform() if then is None else then, check_count("patience", patience, low=1))
 
 
+def none() -> Grow:
+    """No growth: a step drops connections for good, and weights, optimizer state and pattern shrink.
+
+    Layers of density 1 take part too. Not inside DistributedDataParallel, whose buffers have fixed lengths.
+
+    Example:
+        >>> import torch
+        >>> import gossamer as gs
+        >>> layer = gs.SparseLinear(100, 10, density=0.5, generator=torch.Generator().manual_seed(0))
+        >>> _ = gs.Rewire(layer, drop=gs.drop.magnitude(0.2), grow=gs.grow.none()).step()
+        >>> layer.nnz
+        400
+    """
+    return Grow("none", _nowhere, grows=False)
+
+
 # ---- how they choose -----------------------------------------------------------------------------------------------
+
+
+def _nowhere(e: Evidence, empty: EmptyIndices, count: int) -> Tensor:
+    return empty.occupied[:0]
 
 
 def _by_chance(e: Evidence, empty: EmptyIndices, count: int) -> Tensor:

@@ -66,16 +66,11 @@ def magnitude_prune_(
         0.1
     """
     layers = _layers(net, where, optimizer)
-    positions = [layer.in_features * layer.out_features for layer in layers.values()]
-    magnitudes = {name: _weights(name, layer).abs() for name, layer in layers.items()}
     if check_choice("scope", scope, ("layer", "net")) == "net":
-        target = live_count(1, sum(positions), density)
-        everything = torch.cat(list(magnitudes.values()))
-        to_drop = smallest(everything, everything.numel() - target)
-        masks = list(to_drop.split([layer.nnz for layer in layers.values()]))
+        to_drop = _weakest_of_all(layers, density)
     else:
-        masks = [_weakest(magnitudes[name], layer, density) for name, layer in layers.items()]
-    return _remove(dict(zip(layers, masks, strict=True)), layers, optimizer, step)
+        to_drop = {name: _weakest(name, layer, density) for name, layer in layers.items()}
+    return _remove(to_drop, layers, optimizer, step)
 
 
 @torch.no_grad()
@@ -145,6 +140,7 @@ class GradualMagnitudePruning:
         optimizer: its state follows.
         density: d in (0, 1], at the end.
         steps: number of steps to the end, ≥ 1.
+        scope: ``"layer"``, or ``"net"``: d₀ and ``density`` are those of all layers together, with one threshold.
         where: which layers (default: all).
 
     Raises:
@@ -173,11 +169,13 @@ class GradualMagnitudePruning:
         *,
         density: float,
         steps: int,
+        scope: Scope = "layer",
         where: Where | None = None,
     ) -> None:
         self.optimizer = optimizer
         self.density = check_fraction("density", density, open_low=True)
         self.horizon = check_count("steps", steps, low=1)
+        self.scope = check_choice("scope", scope, ("layer", "net"))
         self.layers = _layers(net, where, optimizer)
         self.start = {name: layer.density for name, layer in self.layers.items()}
         self.steps = 0
@@ -193,12 +191,20 @@ class GradualMagnitudePruning:
             InputError: weights are NaN.
         """
         check_resizable(self.layers.values(), "prune first")
-        step, to_drop = self.steps + 1, {}
-        for name, layer in self.layers.items():
-            start = max(self.start[name], self.density)
-            density = cubic(start, self.horizon, end=self.density)(step)
-            to_drop[name] = _weakest(_weights(name, layer).abs(), layer, density)
+        step = self.steps + 1
+        if self.scope == "net":
+            sizes = {name: layer.in_features * layer.out_features for name, layer in self.layers.items()}
+            start = sum(self.start[name] * size for name, size in sizes.items()) / sum(sizes.values())
+            to_drop = _weakest_of_all(self.layers, self._density(start, step))
+        else:
+            to_drop = {
+                name: _weakest(name, layer, self._density(self.start[name], step))
+                for name, layer in self.layers.items()
+            }
         return _remove(to_drop, self.layers, self.optimizer, step, partial(setattr, self, "steps", step))
+
+    def _density(self, start: float, step: int) -> float:
+        return cubic(min(1.0, max(start, self.density)), self.horizon, end=self.density)(step)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state.
@@ -236,9 +242,18 @@ def _weights(name: str, layer: SparseLayer) -> Tensor:
     return weights
 
 
-def _weakest(magnitudes: Tensor, layer: SparseLayer, density: float) -> Tensor:
-    """Mark the connections to remove from ``layer`` to leave it with ``density``, (nnz) bool."""
-    return smallest(magnitudes, layer.nnz - live_count(layer.out_features, layer.in_features, density))
+def _weakest(name: str, layer: SparseLayer, density: float) -> Tensor:
+    """(nnz) bool: the connections to remove from ``layer`` to leave it with ``density``."""
+    target = live_count(layer.out_features, layer.in_features, density)
+    return smallest(_weights(name, layer).abs(), layer.nnz - target)
+
+
+def _weakest_of_all(layers: Mapping[str, SparseLayer], density: float) -> dict[str, Tensor]:
+    """The connections to remove from all layers together, by one threshold, to leave them with ``density``."""
+    everything = torch.cat([_weights(name, layer).abs() for name, layer in layers.items()])
+    target = live_count(1, sum(layer.in_features * layer.out_features for layer in layers.values()), density)
+    masks = smallest(everything, everything.numel() - target).split([layer.nnz for layer in layers.values()])
+    return dict(zip(layers, masks, strict=True))
 
 
 def _remove(

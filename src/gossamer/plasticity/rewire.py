@@ -55,7 +55,7 @@ class Rewire:
         optimizer: the optimizer that trains ``net``; None if there is none. Its state follows, also that of optimizers
             which it wraps; one whose state can't, such as LBFGS, is refused unless ``reset_state``.
         drop: a rule of `gossamer.drop`, with the fraction of connections to move; default ``signed_magnitude(0.3)``.
-        grow: a rule of `gossamer.grow`; default ``uniform()``.
+        grow: a rule of `gossamer.grow`; default ``uniform()``. With ``none()`` the network shrinks.
         where: which layers to rewire (default: all).
         inputs: samples on which similarities are measured, as ``net`` reads them: a tensor, or an iterable of batches
             that can be gone through at every step (a DataLoader, whose first element counts). Without them, the last
@@ -137,6 +137,8 @@ class Rewire:
             check_choice("redistribute", redistribute, ("magnitude", "gradient"))
             if isinstance(net, nn.parallel.DistributedDataParallel):
                 raise InputError("redistribute must be None for a net in DistributedDataParallel")
+            if not self._grows:
+                raise InputError("redistribute must be None where nothing is grown (grow.none)")
         self.redistribute = redistribute
         self.reset_state = reset_state
         self.record = check_choice("record", record, ("counts", "degrees", "indices"))
@@ -175,7 +177,10 @@ class Rewire:
             InputError: a rule can't decide.
         """
         scores = self._scores if score is None else [*self._scores, float(score)]
-        return self._step(self.grow.at(scores), scores)
+        grow = self.grow.at(scores)
+        if not grow.grows:
+            check_resizable(self.layers.values(), "a net in it needs a rule of growth; with grow.none, train first")
+        return self._step(grow if grow.grows else None, scores)
 
     @torch.no_grad()
     def final_prune(self) -> list[LayerChange]:
@@ -201,10 +206,14 @@ class Rewire:
         commit([*(prepared.put for _, prepared in planned), self._finish(changes, scores)])
         return changes
 
+    @property
+    def _grows(self) -> bool:
+        return not isinstance(self.grow, Grow) or self.grow.grows
+
     # ---- evidence of the rules ---------------------------------------------------------------------------------------
 
     def _evidence(self, needs: Iterable[Statistic]) -> list[Evidence]:
-        movable = self.redistribute is not None
+        movable = self.redistribute is not None or not self._grows
         chosen = {
             name: layer
             for name, layer in self.layers.items()
@@ -239,7 +248,9 @@ class Rewire:
     # ---- one layer ---------------------------------------------------------------------------------------------------
 
     def _plan(self, e: Evidence, to_drop: Tensor, count: int, grow: Grow | None) -> tuple[LayerChange, Prepared]:
-        survives = ~to_drop
+        survives, values = ~to_drop, None
+        if self.drop.kick is not None:
+            values = self.drop.kick(e, to_drop, self.drop.fraction_at(self.steps))
         kept, dropped = split(e.flat_indices, survives)
         degrees = core_degrees(kept, e.layer)
         grown = dropped[:0] if grow is None else grow(e, kept, dropped, count)
@@ -249,7 +260,7 @@ class Rewire:
             kept, dropped = split(e.flat_indices, survives)
         weights = first_weights(self.new_weights, grown.numel(), e.layer, e.generator)
         optimizer = None if self.reset_state else self.optimizer
-        prepared = prepare(e.name, e.layer, kept, survives, grown, weights, optimizer)
+        prepared = prepare(e.name, e.layer, kept, survives, grown, weights, optimizer, values)
         return LayerChange(e.name, self.steps, prepared.pattern.nnz, dropped, grown, degrees), prepared
 
     # ---- record and state --------------------------------------------------------------------------------------------

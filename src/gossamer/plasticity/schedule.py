@@ -1,14 +1,15 @@
 """Schedules of the fraction of connections that a rewiring step moves.
 
-A schedule is any function from the step t = 0, 1, 2, … to a number in [0, 1]; these three are the usual ones.
+A schedule is any function from the step t = 0, 1, 2, … to a number in [0, 1]; these four are the usual ones.
 
 ==========  =======================================================================  ================================
 constant    f(t) = start
+linear      f(t) = end + (start − end) · (1 − t / steps)                             the opening gap of `drop.gap`
 cosine      f(t) = end + (start − end) · ½ (1 + cos(π t / steps))                    Evci et al. 2020, section 3
 cubic       f(t) = end + (start − end) · (1 − t / steps)³                            Zhu & Gupta 2017, equation 1
 ==========  =======================================================================  ================================
 
-From t = steps on, the last two stay at ``end``.
+From t = steps on, the last three stay at ``end``.
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ from dataclasses import dataclass
 
 from gossamer.errors import check_count, check_fraction
 
-__all__ = ["Fraction", "Schedule", "constant", "cosine", "cubic", "fraction_at"]
+__all__ = ["Fraction", "Schedule", "constant", "cosine", "cubic", "fraction_at", "linear"]
 
 Schedule = Callable[[int], float]
 Fraction = float | Schedule
+
+
+_POWERS = {"linear": 1, "cubic": 3}
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class _Curve:
 
     def __call__(self, step: int) -> float:
         t = min(step, self.steps) / self.steps
-        left = 0.5 * (1 + math.cos(math.pi * t)) if self.shape == "cosine" else (1 - t) ** 3
+        left = 0.5 * (1 + math.cos(math.pi * t)) if self.shape == "cosine" else (1 - t) ** _POWERS[self.shape]
         return self.end + (self.start - self.end) * left
 
 
@@ -123,6 +127,17 @@ def cubic(start: float, steps: int, end: float = 0.0) -> Schedule:
         1710.01878 (2017), equation 1.
     """
     return _Curve("cubic", start, end, steps)
+
+
+def linear(start: float, steps: int, end: float = 0.0) -> Schedule:
+    """From ``start`` to ``end`` within ``steps`` steps by equal differences.
+
+    Example:
+        >>> from gossamer.plasticity import schedule
+        >>> [schedule.linear(0.0, 4, end=0.02)(step) for step in (0, 2, 4, 100)]
+        [0.0, 0.01, 0.02, 0.02]
+    """
+    return _Curve("linear", start, end, steps)
 
 
 def fraction_at(fraction: Fraction, step: int) -> float:

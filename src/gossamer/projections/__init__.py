@@ -1,5 +1,6 @@
 """Projections: the nearest point of a sparse set, for activations and for weights."""
 
+from gossamer.projections.gap import gap_projection
 from gossamer.projections.group import group_hoyer_projection
 from gossamer.projections.hoyer import hoyer_projection
 from gossamer.projections.l0 import l0_projection
@@ -8,6 +9,7 @@ from gossamer.projections.l1_l2 import l1_l2_projection
 from gossamer.projections.l2 import l2_ball_projection, l2_sphere_projection
 
 __all__ = [
+    "gap_projection",
     "group_hoyer_projection",
     "hoyer_projection",
     "l0_projection",

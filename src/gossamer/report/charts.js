@@ -218,7 +218,7 @@
         x: [epoch[0] - 0.5, epoch.at(-1) + 0.5], y: [-bottom, top], whole: true, xLabel: "after epoch", xText: number,
         yLabel: "connections", yText: (v) => short(Math.abs(v)),
         bars: epoch.map((e, i) => ({ from: e - 0.5, to: e + 0.5, up: grown[i], down: dropped[i],
-          text: `epoch ${e}\ngrown ${number(grown[i])}, dropped ${number(dropped[i])}\n${percent(grown[i] / (connections[i] || 1))} of all connections` })),
+          text: `epoch ${e}\ngrown ${number(grown[i])}, dropped ${number(dropped[i])}\n${percent(grown[i] / (connections[i] || 1))} of all ${number(connections[i])} connections` })),
       });
     },
     moved(box, index) {

@@ -27,6 +27,7 @@ _MODULES = {
     "evolving-connectivity": "evolving_connectivity",
     "feature-selection": "feature_selection",
     "associative-capacity": "associative_capacity",
+    "weak-elimination": "weak_elimination",
 }
 
 

@@ -2,8 +2,9 @@
 
 from gossamer.training.epoch import DivergedError, Epoch, one_epoch
 from gossamer.training.loop import Fit, evaluate
+from gossamer.training.pruning import Pruning
 from gossamer.training.recipe import Recipe
 from gossamer.training.samples import Samples
 from gossamer.training.task import Task
 
-__all__ = ["DivergedError", "Epoch", "Fit", "Recipe", "Samples", "Task", "evaluate", "one_epoch"]
+__all__ = ["DivergedError", "Epoch", "Fit", "Pruning", "Recipe", "Samples", "Task", "evaluate", "one_epoch"]

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gossamer.connectivity import SparseLayer, SparseLinear
+from gossamer.connectivity import SparseLayer, SparseLinear, constraints
+from gossamer.errors import InputError
 from gossamer.evaluate.importance import strength_out
 from gossamer.evaluate.mode import evaluating
 from gossamer.evaluate.unit_activations import fan_out, linear_layers
@@ -27,11 +28,22 @@ from gossamer.noise import Noise
 from gossamer.plasticity import Rewire, preset, schedule
 from gossamer.plasticity.presets import RuleArguments
 from gossamer.training.epoch import DivergedError, Epoch, one_epoch
+from gossamer.training.pruning import Pruning
 from gossamer.training.recipe import Recipe
 from gossamer.training.samples import Samples, SparseRows
 from gossamer.training.task import MULTICLASS, Tally, Task
 
-__all__ = ["DivergedError", "Epoch", "Fit", "architecture", "build", "evaluate", "make_optimizer", "one_pass"]
+__all__ = [
+    "DivergedError",
+    "Epoch",
+    "Fit",
+    "architecture",
+    "build",
+    "constrain",
+    "evaluate",
+    "make_optimizer",
+    "one_pass",
+]
 
 TWIN_ACTIVATION = "relu"
 """Activation of the dense twin: the network that one would train without this package."""
@@ -200,6 +212,14 @@ class Fit:
         self.rewire: Rewire | None = None
         if rule is not None and any(isinstance(m, SparseLayer) for m in self.model.modules()):
             self.rewire = Rewire(self.model, self.optimizer, **rule, inputs=train.x, seed=seed)
+        self.pruning: Pruning | None = None
+        if options.prune is not None and sparse:
+            _check_stored_sparse(self.model, options)
+            self.pruning = Pruning(
+                options.prune, self.model, self.optimizer, epochs=options.epochs, steps=self.steps, seed=seed
+            )
+        if options.constraint is not None and sparse:
+            constrain(self.model, options.constraint, self.optimizer, seed)
         self.history: list[Epoch] = []
         self.best: dict[str, Any] | None = None  # epoch, loss and model, if patience asks for them
         self.finished = False
@@ -230,6 +250,15 @@ class Fit:
         options, model = self.options, self.model
         epoch = len(self.history) + 1
         start = time.perf_counter()
+        pruned: dict[str, int] = {}
+
+        def after_step(step: int, loss: Tensor) -> None:
+            if self.pruning is not None:
+                for change in self.pruning.after_step((epoch - 1) * self.steps + step):
+                    pruned[change.layer] = pruned.get(change.layer, 0) + change.dropped.numel()
+            if on_step is not None:
+                on_step(step, loss)
+
         train_loss, train_credit = one_pass(
             model,
             self.optimizer,
@@ -240,7 +269,7 @@ class Fit:
             amp=options.amp,
             max_grad_norm=options.max_grad_norm,
             before_step=partial(self._set_learning_rate, (epoch - 1) * self.steps),
-            on_step=on_step,
+            on_step=after_step,
         )
         seconds = time.perf_counter() - start
         validation_loss, validation_credit = evaluate(model, self.validation, self.task, amp=options.amp)
@@ -250,11 +279,13 @@ class Fit:
                 f"{validation_loss:g} in validation. Lower the learning rate, {options.learning_rate:g} now"
             )
         self._note_best(epoch, validation_loss)
-        moved: dict[str, tuple[int, int]] = {}
+        moved = {layer: (0, count) for layer, count in pruned.items()}
         if self.rewire is not None and not self.finished:
             start = time.perf_counter()
             changes = self.rewire.step(score=validation_credit if len(self.validation.y) else -train_loss)
-            moved = {change.layer: (change.grown.numel(), change.dropped.numel()) for change in changes}
+            for change in changes:
+                dropped = change.dropped.numel() + pruned.get(change.layer, 0)
+                moved[change.layer] = change.grown.numel(), dropped
             seconds += time.perf_counter() - start
         record = Epoch(
             epoch=epoch,
@@ -276,8 +307,8 @@ class Fit:
         """Keep the best state if patience needs it; decide whether this was the last epoch, and return to the best."""
         patience = self.options.patience
         self.finished = epoch == self.options.epochs
-        if patience is None:
-            return
+        if patience is None or (self.pruning is not None and not self.pruning.over(epoch * self.steps)):
+            return  # denser networks are no better ones
         if self.best is None or loss < self.best["loss"]:
             self.best = {"epoch": epoch, "loss": loss, "model": copy.deepcopy(self.model.state_dict())}
         self.finished = self.finished or epoch - self.best["epoch"] >= patience
@@ -316,6 +347,7 @@ class Fit:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "rewire": None if self.rewire is None else self.rewire.state_dict(),
+            "pruning": None if self.pruning is None else self.pruning.state_dict(),
             "history": [asdict(record) for record in self.history],
             "best": self.best,
             "finished": self.finished,
@@ -332,9 +364,26 @@ class Fit:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.rewire is not None:
             self.rewire.load_state_dict(state["rewire"])
+        if self.pruning is not None:
+            self.pruning.load_state_dict(state["pruning"])
         self.history = [Epoch(**record) for record in state["history"]]
         self.best, self.finished = state["best"], state["finished"]
         self.connectivity = {epoch: (pair[0], pair[1]) for epoch, pair in state["connectivity"].items()}
+
+
+def _check_stored_sparse(model: nn.Module, options: Recipe) -> None:
+    full = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and name != "output"]
+    if full:
+        raise InputError(
+            f"density must leave every hidden layer sparse for prune={options.prune!r}, and allocate="
+            f"{options.allocate!r} gives {', '.join(full)} all connections: lower density, or allocate='uniform'"
+        )
+
+
+def constrain(model: nn.Module, text: str, optimizer: torch.optim.Optimizer, seed: int) -> constraints.Attached:
+    """Keep the weights of all layers of ``model`` but its output in the set that ``text`` names, after every step."""
+    found = constraints.parse(text, seed=seed)
+    return constraints.attach(model, found, optimizer, where=lambda name, _: name != "output")
 
 
 def _connections(model: nn.Module) -> int:

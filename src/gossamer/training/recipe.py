@@ -9,10 +9,12 @@ from typing import Any, get_args
 
 import torch
 
+from gossamer.connectivity import constraints
 from gossamer.connectivity.allocate import Allocation, epsilon_density
 from gossamer.errors import InputError, check_choice, check_count, check_fraction
 from gossamer.models import activation_from
 from gossamer.plasticity import PRESETS
+from gossamer.training.pruning import read_prune
 
 __all__ = ["REWIRINGS", "SMALL", "Recipe", "completed", "sizes_for"]
 
@@ -51,7 +53,12 @@ class Recipe:
         weight_decay: strength of weight decay, ≥ 0.
         max_grad_norm: bound of the norm of the gradient; None for none.
         patience: stop after so many epochs without a better validation loss, and return to the best one; None trains
-            all epochs and keeps the last.
+            all epochs and keeps the last. Epochs before pruning is over do not count.
+        constraint: keeps the weights of the hidden layers in a set, by projection after every step:
+            ``"gap:0.02"``, ``"sign+l1norm:0.01"``, …; see `gossamer.constraints.parse`.
+        prune: removes connections for good while the network is trained: ``"gap:0.1"``, ``"gradual:0.05"``,
+            ``"magnitude:0.05"``; see `gossamer.training.Pruning`. With it `completed` sets ``density``, that of the
+            start, to 0.5 and ``rewire`` to none, if they are not given.
         amp: compute in bfloat16 where that is safe.
 
     Raises:
@@ -71,6 +78,8 @@ class Recipe:
     dropout: float = 0.0
     rewire: str = "SET"
     fraction: float = 0.3
+    constraint: str | None = None
+    prune: str | None = None
     epochs: int
     batch_size: int
     optimizer: str = "adam"
@@ -106,6 +115,19 @@ class Recipe:
         check_fraction("dropout", self.dropout, open_high=True)
         check_choice("rewire", self.rewire, REWIRINGS)
         check_fraction("fraction", self.fraction, open_low=True, open_high=True)
+        if self.constraint is not None:
+            constraints.parse(self.constraint)
+            if "gap" in self.constraint.lower() and self.rewire != "none":
+                raise InputError(
+                    f"rewire must be 'none' for constraint {self.constraint!r}, got {self.rewire!r}: new connections "
+                    "begin at 0, and steps shorter than half of the gap don't lead out of it"
+                )
+        if self.prune is not None:
+            self._check_prune(self.prune)
+        if not self.hidden and (self.constraint is not None or self.prune is not None):
+            raise InputError(
+                "constraint and prune are for hidden layers, and hidden has none: give one, such as (300,)"
+            )
         check_count("epochs", self.epochs, low=1)
         check_count("batch_size", self.batch_size, low=1)
         check_choice("optimizer", self.optimizer, _OPTIMIZERS)
@@ -117,6 +139,18 @@ class Recipe:
             _check_positive("max_grad_norm", self.max_grad_norm)
         if self.patience is not None:
             check_count("patience", self.patience, low=1)
+
+    def _check_prune(self, prune: str) -> None:
+        rule, number = read_prune(prune)
+        if rule == "gap" and self.rewire != "none":
+            raise InputError(
+                f"rewire must be 'none' for prune {prune!r}, got {self.rewire!r}: new connections begin at 0, "
+                "in the gap"
+            )
+        if self.density == 1:
+            raise InputError(f"density must be below 1 for prune {prune!r}, whose layers are stored sparse")
+        if rule != "gap" and self.density is not None and number >= self.density:
+            raise InputError(f"prune {prune!r} must end below the density of the start, {self.density:g}")
 
     def density_for(self, features: int) -> float:
         """Return the density of all hidden layers together.
@@ -153,6 +187,10 @@ def completed(given: Mapping[str, Any], samples: int, features: int) -> dict[str
     chosen = sizes_for(samples, features)
     if said.get("optimizer") == "sgd":
         chosen["learning_rate"] = 0.1
+    if "prune" in said:
+        chosen |= {"rewire": "none"} | ({} if "epsilon" in said else {"density": 0.5})
+    if "gap" in str(said.get("constraint", "")).lower():
+        chosen["rewire"] = "none"
     if "rewire" in said:
         said["rewire"] = next((rule for rule in REWIRINGS if rule.lower() == said["rewire"].lower()), said["rewire"])
         if said["rewire"] in PRESETS:

@@ -22,7 +22,8 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from gossamer.connectivity.constraints.sets import Constraint
+from gossamer.connectivity.constraints.base import Constraint
+from gossamer.connectivity.layer import SparseLayer, check_plain
 from gossamer.errors import InputError, check_count
 
 __all__ = ["Attached", "attach"]
@@ -45,8 +46,9 @@ def attach(
     copy or a pickle of the module, the optimizer and the result of this function, made together, is.
 
     Args:
-        module: a layer, or any module with a parameter ``name`` of its own; or a model, of which every `nn.Linear` and
-            `nn.Conv2d` is constrained.
+        module: a layer, or any module with a parameter ``name`` of its own; or a model, of which every `nn.Linear`,
+            `nn.Conv2d` and sparse layer is constrained. Of a sparse layer the connections are projected; it may be
+            rewired and pruned meanwhile.
         constraint: the set, one of `gossamer.constraints`. Each weight is projected on its own.
         optimizer: the optimizer that trains them; None if `Attached.step` is called by hand.
         name: the parameter, of shape (out, in, …).
@@ -77,18 +79,21 @@ def attach(
 
 
 def _owners(module: nn.Module, name: str, where: Where | None) -> dict[str, nn.Module]:
-    if name in module._parameters:
+    if name in module._parameters or isinstance(module, SparseLayer):
         owners = {"": module}
     else:
-        layers = ((full, m) for full, m in module.named_modules() if isinstance(m, nn.Linear | nn.Conv2d))
+        kinds = nn.Linear | nn.Conv2d | SparseLayer
+        layers = ((full, m) for full, m in module.named_modules() if isinstance(m, kinds))
         owners = {full: layer for full, layer in layers if where is None or where(full, layer)}
     if not owners:
         raise InputError(
-            f"module must have a parameter {name!r}, or nn.Linear or nn.Conv2d layers"
+            f"module must have a parameter {name!r}, or nn.Linear, nn.Conv2d or sparse layers"
             + (" at which where(…) is true" if where else "")
         )
     for full, owner in owners.items():
-        if owner._parameters.get(name) is None:
+        if isinstance(owner, SparseLayer):
+            check_plain(owner, full)
+        elif owner._parameters.get(name) is None:
             raise InputError(f"{full or type(owner).__name__!r} must have a parameter {name!r} that no hook computes")
     return owners
 
@@ -123,34 +128,57 @@ class Attached:
         self.steps = 0
         self.stability = 0.0
         """Of the weights that were live at any time of the last full window of steps, the share that were live all the
-        time: 1 if the zeros have stayed where they were. 0 before the first window is full."""
+        time: 1 if the zeros have stayed where they were. 0 before the first window is full. Where a sparse layer is
+        rewired, the steps since then count."""
         held = {id(p) for group in optimizer.param_groups for p in group["params"]} if optimizer is not None else None
         for full, owner in self.owners.items():
-            if held is not None and id(getattr(owner, name)) not in held:
+            if held is not None and id(self._weight(owner)) not in held:
                 raise InputError(
                     f"optimizer must hold the {name} of every layer that is constrained, and lacks {full!r}'s"
                 )
-            if constraint.per == "input" and isinstance(owner, nn.Conv2d) and owner.groups > 1:
-                raise InputError(f"per must not be 'input' for a convolution of {owner.groups} groups ({full!r})")
-        projected = [constraint.project_(weight.detach().clone()) for weight in self.weights]  # all, or none
-        with torch.no_grad():
-            for weight, nearest in zip(self.weights, projected, strict=True):
-                weight.copy_(nearest)
+            constraint.check_layer(owner, full)
+        self._project()
         self._always = [weight.detach() != 0 for weight in self.weights]
         self._ever = list(self._always)
+        self._patterns = self._indices()
         self._handle: RemovableHandle | None = None
         self._listen()
 
     @property
     def weights(self) -> list[nn.Parameter]:
         """The constrained parameters, each once."""
-        found = (owner._parameters[self.name] for owner in self.owners.values())
-        return list({id(weight): weight for weight in found if weight is not None}.values())
+        return list({id(weight): weight for weight in map(self._weight, self.owners.values())}.values())
+
+    def _weight(self, owner: nn.Module) -> nn.Parameter:
+        weight = owner._parameters["weight_values" if isinstance(owner, SparseLayer) else self.name]
+        assert weight is not None
+        return weight
+
+    @torch.no_grad()
+    def _project(self) -> None:
+        """Project all weights, or none if one can't be projected."""
+        before = [weight.detach().clone() for weight in self.weights]
+        try:
+            for owner in {id(self._weight(owner)): owner for owner in self.owners.values()}.values():
+                self.constraint.project_(owner if isinstance(owner, SparseLayer) else self._weight(owner))
+        except BaseException:
+            for weight, old in zip(self.weights, before, strict=True):
+                weight.copy_(old)
+            raise
+
+    def _indices(self) -> list[torch.Tensor]:
+        """Of sparse layers, the tensors that change with the pattern."""
+        return [owner.indices for owner in self.owners.values() if isinstance(owner, SparseLayer)]
 
     @torch.no_grad()
     def step(self) -> None:
-        """Project all weights; an attached optimizer calls this itself."""
-        live = [self.constraint.project_(weight) != 0 for weight in self.weights]
+        """Project all weights; an optimizer that is attached calls this itself."""
+        self._project()
+        live = [weight != 0 for weight in self.weights]
+        patterns = self._indices()
+        if any(now is not before for now, before in zip(patterns, self._patterns, strict=True)):
+            self._always = self._ever = live  # of other connections
+        self._patterns = patterns
         self._always = [now & before.to(now.device) for now, before in zip(live, self._always, strict=True)]
         self._ever = [now | before.to(now.device) for now, before in zip(live, self._ever, strict=True)]
         self.steps += 1
@@ -191,6 +219,7 @@ class Attached:
                 raise InputError(f"state must be of the same weights, {shapes}, got {[mask.shape for mask in masks]}")
         self.steps, self.stability = int(state["steps"]), float(state["stability"])
         self._always, self._ever = list(state["always"]), list(state["ever"])
+        self._patterns = self._indices()
 
     def _listen(self) -> None:
         if self.optimizer is not None:

@@ -1,127 +1,31 @@
-"""Sets of weights, and the nearest point in each.
-
-A weight (out, in, …) is taken as vectors, one for each
-
-``per="output"``  unit or channel: its inputs, a row of the weight of `nn.Linear`. In the papers, where an encoder is
-                  W with one column for each hidden unit, these are the columns.
-``per="input"``   input or input channel: its outputs, a column of the weight of `nn.Linear`
-``per="layer"``   weight: all of it is one vector
-
-and lies in the set if all of its vectors do. Projected gradient (Thom, Palm, JMLR 14 (2013), for `Hoyer`) is a step
-of any optimizer followed by `Constraint.project_`; `gossamer.constraints.attach` calls it after each step.
-"""
+"""Sets of vectors for `Constraint`: a sparseness, a number of weights, a sum of magnitudes, a gap around zero."""
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from gossamer.errors import InputError, check_choice, check_count, check_fraction
+from gossamer.connectivity.constraints.base import Constraint
+from gossamer.connectivity.layer import SparseLayer
+from gossamer.errors import InputError, check_count, check_fraction
 from gossamer.measures import hoyer
 from gossamer.projections import (
+    gap_projection,
     group_hoyer_projection,
     hoyer_projection,
     l0_projection,
     l1_ball_projection,
+    l1_sphere_projection,
 )
 from gossamer.projections.rows import length, polar
 
-__all__ = ["L0", "L1", "AverageHoyer", "Constraint", "Hoyer", "Per"]
+__all__ = ["L0", "L1", "AverageHoyer", "Gap", "Hoyer", "L1Norm"]
 
-Per = Literal["output", "input", "layer"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Constraint(ABC):
-    """A set of vectors, and the choice of vectors in a weight that it applies to.
-
-    Attributes:
-        per: the vectors: ``"output"``, ``"input"`` or ``"layer"``; see the module's docstring.
-        signed: whether weights may be negative.
-
-    Example:
-        >>> constraint = gs.constraints.L0(2)
-        >>> constraint.holds(torch.eye(3)), constraint.holds(torch.ones(3, 3))
-        (True, False)
-    """
-
-    per: Per = "output"
-    signed: bool = True
-
-    def __post_init__(self) -> None:
-        check_choice("per", self.per, ("output", "input", "layer"))
-
-    @abstractmethod
-    def _nearest(self, rows: Tensor) -> Tensor:
-        """The nearest matrix to ``rows`` of which all rows lie in the set."""
-
-    def _settled(self, rows: Tensor) -> Tensor:
-        """The same, for `project_`."""
-        return self._nearest(rows)
-
-    @abstractmethod
-    def _within(self, rows: Tensor, tolerance: float) -> Tensor:
-        """Whether rows lie in the set, given in float64: one answer for each, or one for all."""
-
-    def project(self, weight: Tensor) -> Tensor:
-        """Project a weight to the set, with its derivative.
-
-        Args:
-            weight: (out, in, …).
-
-        Returns:
-            The nearest weight in the set, of the same shape.
-        """
-        rows, back = _vectors(weight, self.per)
-        return back(self._nearest(rows))
-
-    @torch.no_grad()
-    def project_(self, weight: Tensor) -> Tensor:
-        """Project a weight to the set, in place.
-
-        Args:
-            weight: (out, in, …), changed in place.
-
-        Returns:
-            ``weight``.
-        """
-        rows, back = _vectors(weight, self.per)
-        return weight.copy_(back(self._settled(rows)))
-
-    @torch.no_grad()
-    def holds(self, weight: Tensor, tolerance: float | None = None) -> bool:
-        """Return whether a weight lies in the set.
-
-        Args:
-            weight: (out, in, …).
-            tolerance: in sparseness and relative to lengths; None for 1e-5, or twice the spacing of numbers in the
-                dtype of ``weight``, if larger.
-
-        Returns:
-            True or False.
-        """
-        if tolerance is None:
-            tolerance = max(1e-5, 2 * torch.finfo(weight.dtype).eps)
-        rows = _vectors(weight, self.per)[0].double()
-        return bool(self._within(rows, tolerance).all()) and (self.signed or bool((rows >= 0).all()))
-
-
-def _vectors(weight: Tensor, per: Per) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """``weight`` as rows that a constraint speaks of, and the way back from rows to a weight."""
-    if weight.dim() < 2:
-        raise InputError(f"weight must have shape (out, in, …), got {tuple(weight.shape)}")
-    if per == "layer":
-        return weight.reshape(1, -1), lambda rows: rows.reshape(weight.shape)
-    if per == "output":
-        return weight.flatten(1), lambda rows: rows.reshape(weight.shape)
-    turned = weight.transpose(0, 1)
-    return turned.flatten(1), lambda rows: rows.reshape(turned.shape).transpose(0, 1)
+_VECTOR = {"output": "output's vector", "input": "input's vector", "layer": "layer's vector"}
 
 
 @dataclass(frozen=True)
@@ -158,6 +62,26 @@ class Hoyer(Constraint):
         if self.norm != "preserve" and (isinstance(self.norm, str) or not 0 < self.norm < math.inf):
             raise InputError(f"norm must be a positive number or 'preserve', got {self.norm!r}")
 
+    @property
+    def guarantee(self) -> str:
+        """What holds after every projection, in a sentence."""
+        size = "keeps its length" if self.norm == "preserve" else f"has length {self.norm:g}"
+        least = "at least " if self.at_least else ""
+        return f"every {_VECTOR[self.per]} has sparseness {least}{self.sparseness:g} and {size}"
+
+    def _stored(self, count: int, positions: int) -> Constraint:
+        if positions < 2:
+            raise InputError(f"weight must have at least 2 positions in a vector, got {positions}")
+        ratio = math.sqrt(positions) - self.sparseness * (math.sqrt(positions) - 1)  # λ₁ / λ₂, zeros count too
+        if ratio < math.sqrt(count) * (1 - 1e-9):
+            return replace(self, sparseness=(math.sqrt(count) - ratio) / (math.sqrt(count) - 1))
+        if self.at_least:
+            return _Sphere(per=self.per, signed=self.signed, norm=self.norm)
+        raise InputError(
+            f"sparseness must be higher, or at_least=True, where a vector has {count} connections at {positions} "
+            f"positions, which is sparser already, got {self.sparseness:g}"
+        )
+
     def _nearest(self, rows: Tensor) -> Tensor:
         nearest = hoyer_projection(rows, self.sparseness, dim=1, signed=self.signed, norm=self.norm)
         if not self.at_least:
@@ -190,6 +114,26 @@ class Hoyer(Constraint):
 
 
 @dataclass(frozen=True)
+class _Sphere(Constraint):
+    """Every vector has length ``norm``: what is left of `Hoyer` where vectors of few connections are sparse enough."""
+
+    norm: float | Literal["preserve"]
+
+    @property
+    def guarantee(self) -> str:
+        return f"every {_VECTOR[self.per]} has length {self.norm}"
+
+    def _nearest(self, rows: Tensor) -> Tensor:
+        allowed = rows if self.signed else rows.clamp(min=0)
+        return (length(rows, 1) if self.norm == "preserve" else self.norm) * polar(allowed, 1)[1]
+
+    def _within(self, rows: Tensor, tolerance: float) -> Tensor:
+        norms: Tensor = torch.linalg.vector_norm(rows, dim=1)
+        wanted = norms if self.norm == "preserve" else torch.full_like(norms, self.norm)
+        return (norms - wanted).abs() <= tolerance * wanted
+
+
+@dataclass(frozen=True)
 class AverageHoyer(Constraint):
     """Vectors of Hoyer's ``sparseness`` σ on average, at least; see `group_hoyer_projection`.
 
@@ -218,6 +162,20 @@ class AverageHoyer(Constraint):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_fraction("sparseness", self.sparseness, open_low=True, open_high=True)
+
+    @property
+    def guarantee(self) -> str:
+        """What holds after every projection, in a sentence."""
+        return f"the {_VECTOR[self.per]}s have sparseness at least {self.sparseness:g} on average"
+
+    def check_layer(self, layer: nn.Module, name: str = "") -> None:
+        """Raise `InputError` for a sparse layer, whose vectors have unequal numbers of connections."""
+        super().check_layer(layer, name)
+        if isinstance(layer, SparseLayer):
+            raise InputError(
+                f"AverageHoyer is for dense layers, got {type(layer).__name__}: use Hoyer(…, at_least=True), or "
+                "compact_ the layer afterwards"
+            )
 
     def _nearest(self, rows: Tensor) -> Tensor:
         return group_hoyer_projection(rows, self.sparseness, dim=1, signed=self.signed)
@@ -251,6 +209,14 @@ class L0(Constraint):
         super().__post_init__()
         check_count("k", self.k, low=1)
 
+    @property
+    def guarantee(self) -> str:
+        """What holds after every projection, in a sentence."""
+        return f"every {_VECTOR[self.per]} has at most {self.k} weights that are not zero"
+
+    def _stored(self, count: int, positions: int) -> Constraint:
+        return replace(self, k=min(self.k, count))
+
     def _nearest(self, rows: Tensor) -> Tensor:
         return l0_projection(rows, self.k, dim=1, signed=self.signed)
 
@@ -282,8 +248,110 @@ class L1(Constraint):
         super().__post_init__()
         check_fraction("radius", self.radius, high=math.inf, open_low=True, open_high=True)
 
+    @property
+    def guarantee(self) -> str:
+        """What holds after every projection, in a sentence."""
+        return f"the magnitudes of every {_VECTOR[self.per]} add up to at most {self.radius:g}"
+
     def _nearest(self, rows: Tensor) -> Tensor:
         return l1_ball_projection(rows, self.radius, dim=1, signed=self.signed)
 
     def _within(self, rows: Tensor, tolerance: float) -> Tensor:
         return rows.abs().sum(1) <= self.radius * (1 + tolerance)
+
+
+@dataclass(frozen=True)
+class L1Norm(Constraint):
+    """The magnitudes of every vector's weights are ``mean`` on average, all its positions counted: Σ|w| = N · mean.
+
+    For ``per="output"`` this is the homeostatic constraint of Baig & Stepanyants (arXiv 2409.04946): the sum of
+    magnitudes of a unit's N incoming weights is fixed. The projection is the nearest point of the l1 sphere: too large
+    a sum is shrunk by soft thresholding, which makes zeros; in too small a one every weight grows by the same amount. A
+    zero counts as positive. See `l1_sphere_projection`.
+
+    Args:
+        mean: w > 0, of |w| over the N positions of a vector. In a sparse layer positions without a connection are
+            among the N and stay 0, so its connections are larger by 1/density on average; a vector without any
+            connection is left alone.
+        per: of which vectors (see `gossamer.connectivity.constraints.base`).
+        signed: whether weights may be negative.
+
+    Raises:
+        InputError: ``mean`` not positive and finite.
+
+    Example:
+        >>> import torch
+        >>> from gossamer import constraints
+        >>> constraints.L1Norm(0.5).project_(torch.tensor([[1.0, -0.5, 0.1, 0.0]]))
+        tensor([[ 1.1000, -0.6000,  0.2000,  0.1000]])
+
+    References:
+        M. M. Junaid Baig, A. Stepanyants, "Sparse learning enabled by constraints on connectivity and function", arXiv
+        2409.04946, 2024.
+    """
+
+    mean: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_fraction("mean", self.mean, high=math.inf, open_low=True, open_high=True)
+
+    @property
+    def guarantee(self) -> str:
+        """What holds after every projection, in a sentence."""
+        return f"the magnitudes of every {_VECTOR[self.per]} are {self.mean:g} on average over its positions"
+
+    def _stored(self, count: int, positions: int) -> Constraint:
+        return replace(self, mean=self.mean * positions / count)
+
+    def _nearest(self, rows: Tensor) -> Tensor:
+        return l1_sphere_projection(rows, self.mean * rows.shape[1], dim=1, signed=self.signed)
+
+    def _within(self, rows: Tensor, tolerance: float) -> Tensor:
+        total = self.mean * rows.shape[1]
+        return (rows.abs().sum(1) - total).abs() <= tolerance * total
+
+
+@dataclass(frozen=True)
+class Gap(Constraint):
+    """No weight is weak: each is 0 or at least ``width`` in magnitude.
+
+    The nearest such weight is 0 for |w| ≤ δ/2 (the tie included), ±δ up to δ, and w itself beyond. A weight at 0 stays
+    there until one step of the optimizer moves it by more than δ/2. It is the constraint on a dense or a sparse weight;
+    `gossamer.drop.gap` is the rule that removes weak connections from storage.
+
+    Args:
+        width: δ, finite and > 0.
+        per: has no effect, since each weight is on its own.
+        signed: whether weights may be negative.
+
+    Raises:
+        InputError: ``width`` not positive and finite.
+
+    Example:
+        >>> import torch
+        >>> from gossamer import constraints
+        >>> constraints.Gap(0.5).project_(torch.tensor([[0.9, -0.3, 0.25, 0.0]]))
+        tensor([[ 0.9000, -0.5000,  0.0000,  0.0000]])
+
+    References:
+        M. M. Junaid Baig, A. Stepanyants, "Sparse learning enabled by constraints on connectivity and function", arXiv
+        2409.04946, 2024.
+    """
+
+    width: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_fraction("width", self.width, high=math.inf, open_low=True, open_high=True)
+
+    @property
+    def guarantee(self) -> str:
+        """What holds after every projection, in a sentence."""
+        return f"every weight is 0 or at least {self.width:g} in magnitude"
+
+    def _nearest(self, rows: Tensor) -> Tensor:
+        return gap_projection(rows, self.width, dim=1, signed=self.signed)
+
+    def _within(self, rows: Tensor, tolerance: float) -> Tensor:
+        return ((rows == 0) | (rows.abs() >= self.width * (1 - tolerance))).all(1)

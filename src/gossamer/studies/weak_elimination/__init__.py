@@ -1,0 +1,64 @@
+"""Deep networks that eliminate weak connections while they learn, beside other ways to the same density.
+
+M. M. Junaid Baig, A. Stepanyants, "Sparse learning enabled by constraints on connectivity and function", arXiv
+2409.04946, 2024, whose claim is about one threshold unit; whether it carries over to deep networks is asked here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gossamer.studies import trials
+from gossamer.studies.trials import Record, Watch
+from gossamer.studies.weak_elimination.experiment import Plan, at_equal_density, carry_out, gap_trials, plans
+
+if TYPE_CHECKING:
+    from gossamer.studies.findings import Findings
+
+__all__ = ["CLAIM", "PRESETS", "TITLE", "carried_out", "run"]
+
+TITLE = "Weak connections: does a deep network that eliminates them while it learns find a good sparsity?"
+CLAIM = (
+    "Eliminating weak connections is nearly as efficient as the optimal sparsity of the l0 norm, and can be "
+    "done online "
+    "(Baig & Stepanyants, arXiv 2409.04946, 2024, for a threshold unit)."
+)
+PRESETS = {
+    "quick": "digits and breast_cancer, 2 densities, 5 seeds; two minutes",
+    "full": "fashion_mnist and isolet, 5 and 4 densities, 5 seeds; half an hour on one core; needs GOSSAMER_DATA",
+}
+
+
+def run(
+    preset: str,
+    folder: Path,
+    *,
+    seeds: int | None = None,
+    jobs: int = 1,
+    watch: Watch | None = None,
+    data: tuple[str, ...] | None = None,
+) -> Findings:
+    """Carry out the study (see `gossamer.studies.Study`)."""
+    from gossamer.studies.findings import Findings
+    from gossamer.studies.weak_elimination import outcome
+
+    chosen = plans(preset, seeds, data)
+    records = carried_out(chosen, folder, jobs=jobs, watch=watch)
+    return Findings(
+        title=TITLE,
+        claim=CLAIM,
+        preset=preset,
+        claims=outcome.claims(chosen, records),
+        summary=outcome.summary(chosen, records),
+        tables=outcome.tables(chosen, records),
+        figures=outcome.figures(chosen, records),
+        departures=outcome.departures(jobs),
+        settings=outcome.settings(chosen),
+    )
+
+
+def carried_out(chosen: dict[str, Plan], folder: Path, *, jobs: int = 1, watch: Watch | None = None) -> list[Record]:
+    """All records: first the networks that find their density, then the others at these densities."""
+    found = trials.run(gap_trials(chosen), carry_out, folder, jobs=jobs, watch=watch)
+    return found + trials.run(at_equal_density(found), carry_out, folder, jobs=jobs, watch=watch)
