@@ -326,10 +326,10 @@ template <class T, bool decoupled>
 void adam(const Update<T>& job, std::int64_t begin, std::int64_t end) {
   T *const __restrict w = job.values, *const __restrict m = job.first, *const __restrict v = job.second;
   const T* const __restrict gradient = job.gradient;
-  const T clip = job.clip, decay = decoupled ? job.rate * job.decay : job.decay, beta1 = job.beta1, beta2 = job.beta2;
+  const T decay = decoupled ? job.rate * job.decay : job.decay, beta1 = job.beta1, beta2 = job.beta2;
   const T step_size = job.step_size, inverse = 1 / job.root, epsilon = job.epsilon;
   for (std::int64_t i = begin; i < end; ++i) {
-    T g = gradient[i] * clip, value = w[i];
+    T g = gradient[i], value = w[i];
     if constexpr (decoupled) {
       value -= decay * value;
     } else {
@@ -345,13 +345,13 @@ template <class T>
 void descent(const Update<T>& job, std::int64_t begin, std::int64_t end) {
   T *const __restrict w = job.values, *const __restrict m = job.first;
   const T* const __restrict gradient = job.gradient;
-  const T clip = job.clip, decay = job.decay, rate = job.rate, momentum = job.momentum, taken = 1 - job.damping;
+  const T decay = job.decay, rate = job.rate, momentum = job.momentum, taken = 1 - job.damping;
   if (!m) {
-    for (std::int64_t i = begin; i < end; ++i) w[i] -= rate * (gradient[i] * clip + decay * w[i]);
+    for (std::int64_t i = begin; i < end; ++i) w[i] -= rate * (gradient[i] + decay * w[i]);
   } else {
     const bool fresh = job.fresh, nesterov = job.nesterov;
     for (std::int64_t i = begin; i < end; ++i) {
-      const T g = gradient[i] * clip + decay * w[i];
+      const T g = gradient[i] + decay * w[i];
       const T moved = fresh ? g : momentum * m[i] + taken * g;
       m[i] = moved;
       w[i] -= rate * (nesterov ? g + momentum * moved : moved);

@@ -71,11 +71,11 @@ struct LossOf {  // of outputs z; see training/task.py
 };
 
 template <class T>
-struct Update {  // of parameters; the gradient is multiplied by `clip` first
+struct Update {  // of parameters
   bool adam, decoupled, nesterov, fresh;
   T *values, *first, *second;  // second: of Adam; first: null without momentum
   const T* gradient;
-  T clip, rate, decay;
+  T rate, decay;
   T momentum, damping;            // of gradient descent
   T beta1, beta2, epsilon, step_size, root;  // of Adam; step_size = rate / (1 - beta1^t), root = sqrt(1 - beta2^t)
 };

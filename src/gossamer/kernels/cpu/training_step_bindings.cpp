@@ -26,9 +26,9 @@ void bind(nb::module_& m, const char* name) {
   nb::class_<Step>(m, name)
       .def(nb::init<>())
       .def("parameter",
-           [](Step& step, Address values, Address first, Address second, std::int64_t count, int group, double steps,
-              bool fresh) {
-             return step.parameter(at<T>(values), at<T>(first), at<T>(second), count, group, steps, fresh);
+           [](Step& step, Address values, Address gradient, Address first, Address second, std::int64_t count, int group,
+              double steps, bool fresh) {
+             return step.parameter(at<T>(values), at<T>(gradient), at<T>(first), at<T>(second), count, group, steps, fresh);
            })
       .def("sparse",
            [](Step& step, std::int64_t inputs, std::int64_t outputs, Address indptr, Address indices, Address t_indptr,

@@ -61,8 +61,9 @@ constexpr int kRecipe = sizeof(Recipe) / sizeof(double);
 template <class T>
 class TrainingStep {
  public:
-  int parameter(T* values, T* first, T* second, std::int64_t count, int group, double steps, bool fresh) {
-    parameters_.push_back({values, first, second, count, 0, group, steps, fresh});
+  // first, second: what the optimizer keeps of it, null where it keeps nothing.
+  int parameter(T* values, T* gradient, T* first, T* second, std::int64_t count, int group, double steps, bool fresh) {
+    parameters_.push_back({values, gradient, first, second, count, group, steps, fresh});
     return int(parameters_.size()) - 1;
   }
 
@@ -137,8 +138,8 @@ class TrainingStep {
   enum class Kind { kSparse, kDense, kCurve, kHoyer, kTopK, kSrelu, kDropout };
 
   struct Parameter {
-    T *values, *first, *second;
-    std::int64_t count, offset;  // of its gradient
+    T *values, *gradient, *first, *second;
+    std::int64_t count;
     int group;
     double steps;
     bool fresh;
@@ -166,7 +167,7 @@ class TrainingStep {
 
   std::vector<Stage> stages_;
   std::vector<Parameter> parameters_;
-  std::unique_ptr<T[]> memory_, gradients_;
+  std::unique_ptr<T[]> memory_;
   std::unique_ptr<std::uint8_t[]> live_;
   std::vector<double> losses_, credits_;
   std::int64_t batch_ = 0;
@@ -183,13 +184,13 @@ class TrainingStep {
   const StepKernels<T>& kernels() const { return of_type(step_kernel_set(), T()); }
   T* output() const { return stages_.back().y; }
   T* values(int parameter) const { return parameter < 0 ? nullptr : parameters_[parameter].values; }
-  T* gradient(int parameter) const { return gradients_.get() + parameters_[parameter].offset; }
+  T* gradient(int parameter) const { return parameters_[parameter].gradient; }
 
   // Memory for batches of this size.
   void reserve(std::int64_t batch, bool training) {
     constexpr std::int64_t kLine = 64 / sizeof(T);
     const auto padded = [](std::int64_t count) { return (count + kLine - 1) / kLine * kLine; };
-    std::int64_t total = 0, live = 0, widest = stages_.front().inputs, gradients = 0;
+    std::int64_t total = 0, live = 0, widest = stages_.front().inputs;
     const auto lay_out = [&](T* base) {
       total = 0;
       const auto take = [&](T*& where, std::int64_t count) {
@@ -228,8 +229,6 @@ class TrainingStep {
     for (Stage& stage : stages_)
       if (stage.kind == Kind::kTopK) stage.live = live_.get() + live, live += stage.outputs * batch;
     if (!training) return;
-    for (Parameter& parameter : parameters_) parameter.offset = gradients, gradients += padded(parameter.count);
-    gradients_.reset(new T[std::size_t(gradients + 1)]);
     losses_.resize(std::size_t(batch)), credits_.resize(std::size_t(batch));
   }
 
@@ -458,35 +457,36 @@ class TrainingStep {
   // ---- optimizer ------------------------------------------------------------------------------------------------------
 
   void update(const Recipe* recipes, bool adam, bool decoupled, double max_norm) {
+    if (max_norm > 0) clip(max_norm);
     std::int64_t total = 0;
-    double squares = 0;
-    for (const Parameter& parameter : parameters_) {
-      total += parameter.count;
-      if (max_norm > 0) squares += kernels().squares(gradients_.get() + parameter.offset, parameter.count);
-    }
-    double clip = 1;
-    if (max_norm > 0) {
-      const double ratio = max_norm / (std::sqrt(squares) + 1e-6);
-      clip = ratio > 1 ? 1 : ratio;  // NaN stays
-    }
     std::vector<Update<T>> jobs;
     for (Parameter& parameter : parameters_) {
       const Recipe& r = recipes[parameter.group];
       const double steps = ++parameter.steps, correction = adam ? 1 - std::pow(r.beta1, steps) : 1;
       const double root = adam ? std::sqrt(1 - std::pow(r.beta2, steps)) : 1;
+      total += parameter.count;
       jobs.push_back({adam, decoupled, r.nesterov != 0, parameter.fresh, parameter.values, parameter.first,
-                      parameter.second, gradients_.get() + parameter.offset, T(clip), T(r.rate), T(r.decay),
-                      T(r.momentum), T(r.damping), T(r.beta1), T(r.beta2), T(r.epsilon), T(r.rate / correction), T(root)});
+                      parameter.second, parameter.gradient, T(r.rate), T(r.decay), T(r.momentum), T(r.damping),
+                      T(r.beta1), T(r.beta2), T(r.epsilon), T(r.rate / correction), T(root)});
       parameter.fresh = false;
     }
     parallel(total < kShared ? 1 : threads_, [&](int part, int parts) {
       std::int64_t begin = total * part / parts, end = total * (part + 1) / parts;
       for (std::size_t i = 0; i < jobs.size(); ++i) {
         const std::int64_t count = parameters_[i].count, from = std::max<std::int64_t>(begin, 0);
-        if (from < count && end > 0) kernels().update(jobs[i], from, std::min(count, end));
+        if (from < count && end > from) kernels().update(jobs[i], from, std::min(count, end));
         begin -= count, end -= count;
       }
     });
+  }
+
+  // As torch.nn.utils.clip_grad_norm_.
+  void clip(double max_norm) {
+    double squares = 0;
+    for (const Parameter& parameter : parameters_) squares += kernels().squares(parameter.gradient, parameter.count);
+    const double ratio = max_norm / (std::sqrt(squares) + 1e-6);
+    if (ratio >= 1) return;
+    for (const Parameter& parameter : parameters_) scale(parameter.gradient, T(ratio), parameter.gradient, parameter.count);
   }
 };
 
