@@ -113,8 +113,8 @@ def _fuses(layer: nn.Module, after: nn.Module) -> bool:
 def _add_linear(
     step: TrainingStep, name: str, layer: SparseLinear | nn.Linear, number: Callable[[Tensor], int], relu: bool
 ) -> None:
-    names = {"weight_values" if isinstance(layer, SparseLinear) else "weight", "bias"}
-    if set(layer._parameters) != names or hasattr(layer, "parametrizations"):
+    weights = "weight_values" if isinstance(layer, SparseLinear) else "weight"
+    if weights not in layer._parameters or hasattr(layer, "parametrizations"):
         raise Refused(f"{name} has parametrized weights")
     bias = -1 if layer.bias is None else number(layer.bias)
     if isinstance(layer, SparseLinear):
