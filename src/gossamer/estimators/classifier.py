@@ -61,7 +61,9 @@ class SparseClassifier(ClassifierMixin, SparseEstimator):  # type: ignore[misc]
         device: ``"cpu"``, ``"cuda"``, …
         dtype: ``"float32"`` or ``"float64"``; None computes in double precision where the data has it and is so small
             that this costs nothing (50,000 numbers), else in single.
-        verbose: show progress.
+        step: ``"compiled"`` trains without autograd where it can, in one call of C++ for many batches;
+            ``"autograd"`` never does. The results are the same up to rounding.
+        verbose: show progress, and which step it was.
 
     Attributes:
         network_: the trained `gossamer.models.MLP`.
@@ -71,6 +73,7 @@ class SparseClassifier(ClassifierMixin, SparseEstimator):  # type: ignore[misc]
             ``early_stopping`` all that it has.
         n_iter_, loss_curve_: epochs, and the mean loss of each, in nats.
         validation_scores_: accuracy after each epoch on what ``early_stopping`` held back, else None.
+        step_: ``"compiled"``, or ``"autograd"`` and in brackets the reason; of the last call, not saved in files.
         n_features_in_, feature_names_in_: as everywhere in scikit-learn.
 
     **Importance** is how strongly an input is connected. Where inputs are standardised their weights can be compared;
@@ -110,6 +113,7 @@ class SparseClassifier(ClassifierMixin, SparseEstimator):  # type: ignore[misc]
         n_jobs: int | None = None,
         device: str = "cpu",
         dtype: Literal["float32", "float64"] | None = None,
+        step: Literal["compiled", "autograd"] = "compiled",
         verbose: bool = False,
     ) -> None:
         super().__init__(
@@ -138,6 +142,7 @@ class SparseClassifier(ClassifierMixin, SparseEstimator):  # type: ignore[misc]
             n_jobs=n_jobs,
             device=device,
             dtype=dtype,
+            step=step,
             verbose=verbose,
         )
         self.class_weight = class_weight

@@ -114,9 +114,9 @@ def one_pass(
             steps = CompiledSteps(model, optimizer, samples, task, noise=noise, max_grad_norm=max_grad_norm)
             for done, rows, losses, credits in steps.run(order, batch_size, before_step):
                 tally.add_sums(rows, losses, credits)
-                for i in range(len(rows) if on_step is not None else 0):
-                    assert on_step is not None
-                    on_step(done - len(rows) + i + 1, losses[i] / rows[i])
+                if on_step is not None:
+                    for number, loss in enumerate((losses / rows).unbind(), start=done - len(rows) + 1):
+                        on_step(number, loss)
         except Refused as reason:
             fallback = str(reason)
             for number, batch in enumerate(samples.batches(batch_size, order[done * batch_size :]), start=done):
@@ -303,6 +303,7 @@ class Fit:
             "history": [asdict(record) for record in self.history],
             "best": self.best,
             "finished": self.finished,
+            "fallback": self.fallback,
             "connectivity": {epoch: list(pair) for epoch, pair in self.connectivity.items()},
         }
 
@@ -314,6 +315,7 @@ class Fit:
             self.rewire.load_state_dict(state["rewire"])
         self.history = [Epoch(**record) for record in state["history"]]
         self.best, self.finished = state["best"], state["finished"]
+        self.fallback = state.get("fallback", "unknown")  # to the first checkpoints
         self.connectivity = {epoch: (pair[0], pair[1]) for epoch, pair in state["connectivity"].items()}
 
 

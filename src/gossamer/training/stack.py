@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as registries
 
@@ -158,7 +157,7 @@ def _add_hoyer(step: TrainingStep, name: str, layer: Hoyer, units: int) -> None:
     if isinstance(layer.norm, str) or not 0 < layer.norm < math.inf or units < 2:
         raise Refused(f"{name} keeps the length of its input")
     root = math.sqrt(units)
-    radius = float(root - torch.full((), layer.sparseness, dtype=torch.float64) * (root - 1))
+    radius = root - layer.sparseness * (root - 1)
     if radius * radius > (1 - _FLAT) * units:
         raise Refused(f"{name} has so little sparseness that its derivative needs more care")
     step.hoyer(units, radius, layer.norm, layer.signed)
