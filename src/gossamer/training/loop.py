@@ -315,7 +315,7 @@ class Fit:
             self.rewire.load_state_dict(state["rewire"])
         self.history = [Epoch(**record) for record in state["history"]]
         self.best, self.finished = state["best"], state["finished"]
-        self.fallback = state.get("fallback", "unknown")  # to the first checkpoints
+        self.fallback = state["fallback"]
         self.connectivity = {epoch: (pair[0], pair[1]) for epoch, pair in state["connectivity"].items()}
 
 
