@@ -148,12 +148,6 @@ class TrainingStep:
         )
         return losses, credits
 
-    def predict(self, rows: Rows, count: int, outputs: int, batch_size: int) -> Tensor:
-        """(count, outputs) of the first ``count`` rows, without dropout."""
-        y = torch.empty(count, outputs, dtype=rows.x.dtype)
-        self._step.predict(torch.get_num_threads(), *rows.numbers(), count, batch_size, y.data_ptr())
-        return y
-
 
 def _address(tensor: Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()

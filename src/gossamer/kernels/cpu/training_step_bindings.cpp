@@ -56,16 +56,7 @@ void bind(nb::module_& m, const char* name) {
           },
           "threads"_a, "x"_a, "row_step"_a, "col_step"_a, "indptr"_a, "indices"_a, "shift"_a, "task"_a, "classes"_a,
           "targets"_a, "weight"_a, "order"_a, "count"_a, "batch"_a, "bits"_a, "recipes"_a, "groups"_a, "adam"_a,
-          "decoupled"_a, "max_norm"_a, "losses"_a, "credits"_a)
-      .def(
-          "predict",
-          [](Step& step, int threads, Address x, std::int64_t row_step, std::int64_t col_step, Address indptr,
-             Address indices, Address shift, std::int64_t count, std::int64_t batch, Address y) {
-            nb::gil_scoped_release release;
-            step.predict(threads, samples_at<T>(x, row_step, col_step, indptr, indices, shift), count, batch, at<T>(y));
-          },
-          "threads"_a, "x"_a, "row_step"_a, "col_step"_a, "indptr"_a, "indices"_a, "shift"_a, "count"_a, "batch"_a,
-          "y"_a);
+          "decoupled"_a, "max_norm"_a, "losses"_a, "credits"_a);
 }
 
 }  // namespace
@@ -73,7 +64,6 @@ void bind(nb::module_& m, const char* name) {
 void bind_training_step(nb::module_& m) {
   bind<float>(m, "TrainingStep32");
   bind<double>(m, "TrainingStep64");
-  m.attr("RECIPE") = kRecipe;
 }
 
 }  // namespace gossamer

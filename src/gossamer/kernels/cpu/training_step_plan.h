@@ -56,7 +56,6 @@ struct Targets {
 struct Recipe {  // of one step and group of parameters, as optimizers of torch have it
   double rate, decay, momentum, damping, nesterov, beta1, beta2, epsilon;
 };
-constexpr int kRecipe = sizeof(Recipe) / sizeof(double);
 
 template <class T>
 class TrainingStep {
@@ -108,7 +107,7 @@ class TrainingStep {
              std::int64_t count, std::int64_t batch, const std::int16_t* bits, const Recipe* recipes, int groups,
              bool adam, bool decoupled, double max_norm, double* losses, double* credits) {
     threads_ = threads;
-    reserve(std::min(batch, count), true);
+    reserve(std::min(batch, count));
     for (std::int64_t begin = 0; begin < count; begin += batch, recipes += groups) {
       batch_ = std::min(batch, count - begin);
       const std::int64_t* rows = order + begin;
@@ -117,20 +116,6 @@ class TrainingStep {
       evaluate(targets, rows, losses++, credits++);
       backward();
       update(recipes, adam, decoupled, max_norm);
-    }
-  }
-
-  // Outputs of rows [0, count) without noise, into y (count x outputs).
-  void predict(int threads, const Samples<T>& samples, std::int64_t count, std::int64_t batch, T* y) {
-    threads_ = threads;
-    reserve(std::min(batch, count), false);
-    std::vector<std::int64_t> rows(std::size_t(std::min(batch, count)));
-    for (std::int64_t begin = 0; begin < count; begin += batch) {
-      batch_ = std::min(batch, count - begin);
-      for (std::int64_t b = 0; b < batch_; ++b) rows[b] = begin + b;
-      gather(samples, rows.data());
-      forward(nullptr);
-      transpose(output(), stages_.back().outputs, batch_, y + begin * stages_.back().outputs);
     }
   }
 
@@ -187,7 +172,7 @@ class TrainingStep {
   T* gradient(int parameter) const { return parameters_[parameter].gradient; }
 
   // Memory for batches of this size.
-  void reserve(std::int64_t batch, bool training) {
+  void reserve(std::int64_t batch) {
     constexpr std::int64_t kLine = 64 / sizeof(T);
     const auto padded = [](std::int64_t count) { return (count + kLine - 1) / kLine * kLine; };
     std::int64_t total = 0, live = 0, widest = stages_.front().inputs;
@@ -211,12 +196,10 @@ class TrainingStep {
           }
         }
       }
-      if (training) {
-        take(from_, widest * batch);
-        take(to_, widest * batch);
-        take(top_, batch);
-        take(sum_, batch);
-      }
+      take(from_, widest * batch);
+      take(to_, widest * batch);
+      take(top_, batch);
+      take(sum_, batch);
     };
     lay_out(nullptr);
     // A line more, so that it may begin with one.
@@ -228,7 +211,6 @@ class TrainingStep {
     live = 0;
     for (Stage& stage : stages_)
       if (stage.kind == Kind::kTopK) stage.live = live_.get() + live, live += stage.outputs * batch;
-    if (!training) return;
     losses_.resize(std::size_t(batch)), credits_.resize(std::size_t(batch));
   }
 
@@ -284,9 +266,8 @@ class TrainingStep {
 
   // ---- forward --------------------------------------------------------------------------------------------------------
 
-  // Without bits there is no dropout.
+  // Returns where the bits of the next batch are.
   const std::int16_t* forward(const std::int16_t* bits) {
-    const bool noise = bits != nullptr;
     const T* x = x_;
     for (Stage& stage : stages_) {
       switch (stage.kind) {
@@ -323,12 +304,8 @@ class TrainingStep {
         }
         case Kind::kDropout:
           stage.bits = bits;
-          if (noise) {
-            drop(stage, x, stage.y);
-            bits += (stage.outputs * batch_ + 3) / 4 * 4;
-          } else {
-            stage.y = const_cast<T*>(x);
-          }
+          drop(stage, x, stage.y);
+          bits += (stage.outputs * batch_ + 3) / 4 * 4;
           break;
       }
       x = stage.y;
