@@ -58,6 +58,12 @@ def test_estimators(run: Run) -> None:
     assert fitted > 0.9
 
 
+def test_kernels(run: Run) -> None:
+    _, shown = run("docs/kernels.md")
+    (printed,) = re.findall(r"```text\n(.*?)```", (ROOT / "docs/kernels.md").read_text("utf-8"), re.DOTALL)
+    assert "\n".join(" ".join(map(str, values)) for values in shown) + "\n" == printed
+
+
 def test_projections(run: Run) -> None:
     net = nn.Sequential(nn.Linear(30, 20), nn.ReLU(), nn.Linear(20, 12))
     run("docs/projections.md", torch=torch, net=net, loader=[(None, None)] * 150)
