@@ -33,8 +33,10 @@ GOSSAMER_TABLE(Layout, layout, active_layout)
 void bind_associative(nb::module_& m);
 void bind_convolution(nb::module_& m);
 void bind_hoyer(nb::module_& m);
+void bind_linear(nb::module_& m);
 void bind_spspmm(nb::module_& m);
 void bind_srelu(nb::module_& m);
+void bind_tensor(nb::module_& m);
 void bind_training_step(nb::module_& m);
 
 namespace {
@@ -240,7 +242,9 @@ NB_MODULE(_cpu, m) {
   bind_associative(m);
   bind_convolution(m);
   bind_hoyer(m);
+  bind_linear(m);
   bind_spspmm(m);
   bind_srelu(m);
+  bind_tensor(m);
   bind_training_step(m);
 }
