@@ -60,6 +60,12 @@ def test_estimators(run: Run) -> None:
     assert zeros > 0.5
 
 
+def test_kernels(run: Run) -> None:
+    _, shown = run("docs/kernels.md")
+    (printed,) = re.findall(r"```text\n(.*?)```", (ROOT / "docs/kernels.md").read_text("utf-8"), re.DOTALL)
+    assert "\n".join(" ".join(map(str, values)) for values in shown) + "\n" == printed
+
+
 def test_projections(run: Run) -> None:
     names, _ = run("docs/projections.md")
     net = names["net"]

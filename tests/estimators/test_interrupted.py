@@ -20,6 +20,8 @@ from gossamer.estimators import (
     SupervisedAutoencoderClassifier,
 )
 from gossamer.plasticity import Rewire
+from gossamer.training import compiled
+from gossamer.training.compiled import CompiledSteps
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -83,6 +85,8 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Interrupt:
         return whole
 
     monkeypatch.setattr(torch.optim.Adam, "step", after(torch.optim.Adam.step))
+    monkeypatch.setattr(CompiledSteps, "_train", after(CompiledSteps._train))
+    monkeypatch.setattr(compiled, "_SECONDS", 0.0)  # a step at a time
     monkeypatch.setattr(Dictionary, "step", after(Dictionary.step))
     return state
 

@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 CPU = Path(__file__).parents[2] / "src" / "gossamer" / "kernels" / "cpu"
-TEST = Path(__file__).parent / "cpp" / "kernels_test.cpp"
-SOURCES = [TEST, *(CPU / f"{name}.cpp" for name in ("products", "spspmm", "layout", "pattern", "srelu"))]
+TESTS = Path(__file__).parent / "cpp"
+SOURCES = {
+    "kernels_test": ("products", "spspmm", "layout", "pattern", "srelu"),
+    "training_step_test": ("products", "layout", "pattern", "hoyer", "srelu", "training_step"),
+}
 
 
 def _can_link(compiler: str, flags: list[str], folder: Path) -> bool:
@@ -25,17 +28,19 @@ def _can_link(compiler: str, flags: list[str], folder: Path) -> bool:
 
 
 @pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
-def test_kernels_are_clean(sanitizer: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("test", ["kernels_test", pytest.param("training_step_test", marks=pytest.mark.slow)])
+def test_kernels_are_clean(test: str, sanitizer: str, tmp_path: Path) -> None:
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         pytest.skip("no C++ compiler")
-    if not all(source.exists() for source in SOURCES):
+    sources = [TESTS / f"{test}.cpp", *(CPU / f"{name}.cpp" for name in SOURCES[test])]
+    if not all(source.exists() for source in sources):
         pytest.skip("the sources are not beside the tests")
     flags = [f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all", "-std=gnu++17", "-g", "-O0", "-pthread"]
     if not _can_link(compiler, flags, tmp_path):
         pytest.skip(f"the compiler can't build or run programs with -fsanitize={sanitizer}")
-    program = tmp_path / "kernels_test"
-    command = [compiler, *flags, "-Wno-psabi", f"-I{CPU}", "-DGOSSAMER_ISA=baseline", *map(str, SOURCES)]
+    program = tmp_path / test
+    command = [compiler, *flags, "-Wno-psabi", f"-I{CPU}", "-DGOSSAMER_ISA=baseline", *map(str, sources)]
     subprocess.run([*command, "-o", str(program)], check=True, capture_output=True)
     result = subprocess.run([str(program), "40"], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr

@@ -157,6 +157,7 @@ def parser() -> argparse.ArgumentParser:
     fit.add_argument("--momentum", type=float, metavar="M", help="of sgd (0.9)")
     fit.add_argument("--weight-decay", type=float, metavar="W", help="(0)")
     fit.add_argument("--max-grad-norm", type=float, metavar="NORM", help="bound the gradient's norm (unbounded)")
+    fit.add_argument("--step", metavar="NAME", help="compiled, where it applies, or autograd always (compiled)")
     fit.add_argument("--patience", type=int, metavar="N", help="stop after N epochs without a better validation loss")
     fit.add_argument("--seeds", type=int, metavar="N", help="networks of each kind, for the spread (1)")
     fit.add_argument("--seed", type=int, metavar="S", help="the first seed (0)")

@@ -100,7 +100,8 @@ class Progress(Watch):
         self._job = None
         self._jobs = [other for other in self._jobs if other != job]
         accuracy, seconds = words.percent(result.test_accuracy), words.duration(result.training_seconds)
-        self._say(f"{_name(job)}  {accuracy} of the test rows  {seconds}")
+        step = "compiled step" if result.step == "compiled" else f"autograd ({result.fallback})"
+        self._say(f"{_name(job)}  {accuracy} of the test rows  {seconds}  {step}")
 
     # ---- how it looks ----------------------------------------------------------------------------------------------
 

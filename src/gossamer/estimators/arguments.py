@@ -22,7 +22,7 @@ Rule = str | Preset | tuple[Drop, Grow | Sequential] | None
 
 _SAME = (  # arguments that a recipe has by the same names
     *("density", "epsilon", "output_density", "allocate", "activation", "dropout", "fraction", "batch_size"),
-    *("constraint", "prune", "optimizer", "learning_rate", "schedule", "momentum", "weight_decay"),
+    *("constraint", "prune", "optimizer", "learning_rate", "schedule", "momentum", "weight_decay", "step"),
 )
 
 
@@ -59,6 +59,7 @@ class Arguments(BaseEstimator):  # type: ignore[misc]
         n_jobs: int | None = None,
         device: str = "cpu",
         dtype: Literal["float32", "float64"] | None = None,
+        step: Literal["compiled", "autograd"] = "compiled",
         verbose: bool = False,
     ) -> None:
         self.hidden = hidden
@@ -88,6 +89,7 @@ class Arguments(BaseEstimator):  # type: ignore[misc]
         self.n_jobs = n_jobs
         self.device = device
         self.dtype = dtype
+        self.step = step
         self.verbose = verbose
 
     def _recipe(self, samples: int, features: int) -> Recipe:

@@ -45,6 +45,7 @@ class SparseEstimator(Arguments):
     network_: MLP
     n_features_in_: int
     n_iter_: int
+    step_: str
 
     _stored: tuple[str, ...] = (  # contents of a file besides the network
         "n_features_in_",
@@ -125,6 +126,9 @@ class SparseEstimator(Arguments):
                 self.network_.to(find_device(self.device)).load_state_dict(network.state_dict())
                 network = self.network_
         self._end_stream()
+        self.step_ = _named(fit.fallback)
+        if self.verbose:
+            print(f"{type(self).__name__}: step: {self.step_}")
         self._keep(network, None if self.early_stopping else fit.rewire)  # it went back to before the last removal
         self.n_iter_ = len(fit.history)
         self.loss_curve_ = [epoch.train_loss for epoch in fit.history]
@@ -166,6 +170,7 @@ class SparseEstimator(Arguments):
             if self._stream is None:
                 self._stream = Stream(self.network_, recipe, self._rule(), self._seed)
             loss = self._stream.go_through(samples, self._task, recipe.batch_size, number=self.n_iter_ + 1)
+        self.step_ = _named(self._stream.fallback)
         self._keep(self.network_, self._stream.rewire)
         self.n_iter_ += 1
         self.loss_curve_.append(loss)
@@ -323,6 +328,10 @@ class SparseEstimator(Arguments):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def _named(fallback: str | None) -> str:
+    return "compiled" if fallback is None else f"autograd ({fallback})"
 
 
 def first_layer(network: MLP) -> tuple[str, nn.Linear | SparseLinear]:

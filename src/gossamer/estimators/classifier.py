@@ -73,7 +73,9 @@ class SparseClassifier(ClassifierMixin, SparseEstimator):  # type: ignore[misc]
         device: ``"cpu"``, ``"cuda"``, …
         dtype: ``"float32"`` or ``"float64"``; None computes in double precision where the data has it and is so small
             that this costs nothing (50,000 numbers), else in single.
-        verbose: show progress.
+        step: ``"compiled"`` trains without autograd where it can, in one call of C++ for many batches;
+            ``"autograd"`` never does. The results are the same up to rounding.
+        verbose: show progress, and which step it was.
 
     Attributes:
         network_: the trained `gossamer.models.MLP`.
@@ -84,6 +86,7 @@ class SparseClassifier(ClassifierMixin, SparseEstimator):  # type: ignore[misc]
         n_iter_: number of epochs.
         loss_curve_: mean loss of each epoch, in nats.
         validation_scores_: accuracy after each epoch on the samples that ``early_stopping`` held back, else None.
+        step_: ``"compiled"``, or ``"autograd"`` with the reason in brackets; of the last call, not saved in files.
         n_features_in_: number of features.
         feature_names_in_: (n_features_in_) their names, if ``X`` has names.
 
@@ -138,6 +141,7 @@ class SparseClassifier(ClassifierMixin, SparseEstimator):  # type: ignore[misc]
         n_jobs: int | None = None,
         device: str = "cpu",
         dtype: Literal["float32", "float64"] | None = None,
+        step: Literal["compiled", "autograd"] = "compiled",
         verbose: bool = False,
     ) -> None:
         super().__init__(
@@ -168,6 +172,7 @@ class SparseClassifier(ClassifierMixin, SparseEstimator):  # type: ignore[misc]
             n_jobs=n_jobs,
             device=device,
             dtype=dtype,
+            step=step,
             verbose=verbose,
         )
         self.class_weight = class_weight

@@ -25,7 +25,8 @@ class Stream:
     """
 
     def __init__(self, network: MLP, recipe: Recipe, rule: RuleArguments | None, seed: int) -> None:
-        self.network, self.seed = network, seed
+        self.network, self.seed, self.step = network, seed, recipe.step
+        self.fallback: str | None = None
         self.optimizer = make_optimizer(recipe, network)
         if rule is None and recipe.rewire != "none":
             rule = preset(recipe.rewire, recipe.fraction)
@@ -67,8 +68,14 @@ class Stream:
             self.rewire.inputs = samples.x
             self.rewire.step(score=-self.loss)
             self.rewire.inputs, self.updates = (), 0
-        self.loss, _ = one_pass(
-            self.network, self.optimizer, samples, task, batch_size=batch_size, seed=(self.seed, number)
+        self.loss, _, self.fallback = one_pass(
+            self.network,
+            self.optimizer,
+            samples,
+            task,
+            batch_size=batch_size,
+            seed=(self.seed, number),
+            step=self.step,
         )
         if not math.isfinite(self.loss):
             raise DivergedError(f"training diverged: the loss is {self.loss:g}. Lower the learning rate")

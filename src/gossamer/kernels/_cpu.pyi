@@ -1,5 +1,53 @@
-# The C++ extension (cpu/module.cpp): addresses and sizes in, memory of the caller filled.
+# The C++ extension (cpu/module.cpp): addresses and sizes in, memory of the caller filled; or tensors in and out.
 
+from typing import Literal, overload
+
+from torch import Tensor
+
+def use_exchange(capsule: object, tensor: type, parameter: type) -> None: ...
+def mark_validated(indptr: Tensor, indices: Tensor, t_indptr: Tensor, t_indices: Tensor) -> bool: ...
+def is_validated(indptr: Tensor, indices: Tensor, t_indptr: Tensor, t_indices: Tensor) -> bool: ...
+def forget(indices: int) -> None: ...
+@overload
+def linear(
+    values: Tensor,
+    indptr: Tensor,
+    indices: Tensor,
+    t_indptr: Tensor,
+    t_indices: Tensor,
+    x: Tensor,
+    bias: Tensor | None,
+    relu: bool,
+    keep: Literal[False],
+    threads: int,
+) -> Tensor | None: ...
+@overload
+def linear(
+    values: Tensor,
+    indptr: Tensor,
+    indices: Tensor,
+    t_indptr: Tensor,
+    t_indices: Tensor,
+    x: Tensor,
+    bias: Tensor | None,
+    relu: bool,
+    keep: Literal[True],
+    threads: int,
+) -> tuple[Tensor, Tensor | None] | None: ...
+def linear_backward(
+    values: Tensor,
+    indptr: Tensor,
+    indices: Tensor,
+    t_indptr: Tensor,
+    t_indices: Tensor,
+    x: Tensor,
+    grad: Tensor,
+    y: Tensor | None,
+    need_values: bool,
+    need_x: bool,
+    need_bias: bool,
+    threads: int,
+) -> tuple[Tensor | None, Tensor | None, Tensor | None] | None: ...
 def spmm(
     dtype: int,
     threads: int,

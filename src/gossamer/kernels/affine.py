@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gossamer.errors import InputError
-from gossamer.kernels import native, reference
+from gossamer.kernels import _cpu, native, reference
 from gossamer.kernels.checks import check_bias, check_matrix, check_values
 from gossamer.kernels.ops import sddmm, spmm_t
 from gossamer.kernels.route import AUTOGRAD, KERNEL, OPERATOR, REFERENCE, half_as_float, in_cpp, way, way_back
@@ -152,7 +152,14 @@ def _gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     values, indptr, indices, t_indptr, t_indices, x, y = ctx.saved_tensors
     s, need, chosen = Structure(indptr, indices, t_indptr, t_indices), _Inputs(*ctx.needs_input_grad), way_back(grad)
     if chosen is KERNEL and in_cpp(grad):
-        kept = ctx.feature_major if hasattr(ctx, "feature_major") else x.t()
+        kept = getattr(ctx, "feature_major", None)
+        kept = x.t() if kept is None else kept
+        done = None if grad.is_neg() or kept.is_neg() else _cpu.linear_backward(
+            values, *s, kept, grad, y, need.values, need.x, need.bias, torch.get_num_threads()
+        )  # fmt: skip
+        if done is not None:
+            grad_values, grad_x, grad_bias = done
+            return _Inputs(values=grad_values, x=grad_x, bias=grad_bias)
         return _gradient_in_cpp(values, s, kept, y, grad.t(), need)
     if y is not None:
         grad = torch.ops.aten.threshold_backward(grad, y, 0)
@@ -213,10 +220,15 @@ class _Linear(torch.autograd.Function):
         bias: Tensor | None,
         relu: bool,
     ) -> Tensor:
-        if in_cpp(x):
+        done = None if x.is_neg() else _cpu.linear(
+            values, indptr, indices, t_indptr, t_indices, x, bias, relu, True, torch.get_num_threads()
+        )  # fmt: skip
+        if done is not None:
+            output, ctx.feature_major = done  # once for both passes
+        elif in_cpp(x):
             s = Structure(indptr, indices, t_indptr, t_indices)
             _check(values, s, x, bias)
-            ctx.feature_major = native.feature_major(x.t())  # once for both passes
+            ctx.feature_major = native.feature_major(x.t())
             output = _in_cpp(values, s, ctx.feature_major, bias, relu)
         else:
             output = _linear(values, indptr, indices, t_indptr, t_indices, x, bias, relu)
@@ -248,4 +260,5 @@ def linear(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None = None, 
         s = unwrapped(s)
         _check(values, s, x, bias)
         return _in_torch(values, s, x, bias, relu)
-    return _linear(values, *s, x, bias, relu)
+    done = None if x.is_neg() else _cpu.linear(values, *s, x, bias, relu, False, torch.get_num_threads())
+    return _linear(values, *s, x, bias, relu) if done is None else done

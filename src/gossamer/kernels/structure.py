@@ -40,6 +40,10 @@ __all__ = [
 ]
 
 
+if hasattr(Tensor, "__dlpack_c_exchange_api__"):  # PyTorch 2.10
+    _cpu.use_exchange(Tensor.__dlpack_c_exchange_api__, Tensor, torch.nn.Parameter)
+
+
 class Structure(NamedTuple):
     """The four index tensors of a pattern."""
 
@@ -150,61 +154,52 @@ def csc_permutation(s: Structure, *, keep: bool = False) -> Tensor:
     With ``keep`` it is kept until one of the four tensors changes or goes, as far as `validate` can see that.
     """
     known = _validated.get(id(s.indices)) if keep else None
-    if known is not None and known.permutation is not None and known.state == _state(s):
+    if known is not None and known.permutation is not None and _cpu.is_validated(*s):
         return known.permutation
     rows, cols = s.shape
     out = torch.empty_like(s.indices)
     _cpu.csc_permutation(s.indptr.data_ptr(), s.t_indptr.data_ptr(), s.t_indices.data_ptr(), rows, cols, out.data_ptr())
-    if known is not None and known.state == _state(s):
+    if known is not None and _cpu.is_validated(*s):
         known.permutation = out
     return out
 
 
-# Structures that were found valid, by the identity of their `indices` while those exist: the state of all four tensors,
-# and the other three, held so that no other takes their place in memory. An in-place change of any is noticed and
-# checked again, unless it was made through `.data` or NumPy, which count no versions.
+# What is held for structures that were validated, by the identity of their `indices` while those live: the other three
+# tensors, so that no others take their place in memory. Their state is in C++, which compares it at every call of a layer:
+# an in-place change of any is noticed and checked again, unless it was made through `.data` or NumPy, which count no
+# versions. Inference tensors count none either: they are checked at each call.
 _validated: dict[int, _Validated] = {}
 
 
 class _Validated:
-    """The state of a structure that has been validated."""
+    """What is held for one structure."""
 
-    __slots__ = ("gone", "others", "permutation", "state")
+    __slots__ = ("gone", "others", "permutation")
 
-    def __init__(self, state: tuple[int, ...], s: Structure) -> None:
+    def __init__(self, s: Structure) -> None:
         key = id(s.indices)
-        self.state, self.others = state, (s.indptr, s.t_indptr, s.t_indices)
-        self.gone = weakref.ref(s.indices, lambda _: _validated.pop(key, None))
+        self.others = s.indptr, s.t_indptr, s.t_indices
+        self.gone = weakref.ref(s.indices, lambda _: _forget(key))
         self.permutation: Tensor | None = None  # of the CSC form, where a product has asked to keep it
+
+
+def _forget(key: int) -> None:
+    _validated.pop(key, None)
+    _cpu.forget(key)
 
 
 def validate(structure: Structure) -> None:
     """Raise `InputError` if a kernel could read outside its memory; free while nothing changes."""
-    known = _validated.get(id(structure.indices))
-    if known is None or known.state != _state(structure):
-        with torch._C._DisableFuncTorch():  # inside its transforms, tensors made here would have no memory to read
+    if not _cpu.is_validated(*structure):
+        with torch._C._DisableFuncTorch():  # inside its transforms, what is made here would have no memory to look at
             _validate_now(structure)
         mark_validated(structure)
 
 
 def mark_validated(structure: Structure) -> None:
     """Mark a structure as validated, for internal code that has just built it."""
-    state = _state(structure)
-    if state is not None:
-        _validated[id(structure.indices)] = _Validated(state, structure)
-
-
-def _state(structure: Structure) -> tuple[int, ...] | None:
-    a, b, c, d = structure
-    try:  # in one tuple: this runs at every call of a layer
-        return (
-            *(id(a), a.data_ptr(), a._version, a.numel()),
-            *(id(b), b.data_ptr(), b._version, b.numel()),
-            *(id(c), c.data_ptr(), c._version, c.numel()),
-            *(id(d), d.data_ptr(), d._version, d.numel()),
-        )
-    except RuntimeError:  # inference tensors count no versions: they are checked at each call
-        return None
+    if _cpu.mark_validated(*structure):
+        _validated[id(structure.indices)] = _Validated(structure)
 
 
 def _validate_now(structure: Structure) -> None:

@@ -82,6 +82,8 @@ def measure(fit: Fit, test: Samples) -> Network:
             for sigma, accuracy in accuracy_under_noise(model, x, test.y, _NOISE, batch_size=at_once)
         ),
         layers=tuple(layers),
+        step="compiled" if fit.fallback is None else "autograd",
+        fallback=fit.fallback,
     )
 
 

@@ -107,7 +107,8 @@ class NoiseLevel:
 class Network:
     """Accuracy of one network of one seed on the test set, and its cost.
 
-    Multiply-adds that aren't known and a loss that isn't finite are None. ``latency_ms`` is by batch size.
+    Multiply-adds that aren't known and a loss that isn't finite are None. ``latency_ms`` is by batch size. ``fallback``
+    says why autograd took the last steps, if the compiled one was to.
     """
 
     network: NetworkName
@@ -128,6 +129,8 @@ class Network:
     latency_ms: dict[int, float]
     noise: tuple[NoiseLevel, ...]
     layers: tuple[Layer, ...]
+    step: Literal["compiled", "autograd"] = "autograd"
+    fallback: str | None = None
 
     def __post_init__(self) -> None:
         _check_whole(self)

@@ -12,7 +12,7 @@ from torch import Tensor
 from gossamer.errors import InputError
 from gossamer.training.samples import Samples
 
-__all__ = ["DivergedError", "Epoch", "one_epoch"]
+__all__ = ["DivergedError", "Epoch", "one_epoch", "random_order"]
 
 Result = TypeVar("Result")
 
@@ -76,6 +76,11 @@ def one_epoch(samples: Samples, step: Step[Result], *, batch_size: int, generato
         >>> sum(sums)
         tensor(10.)
     """
-    order = torch.randperm(len(samples.y), generator=generator).to(samples.x.device)
+    order = random_order(samples, generator)
     for number, (x, y, weight) in enumerate(samples.batches(batch_size, order)):
         yield step(number, x, y, weight)
+
+
+def random_order(samples: Samples, generator: torch.Generator) -> Tensor:
+    """The numbers of the samples in the order of an epoch, on their device."""
+    return torch.randperm(len(samples.y), generator=generator).to(samples.x.device)

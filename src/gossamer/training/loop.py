@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,7 +27,8 @@ from gossamer.models import MLP
 from gossamer.noise import Noise
 from gossamer.plasticity import Rewire, preset, schedule
 from gossamer.plasticity.presets import RuleArguments
-from gossamer.training.epoch import DivergedError, Epoch, one_epoch
+from gossamer.training.compiled import CompiledSteps, Refused
+from gossamer.training.epoch import DivergedError, Epoch, random_order
 from gossamer.training.pruning import Pruning
 from gossamer.training.recipe import Recipe
 from gossamer.training.samples import Samples, SparseRows
@@ -52,6 +53,15 @@ _SNAPSHOTS = 100  # recorded states of the input connectivity, at most about so 
 _RECORDED = 10_000_000  # inputs in all of them, at most about so many
 
 OnStep = Callable[[int, Tensor], None]
+
+
+class Pass(NamedTuple):
+    """Mean loss and summed credit of the batches of an epoch, each taken before its step; and why autograd computed it,
+    None if the compiled step did."""
+
+    loss: float
+    credit: float
+    fallback: str | None
 
 
 def evaluate(
@@ -91,23 +101,24 @@ def one_pass(
     *,
     batch_size: int,
     seed: tuple[int, int],
+    step: str = "compiled",
     amp: bool = False,
     max_grad_norm: float | None = None,
     before_step: Callable[[int], None] | None = None,
     on_step: OnStep | None = None,
-) -> tuple[float, float]:
-    """Train on every sample once, in an order drawn by ``seed``, as is dropout; return mean loss and summed credit.
+) -> Pass:
+    """Train on every sample once, in an order drawn by ``seed``, as is dropout.
 
-    Both are those of each batch taken before its step. ``before_step`` is called with the number 0, 1, … of the batch,
-    ``on_step`` afterwards with its number from 1 and its loss.
+    ``before_step`` is called with the number 0, 1, … of the batch, ``on_step`` afterwards with its number from 1 and its
+    loss: by the compiled step for several batches at a time, at most some hundredths of a second ahead and behind.
     """
     order_seed, noise_seed = np.random.SeedSequence(seed).generate_state(2, np.uint64).tolist()
-    order = torch.Generator().manual_seed(order_seed)
+    order = random_order(samples, torch.Generator().manual_seed(order_seed))
     noisy = [module for module in model.modules() if isinstance(module, Noise) and module.generator is None]
     noise = torch.Generator(samples.x.device).manual_seed(noise_seed) if noisy else None
-    tally = Tally(task)
+    tally, done, fallback = Tally(task), 0, None
 
-    def step(number: int, x: Tensor, y: Tensor, weight: Tensor | None) -> None:
+    def take(number: int, x: Tensor, y: Tensor, weight: Tensor | None) -> None:
         if before_step is not None:
             before_step(number)
         outputs = _outputs(model, x, amp)
@@ -125,12 +136,23 @@ def one_pass(
     try:
         for module in noisy:
             module.generator = noise
-        for _ in one_epoch(samples, step, batch_size=batch_size, generator=order):
-            pass
+        try:
+            if step != "compiled" or amp:
+                raise Refused("the compiled step is turned off" if step != "compiled" else "it does without bfloat16")
+            steps = CompiledSteps(model, optimizer, samples, task, noise=noise, max_grad_norm=max_grad_norm)
+            for done, rows, losses, credits in steps.run(order, batch_size, before_step):
+                tally.add_sums(rows, losses, credits)
+                if on_step is not None:
+                    for number, loss in enumerate((losses / rows).unbind(), start=done - len(rows) + 1):
+                        on_step(number, loss)
+        except Refused as reason:
+            fallback = str(reason)
+            for number, batch in enumerate(samples.batches(batch_size, order[done * batch_size :]), start=done):
+                take(number, *batch)
     finally:
         for module in noisy:
             module.generator = None
-    return tally.totals()
+    return Pass(*tally.totals(), fallback)
 
 
 def _outputs(model: nn.Module, x: Tensor, amp: bool) -> Tensor:
@@ -223,6 +245,7 @@ class Fit:
         self.history: list[Epoch] = []
         self.best: dict[str, Any] | None = None  # epoch, loss and model, if patience asks for them
         self.finished = False
+        self.fallback: str | None = None  # why autograd computed the last epoch; None: the compiled step did
         self.connectivity: dict[int, tuple[Tensor, Tensor]] = {}  # epoch -> strength, degree
         self._record_connectivity(0)
 
@@ -252,20 +275,19 @@ class Fit:
         start = time.perf_counter()
         pruned: dict[str, int] = {}
 
-        def after_step(step: int, loss: Tensor) -> None:
-            if self.pruning is not None:
-                for change in self.pruning.after_step((epoch - 1) * self.steps + step):
-                    pruned[change.layer] = pruned.get(change.layer, 0) + change.dropped.numel()
-            if on_step is not None:
-                on_step(step, loss)
+        def prune(step: int, _: Tensor) -> None:
+            assert self.pruning is not None
+            for change in self.pruning.after_step((epoch - 1) * self.steps + step):
+                pruned[change.layer] = pruned.get(change.layer, 0) + change.dropped.numel()
 
-        train_loss, train_credit = one_pass(
+        train_loss, train_credit, self.fallback = one_pass(
             model,
             self.optimizer,
             self.train,
             self.task,
             batch_size=options.batch_size,
             seed=(self.seed, epoch),
+            step=options.step,
             amp=options.amp,
             max_grad_norm=options.max_grad_norm,
             before_step=partial(self._set_learning_rate, (epoch - 1) * self.steps),
@@ -351,6 +373,7 @@ class Fit:
             "history": [asdict(record) for record in self.history],
             "best": self.best,
             "finished": self.finished,
+            "fallback": self.fallback,
             "connectivity": {epoch: list(pair) for epoch, pair in self.connectivity.items()},
         }
 
@@ -368,6 +391,7 @@ class Fit:
             self.pruning.load_state_dict(state["pruning"])
         self.history = [Epoch(**record) for record in state["history"]]
         self.best, self.finished = state["best"], state["finished"]
+        self.fallback = state["fallback"]
         self.connectivity = {epoch: (pair[0], pair[1]) for epoch, pair in state["connectivity"].items()}
 
 

@@ -24,6 +24,7 @@ SMALL = 50_000
 
 _OPTIMIZERS = ("adam", "adamw", "sgd")
 _SCHEDULES = ("constant", "cosine")
+_STEPS = ("compiled", "autograd")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +61,8 @@ class Recipe:
             ``"magnitude:0.05"``; see `gossamer.training.Pruning`. With it `completed` sets ``density``, that of the
             start, to 0.5 and ``rewire`` to none, if they are not given.
         amp: compute in bfloat16 where that is safe.
+        step: ``"compiled"`` trains networks that `gossamer.training.compiled` takes without autograd; ``"autograd"``
+            trains none so.
 
     Raises:
         InputError: an option is outside its range.
@@ -90,6 +93,7 @@ class Recipe:
     max_grad_norm: float | None = None
     patience: int | None = None
     amp: bool = False
+    step: str = "compiled"
 
     def __post_init__(self) -> None:
         _check_types(self)
@@ -132,6 +136,7 @@ class Recipe:
         check_count("batch_size", self.batch_size, low=1)
         check_choice("optimizer", self.optimizer, _OPTIMIZERS)
         check_choice("schedule", self.schedule, _SCHEDULES)
+        check_choice("step", self.step, _STEPS)
         check_fraction("momentum", self.momentum, open_high=True)
         _check_positive("learning_rate", self.learning_rate)
         _check_positive("weight_decay", self.weight_decay, zero=True)

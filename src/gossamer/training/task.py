@@ -91,6 +91,13 @@ class Tally:
         if self.waiting > _WAITING:
             self._settle()
 
+    def add_sums(self, rows: Tensor, losses: Tensor, credits: Tensor) -> None:
+        """Take in batches of which only sums over their rows are known."""
+        self.rows += int(rows.sum())
+        self.loss = self.loss + losses.sum()
+        credit = credits.sum()
+        self.credit = self.credit + (credit.long() if credit == credit.round() else credit)
+
     def _settle(self) -> None:
         if not self.batches:
             return

@@ -1,0 +1,471 @@
+// A training step of a stack of layers: rows in, forward, loss, backward, update; nothing but plain memory between.
+//
+// Stages are added in the order of the network, with addresses that the caller keeps alive. Every stage writes a matrix
+// (units x batch) of its own; gradients go back through two more. Parameters are updated when all gradients are there.
+// Products of sparse layers, the projection and the S-shaped units are those that autograd uses, on the same layouts.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <vector>
+
+#include "dispatch.h"
+#include "hoyer.h"
+#include "hoyer_tensor.h"
+#include "products.h"
+#include "products_work.h"
+#include "srelu.h"
+#include "training_step.h"
+
+namespace gossamer {
+
+GOSSAMER_TABLE(Layout, layout, step_layout)
+GOSSAMER_TABLE(HoyerKernelSet, hoyer_kernels, step_hoyer)
+GOSSAMER_TABLE(SreluKernelSet, srelu_kernels, step_srelu)
+GOSSAMER_TABLE(StepKernelSet, step_kernels, step_kernel_set)
+
+namespace {
+
+constexpr std::int64_t kShared = 1 << 15;  // numbers, from which on threads share simple work on them
+
+template <class Set>
+const auto& of_type(const Set& set, float) { return set.f32; }
+template <class Set>
+const auto& of_type(const Set& set, double) { return set.f64; }
+
+template <class T>
+struct Samples {  // row r of x is x + r * row_step; or, where indptr is given, a row of a CSR matrix less `shift`
+  const T* x;
+  std::int64_t row_step, col_step;
+  const std::int64_t* indptr;
+  const std::int32_t* indices;
+  const T* shift;
+};
+
+template <class T>
+struct Targets {
+  Task task;
+  const std::int64_t* classes;
+  const T *numbers, *weight;
+};
+
+struct Recipe {  // of one step and group of parameters, as optimizers of torch have it
+  double rate, decay, momentum, damping, nesterov, beta1, beta2, epsilon;
+};
+
+template <class T>
+class TrainingStep {
+ public:
+  // first, second: what the optimizer keeps of it, null where it keeps nothing.
+  int parameter(T* values, T* gradient, T* first, T* second, std::int64_t count, int group, double steps, bool fresh) {
+    parameters_.push_back({values, gradient, first, second, count, group, steps, fresh});
+    return int(parameters_.size()) - 1;
+  }
+
+  void sparse(std::int64_t inputs, std::int64_t outputs, const std::int32_t* indptr, const std::int32_t* indices,
+              const std::int32_t* t_indptr, const std::int32_t* t_indices, int weights, int bias, bool relu) {
+    Stage stage = layer(Kind::kSparse, inputs, outputs, weights, bias, relu);
+    stage.indptr = indptr, stage.indices = indices, stage.t_indptr = t_indptr, stage.t_indices = t_indices;
+    stages_.push_back(stage);
+  }
+  void dense(std::int64_t inputs, std::int64_t outputs, int weights, int bias, bool relu) {
+    stages_.push_back(layer(Kind::kDense, inputs, outputs, weights, bias, relu));
+  }
+  void curve(std::int64_t units, Curve kind, double slope) {
+    Stage stage = layer(Kind::kCurve, units, units, -1, -1, false);
+    stage.curve = kind, stage.slope = T(slope);
+    stages_.push_back(stage);
+  }
+  void hoyer(std::int64_t units, double radius, double norm, bool magnitude) {
+    Stage stage = layer(Kind::kHoyer, units, units, -1, -1, false);
+    stage.radius = radius, stage.norm = T(norm), stage.magnitude = magnitude;
+    stages_.push_back(stage);
+  }
+  void top_k(std::int64_t units, std::int64_t k, bool magnitude) {
+    Stage stage = layer(Kind::kTopK, units, units, -1, -1, false);
+    stage.k = k, stage.magnitude = magnitude;
+    stages_.push_back(stage);
+  }
+  void srelu(std::int64_t units, int t_l, int a_l, int t_r, int a_r) {
+    Stage stage = layer(Kind::kSrelu, units, units, -1, -1, false);
+    stage.pieces = {t_l, a_l, t_r, a_r};
+    stages_.push_back(stage);
+  }
+  void dropout(std::int64_t units, std::int32_t least, double scale, bool batch_major) {
+    Stage stage = layer(Kind::kDropout, units, units, -1, -1, false);
+    stage.least = least, stage.slope = T(scale), stage.batch_major = batch_major;
+    stages_.push_back(stage);
+  }
+
+  // One step on each batch of the rows in `order`. recipes: of each step, one for each group. Losses and credits: a sum
+  // over the samples of each batch. `bits` are those of all dropout stages, batch by batch.
+  void train(int threads, const Samples<T>& samples, const Targets<T>& targets, const std::int64_t* order,
+             std::int64_t count, std::int64_t batch, const std::int16_t* bits, const Recipe* recipes, int groups,
+             bool adam, bool decoupled, double max_norm, double* losses, double* credits) {
+    threads_ = threads;
+    reserve(std::min(batch, count));
+    for (std::int64_t begin = 0; begin < count; begin += batch, recipes += groups) {
+      batch_ = std::min(batch, count - begin);
+      const std::int64_t* rows = order + begin;
+      gather(samples, rows);
+      bits = forward(bits);
+      evaluate(targets, rows, losses++, credits++);
+      backward();
+      update(recipes, adam, decoupled, max_norm);
+    }
+  }
+
+ private:
+  enum class Kind { kSparse, kDense, kCurve, kHoyer, kTopK, kSrelu, kDropout };
+
+  struct Parameter {
+    T *values, *gradient, *first, *second;
+    std::int64_t count;
+    int group;
+    double steps;
+    bool fresh;
+  };
+
+  struct Stage {
+    Kind kind;
+    std::int64_t inputs, outputs;
+    int weights, bias;
+    bool relu;
+    const std::int32_t *indptr, *indices, *t_indptr, *t_indices;
+    Curve curve;
+    T slope;  // of a curve; of dropout, what survivors are multiplied by
+    double radius;
+    T norm;
+    bool magnitude;
+    std::int64_t k;
+    std::array<int, 4> pieces;
+    std::int32_t least;
+    bool batch_major;
+    T *y, *s, *beta;  // its output; of the projection also the result of length 1 and the slopes
+    std::uint8_t* live;
+    const std::int16_t* bits;
+  };
+
+  std::vector<Stage> stages_;
+  std::vector<Parameter> parameters_;
+  std::unique_ptr<T[]> memory_;
+  std::unique_ptr<std::uint8_t[]> live_;
+  std::vector<double> losses_, credits_;
+  std::int64_t batch_ = 0;
+  int threads_ = 1;
+  T *x_ = nullptr, *row_ = nullptr, *from_ = nullptr, *to_ = nullptr, *top_ = nullptr, *sum_ = nullptr;
+
+  static Stage layer(Kind kind, std::int64_t inputs, std::int64_t outputs, int weights, int bias, bool relu) {
+    Stage stage{};
+    stage.kind = kind, stage.inputs = inputs, stage.outputs = outputs;
+    stage.weights = weights, stage.bias = bias, stage.relu = relu;
+    return stage;
+  }
+
+  const StepKernels<T>& kernels() const { return of_type(step_kernel_set(), T()); }
+  T* output() const { return stages_.back().y; }
+  T* values(int parameter) const { return parameter < 0 ? nullptr : parameters_[parameter].values; }
+  T* gradient(int parameter) const { return parameters_[parameter].gradient; }
+
+  // Memory for batches of this size.
+  void reserve(std::int64_t batch) {
+    constexpr std::int64_t kLine = 64 / sizeof(T);
+    const auto padded = [](std::int64_t count) { return (count + kLine - 1) / kLine * kLine; };
+    std::int64_t total = 0, live = 0, widest = stages_.front().inputs;
+    const auto lay_out = [&](T* base) {
+      total = 0;
+      const auto take = [&](T*& where, std::int64_t count) {
+        where = base + total;
+        total += padded(count);
+      };
+      take(x_, stages_.front().inputs * batch);
+      take(row_, stages_.front().inputs * batch);
+      for (Stage& stage : stages_) {
+        widest = std::max(widest, stage.outputs);
+        take(stage.y, stage.outputs * batch);
+        if (stage.kind == Kind::kHoyer) {
+          take(stage.beta, batch);
+          if (stage.norm != 1) {
+            take(stage.s, stage.outputs * batch);
+          } else {
+            stage.s = stage.y;
+          }
+        }
+      }
+      take(from_, widest * batch);
+      take(to_, widest * batch);
+      take(top_, batch);
+      take(sum_, batch);
+    };
+    lay_out(nullptr);
+    // A line more, so that it may begin with one.
+    memory_.reset(new T[std::size_t(total + kLine)]);
+    lay_out(reinterpret_cast<T*>((reinterpret_cast<Address>(memory_.get()) + 63) / 64 * 64));
+    for (const Stage& stage : stages_)
+      if (stage.kind == Kind::kTopK) live += stage.outputs * batch;
+    live_.reset(new std::uint8_t[std::size_t(live + 1)]);
+    live = 0;
+    for (Stage& stage : stages_)
+      if (stage.kind == Kind::kTopK) stage.live = live_.get() + live, live += stage.outputs * batch;
+    losses_.resize(std::size_t(batch)), credits_.resize(std::size_t(batch));
+  }
+
+  // Calls work(begin, end) for [0, count), by several threads if it is about so many numbers.
+  template <class Work>
+  void share(std::int64_t count, std::int64_t numbers, const Work& work) const {
+    parallel(numbers < kShared ? 1 : threads_, [&](int part, int parts) {
+      const std::int64_t begin = count * part / parts, end = count * (part + 1) / parts;
+      if (begin < end) work(begin, end);
+    });
+  }
+
+  // to (cols x rows) = transpose of from (rows x cols).
+  void transpose(const T* from, std::int64_t rows, std::int64_t cols, T* to) const {
+    using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
+    const CopyTransposed<Bits> job{reinterpret_cast<const Bits*>(from), reinterpret_cast<Bits*>(to), rows, cols, cols};
+    share(cols, rows * cols, [&](std::int64_t begin, std::int64_t end) {
+      if constexpr (sizeof(T) == 4) {
+        step_layout().four_bytes(job, begin, end);
+      } else {
+        step_layout().eight_bytes(job, begin, end);
+      }
+    });
+  }
+
+  void gather(const Samples<T>& samples, const std::int64_t* rows) {
+    const std::int64_t inputs = stages_.front().inputs;
+    if (samples.indptr) return gather_sparse(samples, rows);
+    if (samples.col_step != 1) {
+      for (std::int64_t f = 0; f < inputs; ++f)
+        for (std::int64_t b = 0; b < batch_; ++b)
+          x_[f * batch_ + b] = samples.x[rows[b] * samples.row_step + f * samples.col_step];
+      return;
+    }
+    for (std::int64_t b = 0; b < batch_; ++b) {
+      const T* row = samples.x + rows[b] * samples.row_step;
+      std::copy(row, row + inputs, row_ + b * inputs);
+    }
+    transpose(row_, batch_, inputs, x_);
+  }
+
+  void gather_sparse(const Samples<T>& samples, const std::int64_t* rows) {
+    const std::int64_t inputs = stages_.front().inputs;
+    std::fill(x_, x_ + inputs * batch_, T(0));
+    for (std::int64_t b = 0; b < batch_; ++b) {
+      for (std::int64_t j = samples.indptr[rows[b]]; j < samples.indptr[rows[b] + 1]; ++j)
+        x_[samples.indices[j] * batch_ + b] += samples.x[j];
+    }
+    if (!samples.shift) return;
+    for (std::int64_t f = 0; f < inputs; ++f)
+      for (std::int64_t b = 0; b < batch_; ++b) x_[f * batch_ + b] -= samples.shift[f];
+  }
+
+  // ---- forward --------------------------------------------------------------------------------------------------------
+
+  // Returns where the bits of the next batch are.
+  const std::int16_t* forward(const std::int16_t* bits) {
+    const T* x = x_;
+    for (Stage& stage : stages_) {
+      switch (stage.kind) {
+        case Kind::kSparse:
+          run_spmm(of_type(active(), T()), compressed(stage.indptr, stage.indices, stage.outputs), Csr{}, threads_,
+                   static_cast<const T*>(values(stage.weights)), static_cast<const T*>(values(stage.bias)), x, stage.y,
+                   stage.inputs, batch_, batch_, batch_, stage.relu);
+          break;
+        case Kind::kDense: {
+          const DenseProduct<T> job{values(stage.weights), values(stage.bias), x, stage.y, stage.inputs,
+                                    stage.inputs, 1, batch_, stage.relu};
+          multiply(job, stage.outputs);
+          break;
+        }
+        case Kind::kCurve:
+          share(stage.outputs, 8 * stage.outputs * batch_, [&](auto begin, auto end) {
+            kernels().curve({stage.curve, stage.slope, x, stage.y, nullptr, nullptr, batch_}, begin, end);
+          });
+          break;
+        case Kind::kHoyer:
+          gossamer::forward<T>(of_type(step_hoyer(), T()), {1, stage.outputs, batch_}, threads_,
+                               {x, stage.s, stage.beta, &stage.radius, 0, stage.magnitude});
+          if (stage.s != stage.y) scale(stage.s, stage.norm, stage.y, stage.outputs * batch_);
+          break;
+        case Kind::kTopK:
+          share(batch_, 8 * stage.outputs * batch_, [&](auto begin, auto end) {
+            kernels().top_units({stage.outputs, batch_, stage.k, stage.magnitude, x, stage.y, stage.live}, begin, end);
+          });
+          break;
+        case Kind::kSrelu: {
+          const SreluForward<T> job{{1, stage.outputs, batch_}, pieces(stage), x, stage.y};
+          by_units(of_type(step_srelu(), T()).forward, job);
+          break;
+        }
+        case Kind::kDropout:
+          stage.bits = bits;
+          drop(stage, x, stage.y);
+          bits += (stage.outputs * batch_ + 3) / 4 * 4;
+          break;
+      }
+      x = stage.y;
+    }
+    return bits;
+  }
+
+  void multiply(const DenseProduct<T>& job, std::int64_t rows) const {
+    share(rows, rows * job.cols * job.batch / 16, [&](auto begin, auto end) { kernels().dense(job, begin, end); });
+  }
+  void scale(const T* x, T factor, T* y, std::int64_t count) const {
+    share(count, count, [&](auto begin, auto end) { kernels().scale(x, factor, y, begin, end); });
+  }
+  void drop(const Stage& stage, const T* x, T* y) const {
+    const std::int64_t unit = stage.batch_major ? 1 : batch_, sample = stage.batch_major ? stage.outputs : 1;
+    const Dropped<T> job{stage.bits, unit, sample, stage.least, stage.slope, x, y, batch_};
+    share(stage.outputs, stage.outputs * batch_, [&](auto begin, auto end) { kernels().drop(job, begin, end); });
+  }
+  SreluPieces<T> pieces(const Stage& stage) const {
+    const auto& p = stage.pieces;
+    return {values(p[0]), values(p[1]), values(p[2]), values(p[3])};
+  }
+  template <class Job>
+  void by_units(void (*kernel)(const Job&, std::int64_t, std::int64_t), const Job& job) const {
+    const auto [outer, units, inner] = job.shape;
+    parallel(outer * units * inner < kShared ? 1 : threads_, [&, units = units](int part, int parts) {
+      const auto cut = [&](int p) { return p == parts ? units : units * p / parts / 16 * 16; };
+      kernel(job, cut(part), cut(part + 1));
+    });
+  }
+
+  void evaluate(const Targets<T>& targets, const std::int64_t* rows, double* loss, double* credit) {
+    const std::int64_t outputs = stages_.back().outputs;
+    const LossOf<T> job{targets.task, outputs, batch_, output(), from_, rows, targets.classes, targets.numbers,
+                        targets.weight, losses_.data(), credits_.data(), top_, sum_};
+    share(batch_, 8 * outputs * batch_, [&](auto begin, auto end) { kernels().loss(job, begin, end); });
+    *loss = *credit = 0;
+    for (std::int64_t b = 0; b < batch_; ++b) *loss += losses_[b], *credit += credits_[b];
+  }
+
+  // ---- backward -------------------------------------------------------------------------------------------------------
+
+  // From the gradient of the outputs in from_; the stages before the first with parameters need none.
+  void backward() {
+    std::size_t first = 0;
+    while (stages_[first].weights < 0 && stages_[first].kind != Kind::kSrelu) ++first;
+    for (std::size_t i = stages_.size(); i-- > first;) {
+      const Stage& stage = stages_[i];
+      const T* x = i ? stages_[i - 1].y : x_;
+      const std::int64_t size = stage.outputs * batch_;
+      switch (stage.kind) {
+        case Kind::kSparse:
+        case Kind::kDense:
+          before_relu(stage);
+          stage.kind == Kind::kSparse ? sparse_gradients(stage, x, i > first) : dense_gradients(stage, x, i > first);
+          break;
+        case Kind::kCurve:
+          share(stage.outputs, size, [&](auto begin, auto end) {
+            kernels().curve_gradient({stage.curve, stage.slope, x, stage.y, from_, to_, batch_}, begin, end);
+          });
+          break;
+        case Kind::kHoyer:
+          if (stage.s != stage.y) scale(from_, stage.norm, from_, size);
+          gossamer::backward<T>(of_type(step_hoyer(), T()), {1, stage.outputs, batch_}, threads_, stage.magnitude,
+                                {from_, stage.s, stage.beta, &stage.radius, 0, to_});
+          break;
+        case Kind::kTopK:
+          share(size, size, [&](auto begin, auto end) { kernels().keep_live(stage.live, from_, to_, begin, end); });
+          break;
+        case Kind::kSrelu: {
+          const auto& p = stage.pieces;
+          const SreluBackward<T> job{{1, stage.outputs, batch_}, pieces(stage), from_, x, to_,
+                                     gradient(p[0]), gradient(p[1]), gradient(p[2]), gradient(p[3])};
+          by_units(of_type(step_srelu(), T()).backward, job);
+          break;
+        }
+        case Kind::kDropout: drop(stage, from_, to_); break;
+      }
+      std::swap(from_, to_);
+    }
+  }
+
+  // The gradient before the ReLU of a layer, in place, and that of its bias.
+  void before_relu(const Stage& stage) {
+    const std::int64_t size = stage.outputs * batch_;
+    std::vector<T> unused(stage.bias < 0 ? std::size_t(stage.outputs) : 0);
+    T* sums = stage.bias < 0 ? unused.data() : gradient(stage.bias);
+    if (stage.relu) {
+      const ReluGradient<T> job{from_, stage.y, from_, sums, batch_, batch_, batch_, batch_};
+      share(stage.outputs, size, [&](auto begin, auto end) { of_type(active(), T()).relu_gradient(job, begin, end); });
+    } else if (stage.bias >= 0) {
+      share(stage.outputs, size, [&](auto begin, auto end) { kernels().row_sums(from_, sums, batch_, begin, end); });
+    }
+  }
+
+  void sparse_gradients(const Stage& stage, const T* x, bool input) {
+    constexpr std::int64_t kApart = 1 << 23, kFew = 64;  // as in kernels/native.py
+    const auto& products = of_type(active(), T());
+    const T *w = values(stage.weights), *g = from_;
+    T* dw = gradient(stage.weights);
+    const std::int64_t nnz = parameters_[stage.weights].count;
+    const Compressed rows = compressed(stage.indptr, stage.indices, stage.outputs);
+    const Compressed columns = compressed(stage.t_indptr, stage.t_indices, stage.inputs);
+    const Csr csr{stage.indptr, stage.indices, stage.outputs};
+    const bool apart = batch_ <= kFew && 2 * nnz * std::int64_t(sizeof(T)) > kApart;
+    if (input && apart)
+      run_spmm(products, columns, csr, threads_, w, static_cast<const T*>(nullptr), g, to_, stage.outputs, batch_, batch_,
+               batch_, false);
+    if (!input || apart) {
+      run_spmm_sddmm(products, rows, Csr{}, threads_, static_cast<const T*>(nullptr), g, x, static_cast<T*>(nullptr), dw,
+                     stage.inputs, batch_, batch_, batch_, batch_);
+    } else {
+      run_spmm_sddmm(products, columns, csr, threads_, w, x, g, to_, dw, stage.outputs, batch_, batch_, batch_, batch_);
+    }
+  }
+
+  void dense_gradients(const Stage& stage, const T* x, bool input) {
+    const DenseGradient<T> job{from_, x, gradient(stage.weights), stage.inputs, batch_};
+    share(stage.outputs, stage.outputs * stage.inputs * batch_ / 16,
+          [&](auto begin, auto end) { kernels().dense_gradient(job, begin, end); });
+    if (input)
+      multiply({values(stage.weights), nullptr, from_, to_, stage.outputs, 1, stage.inputs, batch_, false},
+               stage.inputs);
+  }
+
+  // ---- optimizer ------------------------------------------------------------------------------------------------------
+
+  void update(const Recipe* recipes, bool adam, bool decoupled, double max_norm) {
+    if (max_norm > 0) clip(max_norm);
+    std::int64_t total = 0;
+    std::vector<Update<T>> jobs;
+    for (Parameter& parameter : parameters_) {
+      const Recipe& r = recipes[parameter.group];
+      const double steps = ++parameter.steps, correction = adam ? 1 - std::pow(r.beta1, steps) : 1;
+      const double root = adam ? std::sqrt(1 - std::pow(r.beta2, steps)) : 1;
+      total += parameter.count;
+      jobs.push_back({adam, decoupled, r.nesterov != 0, parameter.fresh, parameter.values, parameter.first,
+                      parameter.second, parameter.gradient, T(r.rate), T(r.decay), T(r.momentum), T(r.damping),
+                      T(r.beta1), T(r.beta2), T(r.epsilon), T(r.rate / correction), T(root)});
+      parameter.fresh = false;
+    }
+    parallel(total < kShared ? 1 : threads_, [&](int part, int parts) {
+      std::int64_t begin = total * part / parts, end = total * (part + 1) / parts;
+      for (std::size_t i = 0; i < jobs.size(); ++i) {
+        const std::int64_t count = parameters_[i].count, from = std::max<std::int64_t>(begin, 0);
+        if (from < count && end > from) kernels().update(jobs[i], from, std::min(count, end));
+        begin -= count, end -= count;
+      }
+    });
+  }
+
+  // As torch.nn.utils.clip_grad_norm_.
+  void clip(double max_norm) {
+    double squares = 0;
+    for (const Parameter& parameter : parameters_) squares += kernels().squares(parameter.gradient, parameter.count);
+    const double ratio = max_norm / (std::sqrt(squares) + 1e-6);
+    if (ratio >= 1) return;
+    for (const Parameter& parameter : parameters_) scale(parameter.gradient, T(ratio), parameter.gradient, parameter.count);
+  }
+};
+
+}  // namespace
+}  // namespace gossamer

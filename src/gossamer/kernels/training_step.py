@@ -1,0 +1,153 @@
+"""A whole training step in one C++ call: rows in, forward, loss, backward and the update of all parameters.
+
+Layers are added in the order of the network. Tensors are kept alive here and read and written in place; whoever builds
+the step has checked them: on the CPU, contiguous, of the step's dtype, float32 or float64 (see
+`gossamer.training.compiled`).
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from gossamer.kernels import _cpu
+from gossamer.kernels.structure import Structure, validate
+
+__all__ = ["RECIPE", "Rows", "TrainingStep"]
+
+RECIPE = ("lr", "weight_decay", "momentum", "dampening", "nesterov", "beta1", "beta2", "eps")
+"""The numbers of one group of parameters in one step."""
+
+_CURVES = ("relu", "leaky_relu", "sigmoid", "tanh")
+_TASKS = ("classes", "labels", "numbers")
+
+
+class Rows(NamedTuple):
+    """Samples: a dense ``x`` (n, features) of any strides; or the entries ``x`` (nnz) of a CSR matrix, whose rows less
+    ``shift`` (features) are meant."""
+
+    x: Tensor
+    indptr: Tensor | None = None  # int64
+    indices: Tensor | None = None  # int32
+    shift: Tensor | None = None
+
+    def numbers(self) -> tuple[int, ...]:
+        """Addresses and steps."""
+        steps = (0, 0) if self.indptr is not None else (self.x.stride(0), self.x.stride(1))
+        return self.x.data_ptr(), *steps, *(_address(t) for t in self[1:])
+
+
+class TrainingStep:
+    """The layers and parameters of a network, ready to be trained; ``dtype`` is that of all floating-point tensors."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self._step = _cpu.TrainingStep32() if dtype == torch.float32 else _cpu.TrainingStep64()
+        self._kept: list[Tensor] = []
+
+    def parameter(
+        self,
+        values: Tensor,
+        gradient: Tensor | None = None,
+        first: Tensor | None = None,
+        second: Tensor | None = None,
+        *,
+        group: int = 0,
+        steps: float = 0.0,
+        fresh: bool = False,
+    ) -> int:
+        """A parameter, and the number that stands for it below.
+
+        ``gradient``, of its shape, takes that of the last batch. ``first`` and ``second`` are what the optimizer keeps
+        of it: the two moments of Adam, after ``steps`` steps; or the momentum, which with ``fresh`` is yet to be made.
+        """
+        self._kept += [t for t in (values, gradient, first, second) if t is not None]
+        addresses = values.data_ptr(), _address(gradient), _address(first), _address(second)
+        number: int = self._step.parameter(*addresses, values.numel(), group, steps, fresh)
+        return number
+
+    def sparse(self, s: Structure, weights: int, bias: int, relu: bool) -> None:
+        """y = W x + b with W on the pattern ``s``; ``bias`` −1 for none; with ``relu`` max(y, 0)."""
+        validate(s)
+        self._kept += s
+        self._step.sparse(s.shape[1], s.shape[0], *(t.data_ptr() for t in s), weights, bias, relu)
+
+    def dense(self, inputs: int, outputs: int, weights: int, bias: int, relu: bool) -> None:
+        """The same with all connections."""
+        self._step.dense(inputs, outputs, weights, bias, relu)
+
+    def curve(self, units: int, name: str, slope: float = 0.0) -> None:
+        """``"relu"``, ``"leaky_relu"`` of that ``slope``, ``"sigmoid"`` or ``"tanh"``."""
+        self._step.curve(units, _CURVES.index(name), slope)
+
+    def hoyer(self, units: int, radius: float, norm: float, magnitude: bool) -> None:
+        """The projection of each sample to ``radius`` = ‖s‖₁ / ‖s‖₂, times ``norm``."""
+        self._step.hoyer(units, radius, norm, magnitude)
+
+    def top_k(self, units: int, k: int, magnitude: bool) -> None:
+        """The ``k`` largest of each sample."""
+        self._step.top_k(units, k, magnitude)
+
+    def srelu(self, units: int, t_l: int, a_l: int, t_r: int, a_r: int) -> None:
+        """S-shaped units with these parameters."""
+        self._step.srelu(units, t_l, a_l, t_r, a_r)
+
+    def dropout(self, units: int, p: float, batch_major: bool) -> None:
+        """Dropout as in `gossamer.models.noise`, its bits laid out as the activations are in PyTorch."""
+        self._step.dropout(units, round(p * 65536) - 32768, 1 / (1 - p), batch_major)
+
+    def train(
+        self,
+        rows: Rows,
+        task: Literal["classes", "labels", "numbers"],
+        y: Tensor,
+        weight: Tensor | None,
+        order: Tensor,
+        batch_size: int,
+        *,
+        bits: Tensor | None,
+        recipes: Tensor,
+        optimizer: Literal["sgd", "adam", "adamw"],
+        max_grad_norm: float | None,
+    ) -> tuple[Tensor, Tensor]:
+        """One step on each batch of ``batch_size`` rows, and their losses and credits: (batches) float64 sums.
+
+        Args:
+            rows: samples.
+            task: ``y`` is (n) int64, or (n, outputs) of 0 and 1, or of numbers.
+            y: targets.
+            weight: (n) of the samples, or None.
+            order: int64 numbers of rows, in [0, n).
+            batch_size: the last batch may have fewer.
+            bits: random words for all dropout layers, batch by batch.
+            recipes: (batches, groups, len(RECIPE)) float64.
+            optimizer: what kind of step is taken.
+            max_grad_norm: bound of the gradient's norm.
+        """
+        batches = -(-order.numel() // batch_size)
+        losses, credits = torch.empty(2, batches, dtype=torch.float64)
+        self._step.train(
+            torch.get_num_threads(),
+            *rows.numbers(),
+            _TASKS.index(task),
+            y.data_ptr() if task == "classes" else 0,
+            0 if task == "classes" else y.data_ptr(),
+            _address(weight),
+            order.data_ptr(),
+            order.numel(),
+            batch_size,
+            _address(bits),
+            recipes.data_ptr(),
+            recipes.shape[1],
+            optimizer != "sgd",
+            optimizer == "adamw",
+            max_grad_norm or 0.0,
+            losses.data_ptr(),
+            credits.data_ptr(),
+        )
+        return losses, credits
+
+
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()

@@ -1,0 +1,163 @@
+"""A network as a stack of layers that the compiled step can compute: which layers those are, and how they are added.
+
+Linear layers, sparse and dense; ReLU, leaky ReLU, All-ReLU, SReLU, sigmoid, tanh, the identity, Hoyer's projection and
+TopK; dropout. Nothing may watch or change what a layer does: no hooks, no parametrizations, no other `forward`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+from torch import Tensor, nn
+from torch.nn.modules import module as registries
+
+from gossamer.activation import AllReLU, Hoyer, SReLU, TopK
+from gossamer.connectivity import FeatureMajorLinear, SparseLinear, SparseLinearReLU
+from gossamer.kernels.training_step import TrainingStep
+from gossamer.models import MLP
+from gossamer.models.noise import Dropout
+
+__all__ = ["Named", "Refused", "add_layers", "layers_of", "parameters_of"]
+
+Named = tuple[str, nn.Module]
+
+_LARGE = 1 << 17  # connections from which on a dense layer of torch is the faster one
+_FLAT = 1e-4  # κ² of a projection whose derivative needs more care: as in gossamer.kernels.projection
+_STACKS = (nn.Sequential, MLP)
+_LINEAR = (SparseLinear, SparseLinearReLU, FeatureMajorLinear, nn.Linear)
+_CURVES: dict[type[nn.Module], str] = {nn.ReLU: "relu", nn.Sigmoid: "sigmoid", nn.Tanh: "tanh"}
+_OTHERS = (*_CURVES, nn.LeakyReLU, nn.Identity, AllReLU, Hoyer, SReLU, TopK, Dropout)
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+class Refused(Exception):  # noqa: N818  (nothing is wrong)
+    """The compiled step does not apply; the message says why."""
+
+
+def layers_of(model: nn.Module) -> list[Named]:
+    """The layers of ``model`` in the order in which it calls them; `Refused` if it is not such a stack."""
+    if any(getattr(registries, f"_global{name}") for name in _HOOKS):
+        raise Refused("hooks watch all modules")
+    return list(_layers(model, ""))
+
+
+def _layers(module: nn.Module, name: str) -> Iterator[Named]:
+    shown = name or "the network"
+    if type(module) not in (*_STACKS, *_LINEAR, *_OTHERS):
+        raise Refused(f"{shown} is a {type(module).__name__}, no layer of those that the compiled step computes")
+    if any(getattr(module, hooks) for hooks in _HOOKS):
+        raise Refused(f"a hook watches {shown}")
+    if "forward" in vars(module) or module._compiled_call_impl is not None:
+        raise Refused(f"{shown} has a forward of its own")
+    if not isinstance(module, _STACKS):
+        yield shown, module
+        return
+    # Sequential calls a module as often as it lists it, MLP each one once.
+    children = module._modules.items() if isinstance(module, nn.Sequential) else module.named_children()
+    for child, layer in children:
+        assert layer is not None
+        yield from _layers(layer, f"{name}.{child}" if name else child)
+
+
+def parameters_of(layers: list[Named]) -> list[tuple[str, nn.Parameter]]:
+    """All parameters, by the names of their layers; `Refused` if one of them stands for two."""
+    found = [(name, p) for name, layer in layers for p in layer._parameters.values() if p is not None]
+    if len({id(parameter) for _, parameter in found}) != len(found):
+        raise Refused("two layers share a parameter")
+    return found
+
+
+def add_layers(
+    step: TrainingStep, layers: list[Named], number: Callable[[Tensor], int], features: int, batch_major: bool
+) -> tuple[int, list[int], bool]:
+    """Add ``layers`` that read ``features`` numbers to ``step``.
+
+    ``number`` gives that of a parameter; ``batch_major`` says how a batch lies in memory where PyTorch computes, which
+    decides on the order of dropout's bits. Returns the number of outputs, the units of each dropout layer in training,
+    and whether any layer is sparse. `Refused` if layers don't fit together or one asks for something else.
+    """
+    units, dropped, sparse = features, list[int](), False
+    kept = [(name, layer) for name, layer in layers if not _does_nothing(layer)]
+    for i, (name, layer) in enumerate(kept):
+        if i and _fuses(kept[i - 1][1], layer):
+            continue
+        relu = i + 1 < len(kept) and _fuses(layer, kept[i + 1][1])
+        if isinstance(layer, SparseLinear | nn.Linear):
+            if layer.in_features != units:
+                raise Refused(f"{name} reads {layer.in_features} numbers and gets {units}")
+            batch_major = type(layer) is nn.Linear or (isinstance(layer, nn.Linear) and (batch_major or units == 1))
+            units = layer.out_features
+            sparse |= isinstance(layer, SparseLinear)
+            _add_linear(step, name, layer, number, relu)
+        elif isinstance(layer, Dropout):
+            if layer.p == 1:
+                raise Refused(f"{name} drops everything")
+            dropped.append(units)
+            step.dropout(units, layer.p, batch_major)
+        else:
+            _add_activation(step, name, layer, number, units)
+    return units, dropped, sparse
+
+
+def _does_nothing(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Identity) or (isinstance(layer, Dropout) and (layer.p == 0 or not layer.training))
+
+
+def _fuses(layer: nn.Module, after: nn.Module) -> bool:
+    """Whether ``after`` is a ReLU that a linear ``layer`` can do on its way."""
+    return isinstance(layer, SparseLinear | nn.Linear) and type(after) is nn.ReLU
+
+
+def _add_linear(
+    step: TrainingStep, name: str, layer: SparseLinear | nn.Linear, number: Callable[[Tensor], int], relu: bool
+) -> None:
+    weights = "weight_values" if isinstance(layer, SparseLinear) else "weight"
+    if weights not in layer._parameters or hasattr(layer, "parametrizations"):
+        raise Refused(f"{name} has parametrized weights")
+    bias = -1 if layer.bias is None else number(layer.bias)
+    if isinstance(layer, SparseLinear):
+        relu = relu or isinstance(layer, SparseLinearReLU)
+        step.sparse(layer.pattern.structure, number(layer.weight_values), bias, relu)
+    elif layer.weight.numel() > _LARGE:
+        raise Refused(f"{name} is dense and large")
+    else:
+        step.dense(layer.in_features, layer.out_features, number(layer.weight), bias, relu)
+
+
+def _add_activation(
+    step: TrainingStep, name: str, layer: nn.Module, number: Callable[[Tensor], int], units: int
+) -> None:
+    if type(layer) in _CURVES:
+        step.curve(units, _CURVES[type(layer)])
+    elif isinstance(layer, nn.LeakyReLU):
+        step.curve(units, "leaky_relu", layer.negative_slope)
+    elif isinstance(layer, AllReLU):
+        step.curve(units, "leaky_relu", -layer.alpha if layer.position % 2 else layer.alpha)
+    elif isinstance(layer, SReLU):
+        if layer.features != units:
+            raise Refused(f"{name} has {layer.features} units and gets {units}")
+        step.srelu(units, *(number(piece) for piece in (layer.t_l, layer.a_l, layer.t_r, layer.a_r)))
+    elif isinstance(layer, TopK):
+        if layer.packed or layer.dim not in (-1, 1):
+            raise Refused(f"{name} makes packed codes or goes along another dimension")
+        if layer.k > units:
+            raise Refused(f"{name} keeps {layer.k} units of {units}")
+        step.top_k(units, layer.k, layer.signed)
+    else:
+        assert isinstance(layer, Hoyer)
+        _add_hoyer(step, name, layer, units)
+
+
+def _add_hoyer(step: TrainingStep, name: str, layer: Hoyer, units: int) -> None:
+    if layer.packed or layer.dim not in (-1, 1):
+        raise Refused(f"{name} makes packed codes or goes along another dimension")
+    if isinstance(layer.sparseness, Tensor):
+        raise Refused(f"{name} has a tensor as sparseness")
+    if isinstance(layer.norm, str) or not 0 < layer.norm < math.inf or units < 2:
+        raise Refused(f"{name} keeps the length of its input")
+    root = math.sqrt(units)
+    radius = root - layer.sparseness * (root - 1)
+    if radius * radius > (1 - _FLAT) * units:
+        raise Refused(f"{name} has so little sparseness that its derivative needs more care")
+    step.hoyer(units, radius, layer.norm, layer.signed)
