@@ -250,6 +250,7 @@ class TrainingStep32:
         indices: int,
         t_indptr: int,
         t_indices: int,
+        permutation: int,
         weights: int,
         bias: int,
         relu: bool,

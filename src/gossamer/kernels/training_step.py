@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gossamer.kernels import _cpu
-from gossamer.kernels.structure import Structure, validate
+from gossamer.kernels.structure import Structure, csc_permutation, validate
 
 __all__ = ["RECIPE", "Rows", "TrainingStep"]
 
@@ -70,9 +70,10 @@ class TrainingStep:
     def sparse(self, s: Structure, weights: int, bias: int, relu: bool) -> None:
         """y = W x + b with W on the pattern ``s``; ``bias`` −1 for none; with ``relu`` max(y, 0)."""
         validate(s)
-        self._kept += s
-        indptr, indices, t_indptr, t_indices = (t.data_ptr() for t in s)
-        self._step.sparse(s.shape[1], s.shape[0], indptr, indices, t_indptr, t_indices, weights, bias, relu)
+        permutation = csc_permutation(s, keep=True)
+        self._kept += [*s, permutation]
+        indptr, indices, t_indptr, t_indices, place = (t.data_ptr() for t in (*s, permutation))
+        self._step.sparse(s.shape[1], s.shape[0], indptr, indices, t_indptr, t_indices, place, weights, bias, relu)
 
     def dense(self, inputs: int, outputs: int, weights: int, bias: int, relu: bool) -> None:
         """The same with all connections."""
