@@ -409,7 +409,7 @@ class TrainingStep {
   }
 
   // The products with W' read its weights in the order of CSC, from a copy: to find each of them in the order of CSR costs
-  // more than the copy.
+  // more, unless weights and gradients are too many for the caches and both have to be found.
   void sparse_gradients(const Stage& stage, const T* x, bool input) {
     constexpr std::int64_t kApart = 1 << 23, kFew = 64;  // as in kernels/native.py
     const auto& products = of_type(active(), T());
@@ -420,7 +420,8 @@ class TrainingStep {
     const Compressed rows = compressed(stage.indptr, stage.indices, stage.outputs);
     const Compressed columns = compressed(stage.t_indptr, stage.t_indices, stage.inputs);
     const bool apart = batch_ <= kFew && 2 * nnz * std::int64_t(sizeof(T)) > kApart;
-    if (input)
+    const bool copied = apart || 2 * nnz * std::int64_t(sizeof(T)) <= kApart / 2;
+    if (input && copied)
       share(nnz, nnz, [&](auto begin, auto end) {
         for (std::int64_t j = begin; j < end; ++j) copy[j] = w[place[j]];
       });
@@ -430,6 +431,9 @@ class TrainingStep {
     if (!input || apart) {
       run_spmm_sddmm(products, rows, Csr{}, threads_, none, g, x, static_cast<T*>(nullptr), dw, stage.inputs, batch_,
                      batch_, batch_, batch_);
+    } else if (!copied) {
+      run_spmm_sddmm(products, columns, Csr{stage.indptr, stage.indices, stage.outputs}, threads_, w, x, g, to_, dw,
+                     stage.outputs, batch_, batch_, batch_, batch_);
     } else {
       run_spmm_sddmm(products, columns, Csr{}, threads_, static_cast<const T*>(copy), x, g, to_, dcopy, stage.outputs,
                      batch_, batch_, batch_, batch_);
