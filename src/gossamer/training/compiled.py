@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import optimizer as registries
 
+from gossamer.connectivity import SparseLinear
 from gossamer.kernels import is_plain
 from gossamer.kernels.training_step import RECIPE, Rows, TrainingStep
 from gossamer.training.samples import Samples, SparseRows
@@ -161,17 +162,15 @@ class CompiledSteps:
         if not is_plain(self.rows.x):
             raise Refused("a compiler, a tracer or a tensor subclass looks on")
         layers = layers_of(self.model)
+        if not any(isinstance(layer, SparseLinear) for _, layer in layers):
+            raise Refused("no layer is sparse")
         parameters = parameters_of(layers)
         numbers = {id(parameter): i for i, (_, parameter) in enumerate(parameters)}
         self.kind, groups = _groups_of(self.optimizer)
         for name, parameter in parameters:
             self._check(name, parameter, groups)
         step = TrainingStep(self.rows.x.dtype)
-        outputs, self.dropped, sparse = add_layers(
-            step, layers, lambda p: numbers[id(p)], self.features, self.batch_major
-        )
-        if not sparse:
-            raise Refused("no layer is sparse")
+        outputs, self.dropped = add_layers(step, layers, lambda p: numbers[id(p)], self.features, self.batch_major)
         if self._outputs > outputs or (self.task != "classes" and self._outputs != outputs):
             raise Refused(f"the targets ask for {self._outputs} outputs, the network has {outputs}")
         if any(
