@@ -190,8 +190,11 @@ def test_a_sparse_matrix_is_never_made_dense_beyond_a_batch(monkeypatch: pytest.
     monkeypatch.setattr(sp.csr_array, "toarray", counted)
     monkeypatch.setattr(sp.csr_array, "todense", None)
     monkeypatch.setattr("gossamer.training.samples._PAGE", 13 * 400)
-    classifier = small(batch_size=20, early_stopping=True, rewire="CoDACoRSET").fit(x, y)
-    assert set(sizes) == {20, 10, 13, 4}  # batches of 270 rows, pages of them and of the 30 held back
+    options: dict[str, Any] = {"batch_size": 20, "early_stopping": True, "rewire": "CoDACoRSET"}
+    small(**options).fit(x, y)
+    assert set(sizes) == {10, 13, 4}  # pages of 270 rows and of the 30 held back; the compiled step reads the matrix
+    classifier = small(**options, step="autograd").fit(x, y)
+    assert set(sizes) == {20, 10, 13, 4}  # and batches
     monkeypatch.setattr("gossamer.estimators.base._CELLS", 7 * 400)
     sizes.clear()
     whole = classifier.predict_proba(x)
@@ -402,8 +405,9 @@ def test_progress_with_rich_and_without(capsys: pytest.CaptureFixture[str], monk
     monkeypatch.setitem(sys.modules, "rich", None)
     small(verbose=True, max_epochs=3, early_stopping=True).fit(x, y)
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 3
+    assert len(lines) == 4
     assert lines[0].startswith("SparseClassifier: epoch 1 of 3, loss ")
+    assert lines[3] == "SparseClassifier: step: compiled"
     assert "validation" in lines[0]
     small(max_epochs=3).fit(x, y)
     assert capsys.readouterr().out == ""
@@ -522,3 +526,20 @@ def test_pruned_and_constrained_networks_are_saved_and_loaded(options: dict[str,
             classifier.partial_fit(x, y)
     else:
         assert gs.constraints.parse("gap:0.02").holds(first(classifier.partial_fit(x, y)))
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, "compiled"),
+        ({"step": "autograd"}, "autograd (the compiled step is turned off)"),
+        ({"rewire": "RigL"}, "autograd (a hook watches the network)"),
+    ],
+)
+def test_the_step_is_told(options: dict[str, Any], told: str) -> None:
+    x, y = blobs(60)
+    classifier = small(max_epochs=2, **options).fit(x, y)
+    assert classifier.step_ == told
+    assert small(max_epochs=2, **options).partial_fit(x, y, classes=np.unique(y)).step_ == told
+    with pytest.raises(InputError, match="step must be"):
+        small(step="fast").fit(x, y)

@@ -82,11 +82,13 @@ def test_losses_and_credits(
 
     step, gradient = identity_step(outputs, dtype)
     losses, credits = go(step, x.detach(), task, y, weight)
-    near = {"rtol": 1e-4, "atol": 1e-4} if dtype == torch.float32 else {"rtol": 1e-9, "atol": 1e-9}
-    torch.testing.assert_close(losses[0] / batch, loss.detach().double(), **near)
-    torch.testing.assert_close(credits[0], (credit if weight is None else credit * weight).sum().double(), **near)
+    near = 1e-4 if dtype == torch.float32 else 1e-9
+    torch.testing.assert_close(losses[0] / batch, loss.detach().double(), rtol=near, atol=near)
+    torch.testing.assert_close(
+        credits[0], (credit if weight is None else credit * weight).sum().double(), rtol=near, atol=near
+    )
     scale = max(1.0, spread)
-    torch.testing.assert_close(gradient / scale, (grad * x.detach()).sum(0) / scale, **near)
+    torch.testing.assert_close(gradient / scale, (grad * x.detach()).sum(0) / scale, rtol=near, atol=near)
 
 
 @pytest.mark.parametrize("task", TASKS)

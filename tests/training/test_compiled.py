@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scipy.sparse import random_array
+from scipy.sparse import csr_array, random_array
 from torch import Tensor, nn
 
 import gossamer as gs
@@ -31,7 +32,7 @@ def generator(seed: int) -> torch.Generator:
 
 
 def activation(name: str, units: int, chance: torch.Generator) -> nn.Module:
-    return {
+    kinds: dict[str, Callable[[], nn.Module]] = {
         "relu": nn.ReLU,
         "leaky": lambda: nn.LeakyReLU(0.1),
         "allrelu": lambda: AllReLU(0.6, 1),
@@ -43,7 +44,8 @@ def activation(name: str, units: int, chance: torch.Generator) -> nn.Module:
         "signed hoyer": lambda: Hoyer(0.6, signed=True),
         "topk": lambda: TopK(max(1, units // 2)),
         "signed topk": lambda: TopK(max(1, units // 3), signed=True),
-    }[name]()
+    }
+    return kinds[name]()
 
 
 def linear(kind: str, inputs: int, outputs: int, chance: torch.Generator, bias: bool = True) -> nn.Module:
@@ -89,10 +91,13 @@ def samples(n: int, inputs: int, outputs: int, task: str, dtype: torch.dtype, we
 
 def optimizer_of(name: str, net: nn.Module, **options: Any) -> torch.optim.Optimizer:
     first, *rest = net.parameters()
-    groups = [{"params": [first]}, {"params": rest, "lr": 0.003}] if rest else [{"params": [first]}]
+    groups: list[dict[str, Any]] = (
+        [{"params": [first]}, {"params": rest, "lr": 0.003}] if rest else [{"params": [first]}]
+    )
     if name == "sgd":
         return torch.optim.SGD(groups, 0.01, weight_decay=0.01, **options)
-    return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[name](groups, 0.01, weight_decay=0.01, **options)
+    kind = torch.optim.Adam if name == "adam" else torch.optim.AdamW
+    return kind(groups, 0.01, weight_decay=0.01, **options)
 
 
 class Pair:
@@ -206,7 +211,7 @@ def test_threads_share_wide_layers() -> None:
 
 
 @pytest.fixture
-def two_threads() -> Any:
+def two_threads() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
@@ -226,6 +231,7 @@ def small_net(seed: int = 0, dropout: float = 0.2) -> nn.Sequential:
 @pytest.mark.parametrize("layout", ["columns", "steps", "negative"])
 def test_samples_of_any_layout(layout: str) -> None:
     x, y, _ = samples(50, 12, 4, "classes", torch.float64, False)
+    assert isinstance(x, Tensor)
     other = {
         "columns": x.t().contiguous().t(),
         "steps": x.repeat_interleave(2, 1)[:, ::2],
@@ -238,7 +244,7 @@ def test_samples_of_any_layout(layout: str) -> None:
 
 @pytest.mark.parametrize("shifted", [False, True])
 def test_sparse_rows(shifted: bool) -> None:
-    x = random_array((60, 12), density=0.3, format="csr", rng=np.random.default_rng(0))
+    x = csr_array(random_array((60, 12), density=0.3, rng=np.random.default_rng(0)))
     shift = torch.linspace(-1, 1, 12, dtype=torch.float64) if shifted else None
     rows = SparseRows(x, torch.device("cpu"), shift)
     pair = Pair(small_net(), "adam")
@@ -249,6 +255,7 @@ def test_sparse_rows(shifted: bool) -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e200])
 def test_what_is_no_number_spreads_as_by_autograd(value: float) -> None:
     given = samples(40, 12, 4, "classes", torch.float64, False)
+    assert isinstance(given.x, Tensor)
     given.x[3, 2] = value
     pair = Pair(small_net(), "adam")
     passes = pair.train(given, MULTICLASS, epochs=1, batch_size=16)
@@ -270,8 +277,7 @@ def test_isolated_units_and_a_layer_without_connections() -> None:
 
 
 @pytest.mark.parametrize("event", ["rewiring", "a hook", "another rate"])
-def test_what_changes_between_steps_is_seen(event: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gossamer.training.compiled._SECONDS", 0.0)  # a step at a time
+def test_what_changes_between_steps_is_seen(event: str) -> None:
     pair = Pair(small_net(), "adam")
     given = samples(100, 12, 4, "classes", torch.float64, False)
     fallbacks = []
@@ -279,7 +285,9 @@ def test_what_changes_between_steps_is_seen(event: str, monkeypatch: pytest.Monk
         optimizer = pair.optimizers[step]
         rewire = gs.Rewire(net, optimizer)
 
-        def on_step(number: int, loss: Tensor, net: Any = net, optimizer: Any = optimizer, rewire: Any = rewire) -> None:
+        def on_step(
+            number: int, loss: Tensor, net: Any = net, optimizer: Any = optimizer, rewire: Any = rewire
+        ) -> None:
             if number == 4:
                 if event == "rewiring":
                     rewire.step()
@@ -288,9 +296,7 @@ def test_what_changes_between_steps_is_seen(event: str, monkeypatch: pytest.Monk
                 else:
                     optimizer.param_groups[0]["lr"] = 0.1
 
-        passed = one_pass(
-            net, optimizer, given, MULTICLASS, batch_size=10, seed=(0, 0), step=step, on_step=on_step
-        )
+        passed = one_pass(net, optimizer, given, MULTICLASS, batch_size=10, seed=(0, 0), step=step, on_step=on_step)
         fallbacks.append(passed.fallback)
     assert fallbacks[0] == ("a hook watches 0" if event == "a hook" else None)
     pair.check(1e-9)
@@ -330,20 +336,22 @@ def test_reasons_to_refuse() -> None:
     x, y = given.x, given.y
     assert isinstance(x, Tensor)
     assert isinstance(y, Tensor)
-    plain = small_net(dropout=0.0)
+    plain: Any = small_net(dropout=0.0)
     CompiledSteps(plain, optimizer_of("adam", plain), given, MULTICLASS)
 
-    assert "samples others" in refusal(copy.deepcopy(plain).float(), given)
+    assert "the samples torch.float64" in refusal(copy.deepcopy(plain).float(), given)
     assert "bfloat16" in refusal(copy.deepcopy(plain).bfloat16(), Samples(x.bfloat16(), y))
     assert "float16" in refusal(copy.deepcopy(plain).half(), Samples(x.half(), y))
-    assert "shape (20, 12, 1)" in refusal(plain, Samples(x[:, :, None], y))
+    assert "samples have shape (20, 12, 1)" in refusal(plain, Samples(x[:, :, None], y))
     assert "ask for 7 outputs" in refusal(plain, Samples(x, y + 3 - int(y.max()) + 3))
     assert "not whole numbers from 0" in refusal(plain, Samples(x, y - 100))
     assert "none of those" in refusal(plain, given, Task(lambda o, y, w: o.sum(), lambda o, y: o[:, 0]))
     assert "no layer is sparse" in refusal(nn.Sequential(nn.Linear(12, 4)).double(), given)
     assert "BatchNorm1d" in refusal(nn.Sequential(*plain, nn.BatchNorm1d(4)).double(), given)
     assert "reads 12 numbers and gets 4" in refusal(nn.Sequential(*plain, *copy.deepcopy(plain)), given)
-    assert "share a parameter" in refusal(nn.Sequential(plain[0], plain[0]), given, optimizer=optimizer_of("sgd", plain))
+    assert "share a parameter" in refusal(
+        nn.Sequential(plain[0], plain[0]), given, optimizer=optimizer_of("sgd", plain)
+    )
     assert "dense and large" in refusal(
         nn.Sequential(SparseLinear(12, 600, 0.1), nn.Linear(600, 600), nn.Linear(600, 4)).double(), given
     )
@@ -358,8 +366,12 @@ def test_reasons_to_refuse() -> None:
     assert "not trained" in refusal(frozen, given)
     assert "not trained" in refusal(plain, given, optimizer=torch.optim.SGD([plain[0].weight_values], 0.1))
     assert "LBFGS" in refusal(plain, given, optimizer=torch.optim.LBFGS(plain.parameters()))
-    for options in ({"amsgrad": True}, {"maximize": True}):
-        assert "options besides" in refusal(plain, given, optimizer=torch.optim.Adam(plain.parameters(), **options))
+    optimizer: torch.optim.Optimizer
+    for optimizer in (
+        torch.optim.Adam(plain.parameters(), amsgrad=True),
+        torch.optim.SGD(plain.parameters(), maximize=True),
+    ):
+        assert "options besides" in refusal(plain, given, optimizer=optimizer)
 
     watched = copy.deepcopy(plain)
     watched[1].register_full_backward_hook(lambda *_: None)
@@ -374,7 +386,7 @@ def test_reasons_to_refuse() -> None:
     assert "parametrized" in refusal(nn.Sequential(*plain, weighted), given) or "Parametrized" in refusal(
         nn.Sequential(*plain, weighted), given
     )
-    dropping = small_net(dropout=0.5)
+    dropping: Any = small_net(dropout=0.5)
     dropping[2].generator = generator(3)
     assert "generator of its own" in refusal(dropping, given)
     with torch.autocast("cpu", torch.bfloat16):
@@ -399,3 +411,14 @@ def test_a_class_out_of_bounds_is_an_error_as_ever() -> None:
     given.y[3] = 4
     with pytest.raises(IndexError, match="out of bounds"):
         one_pass(net, optimizer_of("adam", net), given, MULTICLASS, batch_size=8, seed=(0, 0))
+
+
+def test_reports_come_in_order_and_say_what_autograd_says() -> None:
+    seen: dict[str, list[tuple[int, float]]] = {"compiled": [], "autograd": []}
+    given = samples(50, 12, 4, "classes", torch.float64, False)
+    for step, found in seen.items():
+        net = small_net()
+        report = lambda number, loss, found=found: found.append((number, float(loss)))  # noqa: E731
+        one_pass(net, optimizer_of("adam", net), given, MULTICLASS, batch_size=8, seed=(0, 0), step=step, report=report)
+    assert [number for number, _ in seen["compiled"]] == list(range(1, 8))
+    np.testing.assert_allclose(seen["compiled"], seen["autograd"])

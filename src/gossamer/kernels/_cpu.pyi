@@ -275,3 +275,65 @@ def check(indptr: int, indices: int, rows: int, cols: int, nnz: int, /) -> tuple
 def isa() -> str: ...
 def vector_bytes() -> int: ...
 def use_isa(wanted: int, /) -> None: ...
+
+class TrainingStep32:
+    def __init__(self) -> None: ...
+    def parameter(
+        self,
+        values: int,
+        gradient: int,
+        first: int,
+        second: int,
+        count: int,
+        group: int,
+        steps: float,
+        fresh: bool,
+        /,
+    ) -> int: ...
+    def sparse(
+        self,
+        inputs: int,
+        outputs: int,
+        indptr: int,
+        indices: int,
+        t_indptr: int,
+        t_indices: int,
+        permutation: int,
+        weights: int,
+        bias: int,
+        relu: bool,
+        /,
+    ) -> None: ...
+    def dense(self, inputs: int, outputs: int, weights: int, bias: int, relu: bool, /) -> None: ...
+    def curve(self, units: int, kind: int, slope: float, /) -> None: ...
+    def hoyer(self, units: int, radius: float, norm: float, magnitude: bool, /) -> None: ...
+    def top_k(self, units: int, k: int, magnitude: bool, /) -> None: ...
+    def srelu(self, units: int, t_l: int, a_l: int, t_r: int, a_r: int, /) -> None: ...
+    def dropout(self, units: int, least: int, scale: float, batch_major: bool, /) -> None: ...
+    def train(
+        self,
+        threads: int,
+        x: int,
+        row_step: int,
+        col_step: int,
+        indptr: int,
+        indices: int,
+        shift: int,
+        task: int,
+        classes: int,
+        targets: int,
+        weight: int,
+        order: int,
+        count: int,
+        batch: int,
+        bits: int,
+        recipes: int,
+        groups: int,
+        adam: bool,
+        decoupled: bool,
+        max_norm: float,
+        losses: int,
+        credits: int,
+    ) -> None: ...
+
+class TrainingStep64(TrainingStep32): ...

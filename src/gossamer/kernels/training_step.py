@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gossamer.kernels import _cpu
-from gossamer.kernels.structure import Structure, validate
+from gossamer.kernels.structure import Structure, csc_permutation, validate
 
 __all__ = ["RECIPE", "Rows", "TrainingStep"]
 
@@ -33,17 +33,18 @@ class Rows(NamedTuple):
     indices: Tensor | None = None  # int32
     shift: Tensor | None = None
 
-    def numbers(self) -> tuple[int, ...]:
-        """Addresses and steps."""
-        steps = (0, 0) if self.indptr is not None else (self.x.stride(0), self.x.stride(1))
-        return self.x.data_ptr(), *steps, *(_address(t) for t in self[1:])
+    def numbers(self) -> tuple[int, int, int, int, int, int]:
+        """Addresses, and the steps from row to row and from column to column."""
+        row_step, col_step = (0, 0) if self.indptr is not None else (self.x.stride(0), self.x.stride(1))
+        others = _address(self.indptr), _address(self.indices), _address(self.shift)
+        return self.x.data_ptr(), row_step, col_step, *others
 
 
 class TrainingStep:
     """The layers and parameters of a network, ready to be trained; ``dtype`` is that of all floating-point tensors."""
 
     def __init__(self, dtype: torch.dtype) -> None:
-        self._step = _cpu.TrainingStep32() if dtype == torch.float32 else _cpu.TrainingStep64()
+        self._step = (_cpu.TrainingStep32 if dtype == torch.float32 else _cpu.TrainingStep64)()
         self._kept: list[Tensor] = []
 
     def parameter(
@@ -64,14 +65,15 @@ class TrainingStep:
         """
         self._kept += [t for t in (values, gradient, first, second) if t is not None]
         addresses = values.data_ptr(), _address(gradient), _address(first), _address(second)
-        number: int = self._step.parameter(*addresses, values.numel(), group, steps, fresh)
-        return number
+        return self._step.parameter(*addresses, values.numel(), group, steps, fresh)
 
     def sparse(self, s: Structure, weights: int, bias: int, relu: bool) -> None:
         """y = W x + b with W on the pattern ``s``; ``bias`` −1 for none; with ``relu`` max(y, 0)."""
         validate(s)
-        self._kept += s
-        self._step.sparse(s.shape[1], s.shape[0], *(t.data_ptr() for t in s), weights, bias, relu)
+        permutation = csc_permutation(s, keep=True)
+        self._kept += [*s, permutation]
+        indptr, indices, t_indptr, t_indices, place = (t.data_ptr() for t in (*s, permutation))
+        self._step.sparse(s.shape[1], s.shape[0], indptr, indices, t_indptr, t_indices, place, weights, bias, relu)
 
     def dense(self, inputs: int, outputs: int, weights: int, bias: int, relu: bool) -> None:
         """The same with all connections."""
@@ -127,9 +129,15 @@ class TrainingStep:
         """
         batches = -(-order.numel() // batch_size)
         losses, credits = torch.empty(2, batches, dtype=torch.float64)
+        x, row_step, col_step, indptr, indices, shift = rows.numbers()
         self._step.train(
             torch.get_num_threads(),
-            *rows.numbers(),
+            x,
+            row_step,
+            col_step,
+            indptr,
+            indices,
+            shift,
             _TASKS.index(task),
             y.data_ptr() if task == "classes" else 0,
             0 if task == "classes" else y.data_ptr(),

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import optimizer as registries
 
+from gossamer.connectivity import SparseLinear
 from gossamer.kernels import is_plain
 from gossamer.kernels.training_step import RECIPE, Rows, TrainingStep
 from gossamer.training.samples import Samples, SparseRows
@@ -85,11 +86,17 @@ class CompiledSteps:
         self._plan()
 
     def run(
-        self, order: Tensor, batch_size: int, before_step: Callable[[int], None] | None = None
+        self,
+        order: Tensor,
+        batch_size: int,
+        before_step: Callable[[int], None] | None = None,
+        *,
+        singly: bool = False,
     ) -> Iterator[Batches]:
         """One step on each batch of the rows in ``order``, yielding every few hundredths of a second.
 
-        ``before_step`` is called with the number of each batch and may set what is in ``optimizer.param_groups``.
+        ``before_step`` is called with the number of each batch and may set what is in ``optimizer.param_groups``. With
+        ``singly``, it yields after each batch: a caller that changes the network between steps needs this.
         Network, pattern and optimizer are looked at anew after each yield.
 
         Raises:
@@ -101,7 +108,7 @@ class CompiledSteps:
         while done < batches:
             if done:
                 self._plan()
-            count = min(count, batches - done, max(1, _WORDS // max(1, self._words(batch_size))))
+            count = 1 if singly else min(count, batches - done, max(1, _WORDS // max(1, self._words(batch_size))))
             recipes = np.empty((count, len(self.optimizer.param_groups), len(RECIPE)))
             for i in range(count):
                 if before_step is not None:
@@ -155,17 +162,15 @@ class CompiledSteps:
         if not is_plain(self.rows.x):
             raise Refused("a compiler, a tracer or a tensor subclass looks on")
         layers = layers_of(self.model)
+        if not any(isinstance(layer, SparseLinear) for _, layer in layers):
+            raise Refused("no layer is sparse")
         parameters = parameters_of(layers)
         numbers = {id(parameter): i for i, (_, parameter) in enumerate(parameters)}
         self.kind, groups = _groups_of(self.optimizer)
         for name, parameter in parameters:
             self._check(name, parameter, groups)
         step = TrainingStep(self.rows.x.dtype)
-        outputs, self.dropped, sparse = add_layers(
-            step, layers, lambda p: numbers[id(p)], self.features, self.batch_major
-        )
-        if not sparse:
-            raise Refused("no layer is sparse")
+        outputs, self.dropped = add_layers(step, layers, lambda p: numbers[id(p)], self.features, self.batch_major)
         if self._outputs > outputs or (self.task != "classes" and self._outputs != outputs):
             raise Refused(f"the targets ask for {self._outputs} outputs, the network has {outputs}")
         if any(
@@ -182,7 +187,7 @@ class CompiledSteps:
         if type(parameter) is not nn.Parameter or not is_plain(parameter) or parameter.is_inference():
             raise Refused(f"{name} has other parameters than ordinary ones")
         if not parameter.is_cpu or parameter.dtype != self.rows.x.dtype or not parameter.is_contiguous():
-            raise Refused(f"{name} has parameters of {parameter.dtype} on {parameter.device}, the samples others")
+            raise Refused(f"{name} has {parameter.dtype} on {parameter.device}, the samples {self.rows.x.dtype}")
         if not parameter.requires_grad or id(parameter) not in groups:
             raise Refused(f"{name} has parameters that are not trained")
         if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
@@ -218,14 +223,18 @@ class CompiledSteps:
         self.step.parameter(parameter, parameter.grad, first, second, group=number, steps=steps, fresh=fresh)
 
 
-# ---- samples -----------------------------------------------------------------------------------------------------------
+# ---- samples ---------------------------------------------------------------------------------------------------------
 
 
 def _rows(samples: Samples) -> tuple[Rows, bool]:
     """Rows, and whether a batch of them has its samples one behind the other in memory, as PyTorch gathers it."""
     x, n = samples.x, len(samples.y)
-    if isinstance(samples.y, SparseRows) or len(x.shape) != 2 or x.shape[0] < n or x.dtype not in _DTYPES:
-        raise Refused(f"the samples are {x.dtype} of shape {tuple(x.shape)}, or sparse targets")
+    if isinstance(samples.y, SparseRows):
+        raise Refused("the targets are sparse rows")
+    if len(x.shape) != 2 or x.shape[0] < n:
+        raise Refused(f"the samples have shape {tuple(x.shape)}")
+    if x.dtype not in (torch.float32, torch.float64):
+        raise Refused(f"the samples are {x.dtype}")
     if x.device.type != "cpu":
         raise Refused(f"the samples are on {x.device}")
     if isinstance(x, Tensor):
@@ -237,12 +246,7 @@ def _rows(samples: Samples) -> tuple[Rows, bool]:
     indices = torch.from_numpy(matrix.indices.astype(np.int32, copy=False))
     if shift is not None and (shift.dtype != x.dtype or shift.shape != x.shape[1:]):
         raise Refused(f"the shift of the samples is {shift.dtype} of shape {tuple(shift.shape)}")
-    return Rows(
-        torch.from_numpy(matrix.data), indptr, indices, None if shift is None else shift.contiguous()
-    ), False
-
-
-_DTYPES = (torch.float32, torch.float64)
+    return Rows(torch.from_numpy(matrix.data), indptr, indices, None if shift is None else shift.contiguous()), False
 
 
 def _targets(samples: Samples, task: Task) -> tuple[_TaskName, Tensor, Tensor | None]:
@@ -263,7 +267,7 @@ def _targets(samples: Samples, task: Task) -> tuple[_TaskName, Tensor, Tensor | 
     return name, y.contiguous(), None if weight is None else weight.contiguous()
 
 
-# ---- optimizers --------------------------------------------------------------------------------------------------------
+# ---- optimizers ------------------------------------------------------------------------------------------------------
 
 
 def _groups_of(optimizer: torch.optim.Optimizer) -> tuple[_Kind, dict[int, int]]:

@@ -106,11 +106,14 @@ def one_pass(
     max_grad_norm: float | None = None,
     before_step: Callable[[int], None] | None = None,
     on_step: OnStep | None = None,
+    report: OnStep | None = None,
 ) -> Pass:
     """Train on every sample once, in an order drawn by ``seed``, as is dropout.
 
-    ``before_step`` is called with the number 0, 1, … of the batch, ``on_step`` afterwards with its number from 1 and its
-    loss: by the compiled step for several batches at a time, at most some hundredths of a second ahead and behind.
+    ``before_step`` is called with the number 0, 1, … of each batch and may set learning rates. ``on_step`` is called
+    after each step with its number from 1 and its loss, and may change the network. So is ``report``, which may not:
+    the compiled step calls it for several batches at a time, some hundredths of a second later. Without ``on_step``
+    it returns to Python less often.
     """
     order_seed, noise_seed = np.random.SeedSequence(seed).generate_state(2, np.uint64).tolist()
     order = random_order(samples, torch.Generator().manual_seed(order_seed))
@@ -129,8 +132,12 @@ def one_pass(
             nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
         optimizer.step()
         tally.add(loss, outputs, y, weight)
-        if on_step is not None:
-            on_step(number + 1, loss.detach())
+        told(number + 1, loss.detach())
+
+    def told(number: int, loss: Tensor) -> None:
+        for callback in (on_step, report):
+            if callback is not None:
+                callback(number, loss)
 
     model.train()
     try:
@@ -140,11 +147,11 @@ def one_pass(
             if step != "compiled" or amp:
                 raise Refused("the compiled step is turned off" if step != "compiled" else "it does without bfloat16")
             steps = CompiledSteps(model, optimizer, samples, task, noise=noise, max_grad_norm=max_grad_norm)
-            for done, rows, losses, credits in steps.run(order, batch_size, before_step):
+            for done, rows, losses, credits in steps.run(order, batch_size, before_step, singly=on_step is not None):
                 tally.add_sums(rows, losses, credits)
-                if on_step is not None:
+                if on_step is not None or report is not None:
                     for number, loss in enumerate((losses / rows).unbind(), start=done - len(rows) + 1):
-                        on_step(number, loss)
+                        told(number, loss)
         except Refused as reason:
             fallback = str(reason)
             for number, batch in enumerate(samples.batches(batch_size, order[done * batch_size :]), start=done):
@@ -253,7 +260,7 @@ class Fit:
         """Train to the end.
 
         Args:
-            on_step: called as ``on_step(step, loss)`` after each batch.
+            on_step: called as ``on_step(step, loss)`` after each batch; by the compiled step for several at a time.
 
         Yields:
             The record of each epoch.
@@ -291,7 +298,8 @@ class Fit:
             amp=options.amp,
             max_grad_norm=options.max_grad_norm,
             before_step=partial(self._set_learning_rate, (epoch - 1) * self.steps),
-            on_step=after_step,
+            on_step=None if self.pruning is None else prune,
+            report=on_step,
         )
         seconds = time.perf_counter() - start
         validation_loss, validation_credit = evaluate(model, self.validation, self.task, amp=options.amp)

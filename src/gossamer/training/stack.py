@@ -70,14 +70,14 @@ def parameters_of(layers: list[Named]) -> list[tuple[str, nn.Parameter]]:
 
 def add_layers(
     step: TrainingStep, layers: list[Named], number: Callable[[Tensor], int], features: int, batch_major: bool
-) -> tuple[int, list[int], bool]:
+) -> tuple[int, list[int]]:
     """Add ``layers`` that read ``features`` numbers to ``step``.
 
     ``number`` gives that of a parameter; ``batch_major`` says how a batch lies in memory where PyTorch computes, which
-    decides on the order of dropout's bits. Returns the number of outputs, the units of each dropout layer in training,
-    and whether any layer is sparse. `Refused` if layers don't fit together or one asks for something else.
+    decides on the order of dropout's bits. Returns the number of outputs and the units of each dropout layer in
+    training. `Refused` if layers don't fit together or one asks for something else.
     """
-    units, dropped, sparse = features, list[int](), False
+    units, dropped = features, list[int]()
     kept = [(name, layer) for name, layer in layers if not _does_nothing(layer)]
     for i, (name, layer) in enumerate(kept):
         if i and _fuses(kept[i - 1][1], layer):
@@ -88,7 +88,6 @@ def add_layers(
                 raise Refused(f"{name} reads {layer.in_features} numbers and gets {units}")
             batch_major = type(layer) is nn.Linear or (isinstance(layer, nn.Linear) and (batch_major or units == 1))
             units = layer.out_features
-            sparse |= isinstance(layer, SparseLinear)
             _add_linear(step, name, layer, number, relu)
         elif isinstance(layer, Dropout):
             if layer.p == 1:
@@ -97,7 +96,7 @@ def add_layers(
             step.dropout(units, layer.p, batch_major)
         else:
             _add_activation(step, name, layer, number, units)
-    return units, dropped, sparse
+    return units, dropped
 
 
 def _does_nothing(layer: nn.Module) -> bool:

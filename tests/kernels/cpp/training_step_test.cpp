@@ -68,14 +68,16 @@ struct Net {
     }
     std::vector<std::int32_t> t_indices(indices.size());
     transpose(indptr.data(), indices.data(), outputs, units, t_indptr.data(), t_indices.data());
+    std::vector<std::int32_t> place(indices.size());
+    csc_permutation(indptr.data(), t_indptr.data(), t_indices.data(), outputs, units, place.data());
     const int weights = parameter(std::int64_t(indices.size()), adam), bias = below(2) ? parameter(outputs, adam) : -1;
-    const std::int32_t* kept[4];
+    const std::int32_t* kept[5];
     int i = 0;
-    for (auto* list : {&indptr, &indices, &t_indptr, &t_indices}) {
+    for (auto* list : {&indptr, &indices, &t_indptr, &t_indices, &place}) {
       patterns.push_back(*list);
       kept[i++] = patterns.back().data();
     }
-    step.sparse(units, outputs, kept[0], kept[1], kept[2], kept[3], weights, bias, relu);
+    step.sparse(units, outputs, kept[0], kept[1], kept[2], kept[3], kept[4], weights, bias, relu);
     units = outputs;
   }
 

@@ -24,9 +24,9 @@ def eliminate(
 ) -> Floats | None:
     """Drop the weakest ``fraction`` of the non-zero weights and solve again, until the constraints hold.
 
-    It starts from the linear program's weights. At least one weight is dropped each time. With l0 no more than down to N p are. With a gap δ̃ the program is solved
-    on each support once more, with signs as they are and |J̃| ≥ δ̃; the best of these is kept. At ``deadline``, a
-    value of `time.monotonic`, the best so far is returned.
+    It starts from the linear program's weights. At least one weight is dropped each time. With l0 no more than down to
+    N p are. With a gap δ̃ the program is solved on each support once more, with signs as they are and |J̃| ≥ δ̃; the
+    best of these is kept. At ``deadline``, a value of `time.monotonic`, the best so far is returned.
 
     Returns:
         Scaled weights (N,), or None where none were found.

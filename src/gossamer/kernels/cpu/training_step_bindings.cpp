@@ -32,9 +32,10 @@ void bind(nb::module_& m, const char* name) {
            })
       .def("sparse",
            [](Step& step, std::int64_t inputs, std::int64_t outputs, Address indptr, Address indices, Address t_indptr,
-              Address t_indices, int weights, int bias, bool relu) {
+              Address t_indices, Address permutation, int weights, int bias, bool relu) {
              step.sparse(inputs, outputs, at<const std::int32_t>(indptr), at<const std::int32_t>(indices),
-                         at<const std::int32_t>(t_indptr), at<const std::int32_t>(t_indices), weights, bias, relu);
+                         at<const std::int32_t>(t_indptr), at<const std::int32_t>(t_indices),
+                         at<const std::int32_t>(permutation), weights, bias, relu);
            })
       .def("dense", &Step::dense)
       .def("curve", [](Step& step, std::int64_t units, int kind, double slope) { step.curve(units, Curve(kind), slope); })

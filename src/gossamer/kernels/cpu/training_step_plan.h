@@ -67,9 +67,11 @@ class TrainingStep {
   }
 
   void sparse(std::int64_t inputs, std::int64_t outputs, const std::int32_t* indptr, const std::int32_t* indices,
-              const std::int32_t* t_indptr, const std::int32_t* t_indices, int weights, int bias, bool relu) {
+              const std::int32_t* t_indptr, const std::int32_t* t_indices, const std::int32_t* permutation, int weights,
+              int bias, bool relu) {
     Stage stage = layer(Kind::kSparse, inputs, outputs, weights, bias, relu);
     stage.indptr = indptr, stage.indices = indices, stage.t_indptr = t_indptr, stage.t_indices = t_indices;
+    stage.permutation = permutation;
     stages_.push_back(stage);
   }
   void dense(std::int64_t inputs, std::int64_t outputs, int weights, int bias, bool relu) {
@@ -135,7 +137,8 @@ class TrainingStep {
     std::int64_t inputs, outputs;
     int weights, bias;
     bool relu;
-    const std::int32_t *indptr, *indices, *t_indptr, *t_indices;
+    const std::int32_t *indptr, *indices, *t_indptr, *t_indices, *permutation;
+    T *by_columns, *gradient_by_columns;  // weights in the order of CSC, and their gradients
     Curve curve;
     T slope;  // of a curve; of dropout, what survivors are multiplied by
     double radius;
@@ -187,6 +190,10 @@ class TrainingStep {
       for (Stage& stage : stages_) {
         widest = std::max(widest, stage.outputs);
         take(stage.y, stage.outputs * batch);
+        if (stage.kind == Kind::kSparse) {
+          take(stage.by_columns, parameters_[stage.weights].count);
+          take(stage.gradient_by_columns, parameters_[stage.weights].count);
+        }
         if (stage.kind == Kind::kHoyer) {
           take(stage.beta, batch);
           if (stage.norm != 1) {
@@ -401,24 +408,38 @@ class TrainingStep {
     }
   }
 
+  // The products with W' read its weights in the order of CSC, from a copy: to find each of them in the order of CSR costs
+  // more, unless weights and gradients are too many for the caches and both have to be found.
   void sparse_gradients(const Stage& stage, const T* x, bool input) {
     constexpr std::int64_t kApart = 1 << 23, kFew = 64;  // as in kernels/native.py
     const auto& products = of_type(active(), T());
-    const T *w = values(stage.weights), *g = from_;
-    T* dw = gradient(stage.weights);
+    const T *w = values(stage.weights), *g = from_, *none = nullptr;
+    T *dw = gradient(stage.weights), *copy = stage.by_columns, *dcopy = stage.gradient_by_columns;
+    const std::int32_t* place = stage.permutation;
     const std::int64_t nnz = parameters_[stage.weights].count;
     const Compressed rows = compressed(stage.indptr, stage.indices, stage.outputs);
     const Compressed columns = compressed(stage.t_indptr, stage.t_indices, stage.inputs);
-    const Csr csr{stage.indptr, stage.indices, stage.outputs};
     const bool apart = batch_ <= kFew && 2 * nnz * std::int64_t(sizeof(T)) > kApart;
+    const bool copied = apart || 2 * nnz * std::int64_t(sizeof(T)) <= kApart / 2;
+    if (input && copied)
+      share(nnz, nnz, [&](auto begin, auto end) {
+        for (std::int64_t j = begin; j < end; ++j) copy[j] = w[place[j]];
+      });
     if (input && apart)
-      run_spmm(products, columns, csr, threads_, w, static_cast<const T*>(nullptr), g, to_, stage.outputs, batch_, batch_,
-               batch_, false);
+      run_spmm(products, columns, Csr{}, threads_, static_cast<const T*>(copy), none, g, to_, stage.outputs, batch_,
+               batch_, batch_, false);
     if (!input || apart) {
-      run_spmm_sddmm(products, rows, Csr{}, threads_, static_cast<const T*>(nullptr), g, x, static_cast<T*>(nullptr), dw,
-                     stage.inputs, batch_, batch_, batch_, batch_);
+      run_spmm_sddmm(products, rows, Csr{}, threads_, none, g, x, static_cast<T*>(nullptr), dw, stage.inputs, batch_,
+                     batch_, batch_, batch_);
+    } else if (!copied) {
+      run_spmm_sddmm(products, columns, Csr{stage.indptr, stage.indices, stage.outputs}, threads_, w, x, g, to_, dw,
+                     stage.outputs, batch_, batch_, batch_, batch_);
     } else {
-      run_spmm_sddmm(products, columns, csr, threads_, w, x, g, to_, dw, stage.outputs, batch_, batch_, batch_, batch_);
+      run_spmm_sddmm(products, columns, Csr{}, threads_, static_cast<const T*>(copy), x, g, to_, dcopy, stage.outputs,
+                     batch_, batch_, batch_, batch_);
+      share(nnz, nnz, [&](auto begin, auto end) {
+        for (std::int64_t j = begin; j < end; ++j) dw[place[j]] = dcopy[j];
+      });
     }
   }
 
