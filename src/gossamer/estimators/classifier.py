@@ -46,8 +46,8 @@ class SparseClassifier(ClassifierMixin, SparseEstimator):  # type: ignore[misc]
             none with ``prune`` or the constraint ``gap``.
         fraction: share of the connections that moves, in (0, 1); None takes the rule's own.
         constraint: a set in which the weights of the hidden layers are kept, by projection after each step:
-            ``"gap:0.02"``, ``"sign"``, ``"hoyer:0.8"``, ``"l0:20"``, ``"l1:2"``, ``"l1norm:0.01"``, or several joined by
-            ``+``; see `gossamer.constraints.parse`.
+            ``"gap:0.02"``, ``"sign"``, ``"hoyer:0.8"``, ``"l0:20"``, ``"l1:2"``, ``"l1norm:0.01"``, or several joined
+            by ``+``; see `gossamer.constraints.parse`.
         prune: remove connections while the network learns, until training has used 3/4 of its steps: ``"gap:0.1"``
             eliminates weak connections and finds the density itself, ``"gradual:0.05"`` and ``"magnitude:0.05"`` end at
             this density; see `gossamer.training.Pruning`. The start then has ``density`` 0.5 by default.

@@ -25,8 +25,11 @@ _TASKS = ("classes", "labels", "numbers")
 
 
 class Rows(NamedTuple):
-    """Samples: a dense ``x`` (n, features) of any strides; or the entries ``x`` (nnz) of a CSR matrix, whose rows less
-    ``shift`` (features) are meant."""
+    """Samples.
+
+    A dense ``x`` (n, features) of any strides; or the entries ``x`` (nnz) of a CSR matrix, of whose rows ``shift``
+    (features) is subtracted.
+    """
 
     x: Tensor
     indptr: Tensor | None = None  # int64
@@ -68,7 +71,7 @@ class TrainingStep:
         return self._step.parameter(*addresses, values.numel(), group, steps, fresh)
 
     def sparse(self, s: Structure, weights: int, bias: int, relu: bool) -> None:
-        """y = W x + b with W on the pattern ``s``; ``bias`` −1 for none; with ``relu`` max(y, 0)."""
+        """Append y = W x + b with W on the pattern ``s``; ``bias`` −1 for none; with ``relu`` max(y, 0)."""
         validate(s)
         permutation = csc_permutation(s, keep=True)
         self._kept += [*s, permutation]

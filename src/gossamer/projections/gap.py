@@ -41,7 +41,7 @@ def gap_projection(
     radius: float | None = None,
     exactly: bool = False,
 ) -> Tensor:
-    """argmin ‖s − x‖₂ over s with s_i = 0 or |s_i| ≥ width for every i, ‖s‖₀ ≤ k and ‖s‖₁ ≤ radius.
+    """Compute argmin ‖s − x‖₂ over s with s_i = 0 or |s_i| ≥ width for every i, ‖s‖₀ ≤ k and ‖s‖₁ ≤ radius.
 
     Args:
         x: floating point, any shape, n ≥ 1 entries along ``dim``; float16 and bfloat16 are computed in float32.
@@ -128,8 +128,11 @@ def _limited(z: Tensor, width: float, edge: float, k: int | None, radius: float 
 
 
 def _support(v: Tensor, width: float, most: int, radius: float, exactly: bool) -> tuple[Tensor, Tensor]:
-    """(…, 1) each: how many of the descending ``v`` are live in the nearest point, and how many of them are not at the
-    edge of the gap."""
+    """Return two counts, (…, 1) each.
+
+    How many of the descending ``v`` are nonzero in the nearest point, and how many of them are not at the edge of the
+    gap.
+    """
     n = v.shape[-1]
     ranks = torch.arange(1, n + 1, dtype=v.dtype, device=v.device)
     u = v - width

@@ -56,8 +56,10 @@ OnStep = Callable[[int, Tensor], None]
 
 
 class Pass(NamedTuple):
-    """Mean loss and summed credit of the batches of an epoch, each taken before its step; and why autograd computed it,
-    None if the compiled step did."""
+    """Mean loss and summed credit of the batches of an epoch, each taken before its step.
+
+    ``fallback`` is the reason why autograd computed it; None if the compiled step did.
+    """
 
     loss: float
     credit: float

@@ -27,8 +27,10 @@ _NOISE = (0.01, 0.5)
 
 @dataclass(frozen=True)
 class Point:
-    """A maximum: the place in a table, τ over the mean strength, log L there, the unit w, and the number of
-    parameters."""
+    """A maximum of the likelihood.
+
+    The place in a table, τ over the mean strength, log L there, the unit w, and the number of parameters.
+    """
 
     place: tuple[float, float]
     noise: float
@@ -39,8 +41,10 @@ class Point:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Counts of one choice of cells: of the positions, and of unconnected inputs by class; ``strength`` is the mean
-    strength of their connections."""
+    """Counts of one choice of cells.
+
+    Of the positions, and of unconnected inputs by class; ``strength`` is the mean strength of their connections.
+    """
 
     counts: Floats
     zeros: Floats
@@ -89,7 +93,7 @@ class Binned:
         return float(sample.counts @ self.positions) / expected
 
     def log_likelihood(self, law: Law, sample: Sample, noise: float) -> float:
-        """log L; ``noise`` is τ over the mean strength."""
+        """Return log L; ``noise`` is τ over the mean strength."""
         w = self.unit(law, sample)
         connected = law.connected if self.signed else law.connected.sum(keepdims=True)
         none = np.log(np.maximum(1 - connected, 1e-300))

@@ -175,7 +175,7 @@ class MeasuredWeights:
 
 
 def read_weights(path: Path | str) -> Floats:
-    """The matrix in a CSV file: one row per cell, one column per potential input, 0 or nothing for unconnected.
+    r"""The matrix in a CSV file: one row per cell, one column per potential input, 0 or nothing for unconnected.
 
     A first row and a first column without any number are taken for names. Fields are separated by commas, semicolons
     or tabs.
@@ -193,7 +193,7 @@ def read_weights(path: Path | str) -> Floats:
         >>> import pathlib, tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     file = pathlib.Path(folder) / "weights.csv"
-        ...     _ = file.write_text("\\n".join(["cell,a,b", "c1,0.5,", "c2,,1.5"]))
+        ...     _ = file.write_text("\n".join(["cell,a,b", "c1,0.5,", "c2,,1.5"]))
         ...     read_weights(file).tolist()
         [[0.5, 0.0], [0.0, 1.5]]
     """

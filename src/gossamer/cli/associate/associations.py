@@ -17,7 +17,7 @@ __all__ = ["read_associations"]
 
 
 def read_associations(path: Path, target: str | None = None) -> Associations:
-    """The associations in a file.
+    r"""The associations in a file.
 
     Args:
         path: ``.npz`` with X (m, N) and y (m,) or (m, units), else a table as text, with or without a row of names.
@@ -31,7 +31,7 @@ def read_associations(path: Path, target: str | None = None) -> Associations:
         >>> import pathlib, tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     file = pathlib.Path(folder) / "patterns.csv"
-        ...     _ = file.write_text("a,b,answer\\n0,1,1\\n1,1,-1\\n")
+        ...     _ = file.write_text("a,b,answer\n0,1,1\n1,1,-1\n")
         ...     problem = read_associations(file)
         >>> problem.inputs.shape, problem.targets.tolist()
         ((2, 2), [True, False])

@@ -19,6 +19,7 @@ _CURVES = ("robustness", "load", "density", "gap", "inhibitory")
 
 
 def theory_curve(arguments: argparse.Namespace) -> Result:
+    """``gossamer associate theory``: capacity and sparsity over one parameter."""
     if arguments.robustness is not None and arguments.load is not None:
         raise InputError("--robustness and --load must not both be given: each is computed from the other")
     if arguments.robustness is None and arguments.load is None:
@@ -64,6 +65,7 @@ def theory_curve(arguments: argparse.Namespace) -> Result:
 
 
 def fit(arguments: argparse.Namespace) -> Result:
+    """``gossamer associate fit``: the constraint that explains measured weights best."""
     from gossamer.associative.fit import MeasuredWeights, fit_statistics, read_weights
     from gossamer.associative.fit.fitted import COLUMNS
 

@@ -105,6 +105,7 @@ def waiting(arguments: argparse.Namespace, text: str) -> Iterator[None]:
 
 
 def show(result: Result, page: Path | None) -> None:
+    """Print a result to the terminal, and where its page is."""
     from rich.console import Console
     from rich.table import Table as Grid
     from rich.text import Text
@@ -128,6 +129,7 @@ def show(result: Result, page: Path | None) -> None:
 
 
 def to_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Format a table as CSV."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)

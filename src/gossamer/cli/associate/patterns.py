@@ -52,6 +52,7 @@ def _circuit(arguments: argparse.Namespace, problem: Associations) -> dict[str, 
 
 
 def solve(arguments: argparse.Namespace) -> Result:
+    """``gossamer associate solve``: the most robust weights of one unit."""
     from gossamer.associative.solve import robust_weights
 
     problem, signs = _problem(arguments, None)
@@ -104,6 +105,7 @@ def solve(arguments: argparse.Namespace) -> Result:
 
 
 def learn(arguments: argparse.Namespace) -> Result:
+    """``gossamer associate learn``: the online rule on many units."""
     from gossamer.associative import learn_online
 
     problem, signs = _problem(arguments, arguments.units)

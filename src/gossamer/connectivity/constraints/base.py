@@ -65,8 +65,11 @@ class Constraint(ABC):
         return self
 
     def _signs(self, values: Tensor, layer: SparseLayer | None = None) -> Tensor | None:
-        """±1 for each of ``values``, a dense weight or the connections of ``layer``: the orthant in which the set of
-        non-negative vectors is meant; None for the non-negative one itself, or if weights may have any sign."""
+        """Return ±1 for each of ``values``, a dense weight or the connections of ``layer``.
+
+        They give the orthant of a set of non-negative vectors; None for the non-negative orthant itself, or if weights
+        may have any sign.
+        """
         return None
 
     def check_layer(self, layer: nn.Module, name: str = "") -> None:
@@ -120,10 +123,15 @@ class Constraint(ABC):
 
     @torch.no_grad()
     def holds(self, weight: Tensor | nn.Module, tolerance: float | None = None) -> bool:
-        """Whether ``weight`` (a tensor or a layer, as in `project_`) lies in the set, up to ``tolerance`` in sparseness
-        and relative to lengths.
+        """Return whether a weight lies in the set.
 
-        Default: 1e-5, or twice the spacing of numbers in the dtype of ``weight``, if larger.
+        Args:
+            weight: a tensor (out, in, …) or a layer, as in `project_`.
+            tolerance: in sparseness and relative to lengths; None for 1e-5, or twice the spacing of numbers in the
+                dtype of ``weight``, if larger.
+
+        Returns:
+            True or False.
         """
         layer = weight if isinstance(weight, SparseLayer) else None
         values: Tensor = weight.weight_values if isinstance(weight, SparseLayer) else _dense_weight(weight)

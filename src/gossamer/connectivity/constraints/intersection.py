@@ -20,8 +20,9 @@ __all__ = ["Intersection"]
 
 @dataclass(frozen=True, eq=False)
 class Intersection(Constraint):
-    """The weights that lie in several sets; ``a & b`` makes one. The projection is that on the intersection, not one
-    after the other.
+    """The weights that lie in several sets; ``a & b`` makes one.
+
+    The projection is that on the intersection, not one after the other.
 
     ======================================  ==========================================================================
     `Sign` and any other                    the other's projection of non-negative vectors, in the orthant of the signs

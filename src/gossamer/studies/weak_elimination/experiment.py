@@ -53,8 +53,11 @@ _KEPT = _FLIPPED = 0.02  # of the weak connections, Baig & Stepanyants 2024
 
 @dataclass(frozen=True)
 class Plan:
-    """How the networks of one data set are trained: ``widths`` are the gaps δ, each of which gives one density;
-    ``rows`` is the number of training rows, drawn anew for each seed, if there are more."""
+    """How the networks of one data set are trained.
+
+    ``widths`` are the gaps δ, each of which gives one density; ``rows`` is the number of training rows, drawn anew for
+    each seed, if there are more.
+    """
 
     widths: tuple[float, ...]
     seeds: int = 5
