@@ -34,6 +34,12 @@ class SparseRegressor(RegressorMixin, SparseEstimator):  # type: ignore[misc]
         dropout: probability of dropping a hidden unit in training, in [0, 1).
         rewire: a published rule, ``"none"``, or a pair of rules.
         fraction: share of the connections that moves, in (0, 1); None takes the rule's own.
+        constraint: a set in which the weights of the hidden layers are kept, by projection after each step:
+            ``"gap:0.02"``, ``"sign"``, ``"hoyer:0.8"``, ``"l0:20"``, ``"l1:2"``, ``"l1norm:0.01"``, or several joined
+            by ``+``; see `gossamer.constraints.parse`.
+        prune: remove connections while the network learns, until training has used 3/4 of its steps: ``"gap:0.1"``
+            eliminates weak connections and finds the density itself, ``"gradual:0.05"`` and ``"magnitude:0.05"`` end at
+            this density; see `gossamer.training.Pruning`. The start then has ``density`` 0.5 by default.
         max_epochs: passes through the data; None chooses by its size.
         batch_size: samples in a step; None likewise.
         optimizer: ``"adam"``, ``"adamw"`` or ``"sgd"``.
@@ -50,7 +56,8 @@ class SparseRegressor(RegressorMixin, SparseEstimator):  # type: ignore[misc]
         n_jobs: threads for training and prediction, −1 for all; None leaves them unchanged.
         device: ``"cpu"``, ``"cuda"``, …
         dtype: ``"float32"``, ``"float64"``, or None to choose by the data.
-        verbose: show progress.
+        step: ``"compiled"`` or ``"autograd"``, as in `SparseClassifier`.
+        verbose: show progress, and which step it was.
 
     Attributes:
         network_: the trained `gossamer.models.MLP`.

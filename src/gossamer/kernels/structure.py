@@ -165,9 +165,9 @@ def csc_permutation(s: Structure, *, keep: bool = False) -> Tensor:
 
 
 # What is held for structures that were validated, by the identity of their `indices` while those exist: the other
-# three tensors, so that no others take their place in memory. Their state is in C++, which compares it at every call of a
-# layer: an in-place change of any is noticed and checked again, unless it was made through `.data` or NumPy, which count
-# no versions. Inference tensors count none either: they are checked at each call.
+# three tensors, so that no others take their place in memory. Their state is in C++, which compares it at every call of
+# a layer: an in-place change of any is noticed and checked again, unless it was made through `.data` or NumPy, which
+# count no versions. Inference tensors count none either: they are checked at each call.
 _validated: dict[int, _Validated] = {}
 
 

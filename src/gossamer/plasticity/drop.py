@@ -72,7 +72,14 @@ class Drop:
             self.fraction_at(0)
 
     def fraction_at(self, step: int) -> float:
-        """The value of ``fraction`` at ``step``, or an `InputError`."""
+        """Return the value of ``fraction`` at a step.
+
+        Args:
+            step: t = 0, 1, 2, ….
+
+        Returns:
+            The number, in [0, ``limit``].
+        """
         value = self.fraction(step) if callable(self.fraction) else self.fraction
         if self.limit == 1:
             return check_fraction("fraction", value)

@@ -300,9 +300,10 @@ def none() -> Grow:
 
     Layers of density 1 take part too. Not inside DistributedDataParallel, whose buffers have fixed lengths.
 
+    Returns:
+        The rule.
+
     Example:
-        >>> import torch
-        >>> import gossamer as gs
         >>> layer = gs.SparseLinear(100, 10, density=0.5, generator=torch.Generator().manual_seed(0))
         >>> _ = gs.Rewire(layer, drop=gs.drop.magnitude(0.2), grow=gs.grow.none()).step()
         >>> layer.nnz

@@ -130,7 +130,15 @@ def cubic(start: float, steps: int, end: float = 0.0) -> Schedule:
 
 
 def linear(start: float, steps: int, end: float = 0.0) -> Schedule:
-    """From ``start`` to ``end`` within ``steps`` steps by equal differences.
+    """Return f(t) = start + (end − start) t / steps, which is ``end`` from t = steps on.
+
+    Args:
+        start: f(0), in [0, 1].
+        steps: number of steps to the end, ≥ 1.
+        end: in [0, 1].
+
+    Returns:
+        The schedule.
 
     Example:
         >>> from gossamer.plasticity import schedule

@@ -21,7 +21,7 @@ _USAGE = "gap:WIDTH, magnitude:DENSITY or gradual:DENSITY"
 
 
 def read_prune(text: str) -> tuple[str, float]:
-    """The rule and the number that ``text`` names.
+    """Read a pruning rule and its number from a string.
 
     Args:
         text: ``"gap:δ"`` with δ > 0; ``"magnitude:d"`` or ``"gradual:d"`` with a density d in (0, 1).
@@ -71,6 +71,13 @@ class Pruning:
 
     Raises:
         InputError: ``text`` is no rule, or ``net`` has no sparse layer.
+
+    Example:
+        >>> net = gs.SparseLinear(100, 50, density=0.5)
+        >>> optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        >>> pruning = gs.training.Pruning("magnitude:0.1", net, optimizer, epochs=2, steps=10, seed=0)
+        >>> pruning.over(9), [change.layer for change in pruning.after_step(10)], net.density
+        (False, [''], 0.1)
     """
 
     def __init__(
@@ -91,7 +98,14 @@ class Pruning:
             self._inner = GradualMagnitudePruning(net, optimizer, density=number, steps=until, scope="net")
 
     def after_step(self, done: int) -> list[LayerChange]:
-        """Prune if it is time to, after ``done`` steps of training in all."""
+        """Prune if it is time to.
+
+        Args:
+            done: number of training steps so far.
+
+        Returns:
+            The changes, one for each layer; none if it was not time to prune.
+        """
         last = done == self.total
         if self.rule == "magnitude":
             due = done == self._last
@@ -102,15 +116,30 @@ class Pruning:
         return self._inner.step() if due else []
 
     def over(self, done: int) -> bool:
-        """Whether the density that was asked for, or the whole gap, is reached after ``done`` steps."""
+        """Return whether the density that was asked for, or the whole gap, has been reached.
+
+        Args:
+            done: number of training steps so far.
+
+        Returns:
+            True or False.
+        """
         return done >= min(self._last, self.total)
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of `after_step`, besides network and optimizer."""
+        """Return the state.
+
+        Returns:
+            The state, besides network and optimizer.
+        """
         return self._inner.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state_dict` was taken; load network and optimizer too."""
+        """Continue from a state; load network and optimizer too.
+
+        Args:
+            state: the result of `state_dict`.
+        """
         self._inner.load_state_dict(state)
 
 

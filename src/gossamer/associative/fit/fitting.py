@@ -74,7 +74,7 @@ def fit_statistics(
         InputError: an argument out of range or of a wrong shape, fewer than 10 connections.
 
     Example:
-        >>> import numpy as np
+        >>> from gossamer.associative import fit_statistics
         >>> from gossamer.associative.theory import capacity, weight_distribution
         >>> law = weight_distribution(capacity(0.3, gap=2.0))
         >>> weights = law.rvs(4000, np.random.default_rng(0)).reshape(20, 200)

@@ -72,7 +72,7 @@ class MeasuredWeights:
                 the wrong sign; with "cell" a cell without connections.
 
         Example:
-            >>> import numpy as np
+            >>> from gossamer.associative.fit import MeasuredWeights
             >>> matrix = np.zeros((4, 5))
             >>> matrix[:, 1:4] = [1.0, -2.0, 0.5]
             >>> MeasuredWeights.from_matrix(matrix).connection_probability
@@ -138,6 +138,7 @@ class MeasuredWeights:
                 range, fewer than 10 connections.
 
         Example:
+            >>> from gossamer.associative.fit import MeasuredWeights
             >>> MeasuredWeights.from_strengths([1.0, 2.0] * 10, 0.1).potential
             200.0
         """
@@ -191,6 +192,7 @@ def read_weights(path: Path | str) -> Floats:
 
     Example:
         >>> import pathlib, tempfile
+        >>> from gossamer.associative.fit import read_weights
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     file = pathlib.Path(folder) / "weights.csv"
         ...     _ = file.write_text("\n".join(["cell,a,b", "c1,0.5,", "c2,,1.5"]))

@@ -29,6 +29,7 @@ def read_associations(path: Path, target: str | None = None) -> Associations:
 
     Example:
         >>> import pathlib, tempfile
+        >>> from gossamer.cli.associate.associations import read_associations
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     file = pathlib.Path(folder) / "patterns.csv"
         ...     _ = file.write_text("a,b,answer\n0,1,1\n1,1,-1\n")

@@ -34,7 +34,17 @@ Target = TypeVar("Target", bound=Tensor | nn.Module)
 
 @dataclass(frozen=True, kw_only=True)
 class Constraint(ABC):
-    """A set of vectors, and of which vectors of a weight it speaks."""
+    """A set of vectors, and the choice of vectors in a weight that it applies to.
+
+    Attributes:
+        per: the vectors: ``"output"``, ``"input"`` or ``"layer"``; see the module's docstring.
+        signed: whether weights may be negative.
+
+    Example:
+        >>> constraint = gs.constraints.L0(2)
+        >>> constraint.holds(torch.eye(3)), constraint.holds(torch.ones(3, 3))
+        (True, False)
+    """
 
     _combine: ClassVar[Callable[[tuple[Constraint, Constraint]], Constraint]]  # `Intersection`, which sets it
     per: Per = "output"
@@ -73,7 +83,12 @@ class Constraint(ABC):
         return None
 
     def check_layer(self, layer: nn.Module, name: str = "") -> None:
-        """Raise `InputError` if the constraint has no meaning for ``layer``."""
+        """Raise `InputError` if the constraint has no meaning for a layer.
+
+        Args:
+            layer: the layer.
+            name: its name, for the message.
+        """
         groups = getattr(layer, "groups", 1)
         if self.per == "input" and groups > 1:
             raise InputError(f"per must not be 'input' for a convolution of {groups} groups ({name!r})")
@@ -83,7 +98,14 @@ class Constraint(ABC):
         return type(self)._combine((self, other))
 
     def project(self, weight: Tensor) -> Tensor:
-        """The nearest weight in the set, with its derivative."""
+        """Project a weight to the set, with its derivative.
+
+        Args:
+            weight: (out, in, …).
+
+        Returns:
+            The nearest weight in the set, of the same shape.
+        """
         _check_floating(weight)
         signs = self._signs(weight)
         rows, back = _vectors(weight if signs is None else weight * signs, self.per)
@@ -92,11 +114,14 @@ class Constraint(ABC):
 
     @torch.no_grad()
     def project_(self, weight: Target) -> Target:
-        """Replace ``weight`` by the nearest in the set, in place, and return it.
+        """Project a weight to the set, in place.
 
         Args:
             weight: (out, in, …) of a floating point dtype; or a layer that has one (`nn.Linear`, a convolution), or a
                 sparse layer, whose connections are projected.
+
+        Returns:
+            ``weight``.
 
         Raises:
             InputError: a shape or dtype that the set does not allow, or too few connections of a sparse layer for it.

@@ -37,6 +37,9 @@ class Intersection(Constraint):
         parts: two constraints or more, each of another kind, with the same ``per`` where it matters (not for `Gap` and
             `Sign`). If one has ``signed=False``, so has the intersection.
 
+        per: that of the parts.
+        signed: whether weights may be negative, as for all parts.
+
     Raises:
         InputError: a combination without a projection; at the projection, one that no weight can satisfy.
 
@@ -109,7 +112,12 @@ class Intersection(Constraint):
         return _Limits(per=self.per, signed=signed, k=k, width=width, radius=radius, mean=mean)
 
     def check_layer(self, layer: nn.Module, name: str = "") -> None:
-        """Raise `InputError` if the constraint has no meaning for ``layer``."""
+        """Raise `InputError` if the constraint has no meaning for a layer.
+
+        Args:
+            layer: the layer.
+            name: its name, for the message.
+        """
         for part in self.parts:
             part.check_layer(layer, name)
 

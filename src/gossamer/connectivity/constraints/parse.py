@@ -16,7 +16,7 @@ _USAGE = "gap:WIDTH, sign, sign:SHARE, hoyer:SPARSENESS, l0:K, l1:RADIUS or l1no
 
 
 def parse(text: str, *, seed: int = 0) -> Constraint:
-    """The constraint that ``text`` names.
+    """Read a constraint from a string.
 
     ====================  ============================================================================================
     ``gap:δ``             `Gap` of width δ
@@ -31,6 +31,9 @@ def parse(text: str, *, seed: int = 0) -> Constraint:
     Args:
         text: such as ``"sign+gap:0.02"``; upper and lower case are the same.
         seed: of the signs that are drawn, ≥ 0.
+
+    Returns:
+        The constraint.
 
     Raises:
         InputError: anything else, or numbers out of range.

@@ -169,7 +169,12 @@ class AverageHoyer(Constraint):
         return f"the {_VECTOR[self.per]}s have sparseness at least {self.sparseness:g} on average"
 
     def check_layer(self, layer: nn.Module, name: str = "") -> None:
-        """Raise `InputError` for a sparse layer, whose vectors have unequal numbers of connections."""
+        """Raise `InputError` for a sparse layer, whose vectors have unequal numbers of connections.
+
+        Args:
+            layer: the layer.
+            name: its name, for the message.
+        """
         super().check_layer(layer, name)
         if isinstance(layer, SparseLayer):
             raise InputError(

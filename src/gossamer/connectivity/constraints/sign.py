@@ -26,6 +26,7 @@ class Sign(Constraint):
         inhibitory: the share of inputs with sign −1 where they are drawn, in [0, 1]; ⌊inhibitory · in + ½⌋ of them.
         seed: of the draw, ≥ 0. Signs depend on it and on the number of inputs alone.
         per: has no effect, since each weight is on its own.
+        signed: must be True.
 
     Raises:
         InputError: signs that are not ±1, or of another shape than the weight's inputs or the weight.
@@ -65,7 +66,12 @@ class Sign(Constraint):
         return "every weight is 0 or has its given sign"
 
     def check_layer(self, layer: nn.Module, name: str = "") -> None:
-        """Raise `InputError` if the constraint has no meaning for ``layer``."""
+        """Raise `InputError` if the constraint has no meaning for a layer.
+
+        Args:
+            layer: the layer.
+            name: its name, for the message.
+        """
         groups = getattr(layer, "groups", 1)
         if groups > 1 and (self.signs is None or self.signs.dim() == 1):
             raise InputError(
