@@ -114,17 +114,17 @@ def test_mistakes_are_named() -> None:
 
 def test_gradual_pruning_of_all_layers_by_one_threshold() -> None:
     generator = torch.Generator().manual_seed(0)
-    net = nn.Sequential(
-        SparseLinear(20, 20, density=1.0, generator=generator), SparseLinear(20, 10, density=0.5, generator=generator)
-    )
+    weak = SparseLinear(20, 20, density=1.0, generator=generator)
+    strong = SparseLinear(20, 10, density=0.5, generator=generator)
+    net = nn.Sequential(weak, strong)
     with torch.no_grad():
-        net[0].weight_values.mul_(0.1)
+        weak.weight_values.mul_(0.1)
     pruning = GradualMagnitudePruning(net, density=0.1, steps=3, scope="net")
     start = 500 / 600
     for t in range(1, 5):
         pruning.step()
         density = 0.1 + (start - 0.1) * (1 - min(t, 3) / 3) ** 3
-        assert net[0].nnz + net[1].nnz == round(600 * density)
-    assert net[0].nnz < net[1].nnz  # the weak layer has lost more
+        assert weak.nnz + strong.nnz == round(600 * density)
+    assert weak.nnz < strong.nnz  # it has lost more
     with pytest.raises(InputError, match="scope must be one of 'layer', 'net', got 'all'"):
         GradualMagnitudePruning(net, density=0.1, steps=3, scope="all")  # type: ignore[arg-type]

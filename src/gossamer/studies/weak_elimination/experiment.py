@@ -138,7 +138,7 @@ def carry_out(trial: Trial) -> dict[str, Any]:
     curve, losses = [], []
     for epoch in range(1, plan.epochs + 1):
         training.begin(epoch)
-        loss, _ = one_pass(
+        loss, _, _ = one_pass(
             training.model,
             training.optimizer,
             train,
