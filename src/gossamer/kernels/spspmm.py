@@ -37,6 +37,7 @@ _library.define(f"spspmm_backward(Tensor grad, Tensor values, {_INDEX}, Tensor c
 # reaches, whose weight may lie anywhere; the plain product once for all samples and a little for each; for a single one
 # it has a kernel of its own.
 _SPSPMM, _PLAIN, _PLAIN_SAMPLE, _PLAIN_ONE = 0.8, 0.55, 0.015, 0.2
+_FEW_CONNECTIONS = 4096  # below which the plain product takes no longer than a look at the samples
 _MOST_SAMPLES = 32  # samples, above which the plain product wins at any useful activation
 
 
@@ -278,31 +279,30 @@ def spspmm_or_linear(values: Tensor, s: Structure, x: Tensor, bias: Tensor | Non
 
     For a CPU and a dtype with C++ kernels.
     """
-    rows, cols = s.shape
+    (rows, cols), batch = s.shape, x.shape[0]
+    if not 0 < batch <= _MOST_SAMPLES or s.nnz < max(8 * cols, _FEW_CONNECTIONS):
+        return linear(values, s, x, bias, relu)
     check_values(values, s)
     check_matrix("x", x, cols, 1, values)
     check_bias(bias, s, values)
-    bias = None if bias is None else bias.contiguous()
-    values, x, batch = values.contiguous(), x.resolve_neg(), x.shape[0]
-    if 0 < batch <= _MOST_SAMPLES and s.nnz >= 8 * cols:
-        y: Tensor = x.new_empty(batch, rows)
-        if _cpu.spspmm_if_sparse(
-            PRODUCTS[x.dtype],
-            torch.get_num_threads(),
-            s.t_indptr.data_ptr(),
-            s.t_indices.data_ptr(),
-            values.data_ptr(),
-            csc_permutation(s, keep=True).data_ptr(),
-            x.data_ptr(),
-            batch,
-            cols,
-            x.stride(0),
-            x.stride(1),
-            _most_active(batch),
-            _pointer(bias),
-            relu,
-            y.data_ptr(),
-            rows,
-        ):
-            return y
-    return native.linear(values, s, native.feature_major(x.t()), bias, relu)
+    kept, weights, samples = None if bias is None else bias.contiguous(), values.contiguous(), x.resolve_neg()
+    y: Tensor = x.new_empty(batch, rows)
+    done = _cpu.spspmm_if_sparse(
+        PRODUCTS[x.dtype],
+        torch.get_num_threads(),
+        s.t_indptr.data_ptr(),
+        s.t_indices.data_ptr(),
+        weights.data_ptr(),
+        csc_permutation(s, keep=True).data_ptr(),
+        samples.data_ptr(),
+        batch,
+        cols,
+        samples.stride(0),
+        samples.stride(1),
+        _most_active(batch),
+        _pointer(kept),
+        relu,
+        y.data_ptr(),
+        rows,
+    )
+    return y if done else linear(values, s, x, bias, relu)
