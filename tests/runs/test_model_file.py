@@ -110,7 +110,7 @@ def test_what_the_header_says_is_checked(tmp_path: Path, file: ModelFile, change
         (lambda weights: weights.fill_(torch.inf), "must hold finite numbers"),
         (lambda weights: weights.to(torch.int32), r"weight_values must be float32 \(\d+,\), got int32"),
         (lambda weights: weights.double(), "must be float32 .*, got float64"),
-        (lambda weights: weights[:-1], "must be float32"),
+        (lambda weights: weights[:-1], "must be a vector of 15 numbers"),
         (lambda weights: weights[:, None], "must be float32"),
     ],
 )

@@ -9,6 +9,7 @@ clf.components_[0]           # the filter of the first unit
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -250,9 +251,11 @@ class SupervisedAutoencoderClassifier(
         return counting(X, class_numbers(labels, self.classes_), weight)
 
     def _sizes(self, samples: int, features: int) -> tuple[int, int]:
-        chosen = sizes_for(samples, features)
-        epochs = chosen["epochs"] if self.max_epochs is None else check_count("max_epochs", self.max_epochs, low=1)
-        given = chosen["batch_size"] if self.batch_size is None else check_count("batch_size", self.batch_size, low=1)
+        chosen = sizes_for(samples, features)["batch_size"]
+        given = chosen if self.batch_size is None else check_count("batch_size", self.batch_size, low=1)
+        epochs = min(100, max(10, round(2000 / math.ceil(samples / chosen))))  # reconstruction does not overfit so soon
+        if self.max_epochs is not None:
+            epochs = check_count("max_epochs", self.max_epochs, low=1)
         return epochs, given
 
     def _schedule(self, epochs: int) -> Schedule:

@@ -397,8 +397,9 @@ class Fit:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.rewire is not None:
             self.rewire.load_state_dict(state["rewire"])
+        pruning = state["pruning"]
         if self.pruning is not None:
-            self.pruning.load_state_dict(state["pruning"])
+            self.pruning.load_state_dict(pruning)
         self.history = [Epoch(**record) for record in state["history"]]
         self.best, self.finished = state["best"], state["finished"]
         self.fallback = state["fallback"]
