@@ -16,7 +16,7 @@ from scipy import stats
 from torch import Tensor
 
 from gossamer import InputError, Pattern, SparseLinear, kernels
-from gossamer.connectivity.pattern import live_count, sample_flat_indices
+from gossamer.connectivity.pattern import connection_count, sample_flat_indices
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -127,7 +127,7 @@ def test_connections_may_exist_each_on_its_own() -> None:
 def test_erdos_renyi_has_exactly_the_rounded_count(rows: int, cols: int, density: float, seed: int) -> None:
     pattern = Pattern.erdos_renyi(rows, cols, density, seeded(seed))
     assert pattern.shape == (rows, cols)
-    assert pattern.nnz == max(1, round(density * rows * cols)) == live_count(rows, cols, density)
+    assert pattern.nnz == max(1, round(density * rows * cols)) == connection_count(rows, cols, density)
     assert pattern.density == pattern.nnz / (rows * cols)
     kernels.validate(pattern.structure)
 

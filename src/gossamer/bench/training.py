@@ -23,7 +23,7 @@ from gossamer.bench.cells import DTYPES, Plan
 from gossamer.bench.comparison import Comparison, Factories
 from gossamer.bench.measure import Sample, Step
 from gossamer.connectivity import FeatureMajorLinear, SparseLinear, SparseLinearReLU
-from gossamer.connectivity.pattern import live_count
+from gossamer.connectivity.pattern import connection_count
 from gossamer.evaluate import peak_memory
 
 __all__ = ["CLASSES", "HIDDEN", "memory_comparisons", "network", "peak_bytes", "training_comparisons", "training_step"]
@@ -109,7 +109,7 @@ def memory_comparisons(plan: Plan) -> Iterator[Comparison]:
                 "width": width,
                 "batch": plan.memory_batch,
                 "density": density,
-                "connections": HIDDEN * live_count(width, width, density) + CLASSES * width,
+                "connections": HIDDEN * connection_count(width, width, density) + CLASSES * width,
                 "dense connections": HIDDEN * width**2 + CLASSES * width,
             }
             contenders = partial(_factories, plan, width, density, plan.memory_batch)

@@ -21,7 +21,7 @@ from gossamer.kernels import (
     validate,
 )
 
-__all__ = ["Pattern", "live_count", "random_seed", "sample_flat_indices"]
+__all__ = ["Pattern", "connection_count", "random_seed", "sample_flat_indices"]
 
 _MOST = 2**31 - 1  # entries and columns are counted in int32
 
@@ -39,7 +39,7 @@ def sample_flat_indices(total: int, count: int, generator: torch.Generator | Non
     return out
 
 
-def live_count(rows: int, cols: int, density: float) -> int:
+def connection_count(rows: int, cols: int, density: float) -> int:
     """Return round(density · rows · cols), at least one connection; ``density`` in (0, 1]."""
     density = check_fraction("density", density, open_low=True)
     count = max(1, round(density * rows * cols))
@@ -218,7 +218,7 @@ class Pattern:
             InputError: an argument is outside its range.
         """
         rows, cols = check_count("rows", rows, low=1, high=_MOST), check_count("cols", cols, low=1, high=_MOST)
-        count = live_count(rows, cols, density)
+        count = connection_count(rows, cols, density)
         if not exact:
             trials, chance = (torch.tensor(float(x), dtype=torch.float64) for x in (rows * cols, density))
             count = int(torch.binomial(trials, chance, generator))

@@ -14,7 +14,7 @@ from gossamer.connectivity.conv import SparseConv2d
 from gossamer.connectivity.hand_over import Dense, check_holds, hand_over
 from gossamer.connectivity.layer import SparseLayer
 from gossamer.connectivity.linear import SparseLinear
-from gossamer.connectivity.pattern import Pattern, live_count
+from gossamer.connectivity.pattern import Pattern, connection_count
 from gossamer.errors import InputError, check_choice
 
 __all__ = ["SPARSE", "find_places", "leave_fast_paths", "put", "sparsify_"]
@@ -169,7 +169,7 @@ def _sparse_twin(layer: Dense, density: float, keep: str, generator: torch.Gener
     make, (rows, cols) = SPARSE[type(layer)], layer.weight.flatten(1).shape
     if keep == "magnitude":
         magnitudes = layer.weight.detach().abs().flatten()
-        kept = magnitudes.topk(live_count(rows, cols, density), sorted=False).indices
+        kept = magnitudes.topk(connection_count(rows, cols, density), sorted=False).indices
         return make(layer, Pattern.from_flat_indices(kept.sort().values, rows, cols))
     twin = make(layer, Pattern.erdos_renyi(rows, cols, density, generator))
     twin.reset_parameters(generator)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gossamer.connectivity import SparseLayer
 from gossamer.connectivity.distributed import check_resizable
-from gossamer.connectivity.pattern import live_count
+from gossamer.connectivity.pattern import connection_count
 from gossamer.errors import InputError, check_choice, check_count, check_fraction
 from gossamer.kernels import split
 from gossamer.plasticity.carry import LayerChange, Prepared, core_degrees, prepare
@@ -244,14 +244,14 @@ def _weights(name: str, layer: SparseLayer) -> Tensor:
 
 def _weakest(name: str, layer: SparseLayer, density: float) -> Tensor:
     """(nnz) bool: the connections to remove from ``layer`` to leave it with ``density``."""
-    target = live_count(layer.out_features, layer.in_features, density)
+    target = connection_count(layer.out_features, layer.in_features, density)
     return smallest(_weights(name, layer).abs(), layer.nnz - target)
 
 
 def _weakest_of_all(layers: Mapping[str, SparseLayer], density: float) -> dict[str, Tensor]:
     """The connections to remove from all layers together, by one threshold, to leave them with ``density``."""
     everything = torch.cat([_weights(name, layer).abs() for name, layer in layers.items()])
-    target = live_count(1, sum(layer.in_features * layer.out_features for layer in layers.values()), density)
+    target = connection_count(1, sum(layer.in_features * layer.out_features for layer in layers.values()), density)
     masks = smallest(everything, everything.numel() - target).split([layer.nnz for layer in layers.values()])
     return dict(zip(layers, masks, strict=True))
 

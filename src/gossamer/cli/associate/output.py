@@ -76,7 +76,7 @@ def _words(arguments: argparse.Namespace) -> list[str]:
 
 @contextmanager
 def progress_bar(arguments: argparse.Namespace, text: str, total: int) -> Iterator[Callable[[int, int], None] | None]:
-    """A live bar on standard error; nothing where it isn't a terminal or output is to be quiet."""
+    """A progress bar on standard error; none if it is no terminal or output is quiet."""
     if arguments.quiet or arguments.json or not sys.stderr.isatty():
         yield None
         return

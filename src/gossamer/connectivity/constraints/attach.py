@@ -127,7 +127,7 @@ class Attached:
         self.window = check_count("window", window, low=1)
         self.steps = 0
         self.stability = 0.0
-        """Of the weights that were live at any time of the last full window of steps, the share that were live all the
+        """Of the weights that were nonzero at any time of the last full window of steps, the share that were nonzero all the
         time: 1 if the zeros have stayed where they were. 0 before the first window is full. Where a sparse layer is
         rewired, the steps since then count."""
         held = {id(p) for group in optimizer.param_groups for p in group["params"]} if optimizer is not None else None
@@ -174,18 +174,18 @@ class Attached:
     def step(self) -> None:
         """Project all weights; an optimizer that is attached calls this itself."""
         self._project()
-        live = [weight != 0 for weight in self.weights]
+        nonzero = [weight != 0 for weight in self.weights]
         patterns = self._indices()
         if any(now is not before for now, before in zip(patterns, self._patterns, strict=True)):
-            self._always = self._ever = live  # of other connections
+            self._always = self._ever = nonzero  # of other connections
         self._patterns = patterns
-        self._always = [now & before.to(now.device) for now, before in zip(live, self._always, strict=True)]
-        self._ever = [now | before.to(now.device) for now, before in zip(live, self._ever, strict=True)]
+        self._always = [now & before.to(now.device) for now, before in zip(nonzero, self._always, strict=True)]
+        self._ever = [now | before.to(now.device) for now, before in zip(nonzero, self._ever, strict=True)]
         self.steps += 1
         if self.steps % self.window == 0:
             always, ever = (sum(int(mask.sum()) for mask in masks) for masks in (self._always, self._ever))
             self.stability = always / ever if ever else 1.0
-            self._always = self._ever = live
+            self._always = self._ever = nonzero
 
     def remove(self) -> None:
         """Remove the constraint from the weights."""

@@ -173,10 +173,10 @@ class _Limits(Constraint):
         return gap_projection(rows, self.width, 1, self.signed, k=self.k, radius=total, exactly=exactly)
 
     def _within(self, rows: Tensor, tolerance: float) -> Tensor:
-        live, sums = rows != 0, rows.abs().sum(1)
-        inside = (~live | (rows.abs() >= self.width * (1 - tolerance))).all(1) & ~rows.isnan().any(1)
+        nonzero, sums = rows != 0, rows.abs().sum(1)
+        inside = (~nonzero | (rows.abs() >= self.width * (1 - tolerance))).all(1) & ~rows.isnan().any(1)
         if self.k is not None:
-            inside &= live.sum(1) <= self.k
+            inside &= nonzero.sum(1) <= self.k
         total = self._total(rows)
         if total is not None:
             low = -math.inf if self.mean is None else total * (1 - tolerance)

@@ -108,7 +108,7 @@ void finish(const Compute<S>* sum, const S* bias, bool relu, S* y, std::int64_t 
 template <class S>
 std::int64_t pack(const S* x, std::int64_t features, std::int64_t stride, std::int32_t* indices, S* values) {
   std::int64_t count = 0;
-  for (std::int64_t i = 0; i < features; ++i) {  // branch-free: which inputs are live can't be predicted
+  for (std::int64_t i = 0; i < features; ++i) {  // branch-free: which inputs are active can't be predicted
     const S value = x[i * stride];
     indices[count] = std::int32_t(i);
     values[count] = value;

@@ -1,4 +1,4 @@
-// The product of a sparse code and a sparse layer: only live connections of live inputs are touched.
+// The product of a sparse code and a sparse layer: only connections of active inputs are read.
 //
 // Sample b has `slots` pairs (value, index); a pair of value zero is empty. W' is the transposed layer in CSR: its row i
 // lists the outputs that input i reaches.

@@ -19,7 +19,7 @@ GOSSAMER_TABLE(SpspmmKernels, spspmm_kernels, active_spspmm)
 namespace {
 
 // One sample: its pairs are shared among threads, each adding into an array of its own. Several: samples are shared.
-constexpr double kWorthThreads = 30000;  // live connections, some 10 microseconds of one thread
+constexpr double kWorthThreads = 30000;  // connections of active inputs, some 10 microseconds of one thread
 
 template <class S, class Kernels>
 void forward(const Kernels& kernels, const Spspmm<S, Compute<S>>& job, const S* bias, bool relu, S* y,
