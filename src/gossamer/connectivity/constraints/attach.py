@@ -127,9 +127,11 @@ class Attached:
         self.window = check_count("window", window, low=1)
         self.steps = 0
         self.stability = 0.0
-        """Of the weights that were nonzero at any time of the last full window of steps, the share that were nonzero all the
-        time: 1 if the zeros have stayed where they were. 0 before the first window is full. Where a sparse layer is
-        rewired, the steps since then count."""
+        """The share of the weights that were never zero among those that were nonzero at some time of the last window.
+
+        It is 1 if the zeros have not changed, and 0 before the first window is full. Where a sparse layer is rewired,
+        the steps since then count.
+        """
         held = {id(p) for group in optimizer.param_groups for p in group["params"]} if optimizer is not None else None
         for full, owner in self.owners.items():
             if held is not None and id(self._weight(owner)) not in held:
