@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -44,9 +44,10 @@ def numbers(*shape: int, seed: int = 1) -> Tensor:
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.floats(1e-6, 1.0))
+@example(10, 15, 0.27)  # a half, by one order of multiplication only
 def test_the_count_of_connections_is_exact(into: int, out: int, density: float) -> None:
     layer = make(into, out, density)
-    assert layer.nnz == layer.weight_values.numel() == layer.pattern.nnz == max(1, round(density * into * out))
+    assert layer.nnz == layer.weight_values.numel() == layer.pattern.nnz == max(1, round(density * (into * out)))
     assert layer.density == layer.nnz / (into * out)
     assert layer.pattern.shape == (out, into)
 

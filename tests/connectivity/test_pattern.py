@@ -127,7 +127,7 @@ def test_connections_may_exist_each_on_its_own() -> None:
 def test_erdos_renyi_has_exactly_the_rounded_count(rows: int, cols: int, density: float, seed: int) -> None:
     pattern = Pattern.erdos_renyi(rows, cols, density, seeded(seed))
     assert pattern.shape == (rows, cols)
-    assert pattern.nnz == max(1, round(density * rows * cols)) == connection_count(rows, cols, density)
+    assert pattern.nnz == max(1, round(density * (rows * cols))) == connection_count(rows, cols, density)
     assert pattern.density == pattern.nnz / (rows * cols)
     kernels.validate(pattern.structure)
 

@@ -40,9 +40,9 @@ def sample_flat_indices(total: int, count: int, generator: torch.Generator | Non
 
 
 def connection_count(rows: int, cols: int, density: float) -> int:
-    """Return round(density · rows · cols), at least one connection; ``density`` in (0, 1]."""
+    """Return round(density · (rows · cols)), at least one connection; ``density`` in (0, 1]."""
     density = check_fraction("density", density, open_low=True)
-    count = max(1, round(density * rows * cols))
+    count = max(1, round(density * (rows * cols)))  # the same for a layer and its transpose
     if count > _MOST:
         raise InputError(f"density must leave at most {_MOST} connections, got {density} × {rows} × {cols} = {count}")
     return count
