@@ -153,7 +153,7 @@ class GradualMagnitudePruning:
         ...     _ = pruning.step()
         ...     print(f"{net.density:.3f}")
         0.480
-        0.213
+        0.212
         0.114
         0.100
 
