@@ -30,6 +30,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from gossamer.connectivity.constraints import Gap
 from gossamer.errors import InputError, check_fraction
 from gossamer.plasticity.evidence import Evidence, Statistic
 from gossamer.plasticity.flat_indices import share, smallest, smallest_of_each_sign
@@ -137,17 +138,9 @@ def _over_the_gap(e: Evidence, to_drop: Tensor, width: float, *, flipped: float)
     values = e.values.clone()
     weak = ((values.abs() < width) & ~to_drop).nonzero().flatten()
     turn = torch.rand(weak.shape, generator=e.generator, dtype=torch.float64).to(values.device) < flipped
-    edge = _not_below(width, values.dtype)
+    edge = Gap(width).edge(values.dtype) if width else 0.0
     values[weak] = torch.copysign(torch.full_like(values[weak], edge), torch.where(turn, -values[weak], values[weak]))
     return values
-
-
-def _not_below(width: float, dtype: torch.dtype) -> float:
-    """The smallest number of ``dtype`` that is at least ``width``: rounded down, it would lie in the gap itself."""
-    nearest = torch.tensor(width, dtype=dtype)
-    if nearest.item() < width:
-        nearest = torch.nextafter(nearest, torch.tensor(math.inf, dtype=dtype))
-    return float(nearest)
 
 
 def signed_magnitude(fraction: Fraction) -> Drop:

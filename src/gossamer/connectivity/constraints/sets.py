@@ -21,6 +21,7 @@ from gossamer.projections import (
     l1_ball_projection,
     l1_sphere_projection,
 )
+from gossamer.projections.gap import rounded_up
 from gossamer.projections.rows import length, polar
 
 __all__ = ["L0", "L1", "AverageHoyer", "Gap", "Hoyer", "L1Norm"]
@@ -354,6 +355,17 @@ class Gap(Constraint):
     def guarantee(self) -> str:
         """What holds after every projection, in a sentence."""
         return f"every weight is 0 or at least {self.width:g} in magnitude"
+
+    def edge(self, dtype: torch.dtype) -> float:
+        """Return the smallest magnitude of a weight outside the gap.
+
+        Args:
+            dtype: of the weights.
+
+        Returns:
+            The smallest number of ``dtype`` that is at least ``width``.
+        """
+        return rounded_up(self.width, dtype)
 
     def _nearest(self, rows: Tensor) -> Tensor:
         return gap_projection(rows, self.width, dim=1, signed=self.signed)

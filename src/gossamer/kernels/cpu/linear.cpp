@@ -6,6 +6,8 @@
 #include <nanobind/nanobind.h>
 
 #include <cstdint>
+#include <memory>
+#include <type_traits>
 #include <vector>
 
 #include "dispatch.h"
@@ -88,13 +90,28 @@ FeatureMajor<T> copied(const View& x, T* to, int threads) {
   return {to, batch};
 }
 
-// Memory that stays with the thread, for matrices that are read once: fresh pages would cost more.
+// Memory for matrices that are read once. A little of it stays with the thread, since fresh pages would cost more; above
+// that it is freed, so that one large batch does not hold memory for ever.
 template <class T>
-T* scratch(std::int64_t count) {
-  thread_local std::vector<T> kept;
-  if (std::int64_t(kept.size()) < count) kept.resize(std::size_t(count));
-  return kept.data();
-}
+class Scratch {
+ public:
+  explicit Scratch(std::int64_t count) {
+    thread_local std::vector<T> kept;
+    if (count * std::int64_t(sizeof(T)) > kKeptBytes) {
+      own_.reset(new T[std::size_t(count)]);
+      data_ = own_.get();
+      return;
+    }
+    if (std::int64_t(kept.size()) < count) kept.resize(std::size_t(count));
+    data_ = kept.data();
+  }
+  T* data() const { return data_; }
+
+ private:
+  static constexpr std::int64_t kKeptBytes = 1 << 22;
+  std::unique_ptr<T[]> own_;
+  T* data_;
+};
 
 template <class Call>
 auto with_float(const View& like, const Call& call) {
@@ -125,17 +142,13 @@ nb::object forward(nb::handle values, nb::handle a, nb::handle b, nb::handle c, 
   return with_float(x, [&](const auto& products, auto number) -> nb::object {
     using T = decltype(number);
     FeatureMajor<T> in;
-    if (!is_feature_major(x, in)) {
-      T* to = nullptr;
-      if (keep) {
-        kept_object = owned(empty(x, layer.cols, batch, false, kept));
-        if (kept_object.is_none()) return nb::none();
-        to = kept.at<T>();
-      } else {
-        to = scratch<T>(layer.cols * batch);
-      }
-      in = copied(x, to, threads);
+    const bool copy = !is_feature_major(x, in);
+    if (copy && keep) {
+      kept_object = owned(empty(x, layer.cols, batch, false, kept));
+      if (kept_object.is_none()) return nb::none();
     }
+    const Scratch<T> scratch(copy && !keep ? layer.cols * batch : 0);
+    if (copy) in = copied(x, keep ? kept.at<T>() : scratch.data(), threads);
     {
       nb::gil_scoped_release release;
       run_spmm(products, compressed(layer.indptr.at<std::int32_t>(), layer.indices.at<std::int32_t>(), layer.rows),
@@ -188,7 +201,8 @@ nb::object backward(nb::handle values, nb::handle a, nb::handle b, nb::handle c,
   return with_float(x, [&](const auto& products, auto number) -> nb::object {
     using T = decltype(number);
     const std::int64_t size = layer.rows * batch;
-    T* const memory = scratch<T>((rectified ? 3 : 2) * size + layer.rows);  // of it, what is needed
+    const Scratch<T> scratch(rectified ? 3 * size + layer.rows : size);  // gradient, output, both together, sums
+    T* const memory = scratch.data();
     const FeatureMajor<T> in{x.at<const T>(), batch == 1 ? 1 : x.strides[0]};
     FeatureMajor<T> g, out;
     {
