@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "extras": {"errors"},
     "measures": {"errors"},
-    "noise": {"errors"},
+    "noise": {"errors", "kernels"},
     "device": BASE,
     "machine": set(),
     "kernels": {"errors"},
