@@ -59,7 +59,7 @@ def sparseout(
 
     Example:
         >>> a = torch.tensor([4.0, 0.0, -0.25])
-        >>> gs.functional.sparseout(a, p=0.5, q=1.0, generator=torch.Generator().manual_seed(1))
+        >>> gs.functional.sparseout(a, p=0.5, q=1.0, generator=torch.Generator().manual_seed(0))
         tensor([ 6.0000,  0.0000, -0.7500])
         >>> gs.functional.sparseout(a, training=False)
         tensor([ 4.0000,  0.0000, -0.2500])

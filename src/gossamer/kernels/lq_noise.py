@@ -1,8 +1,8 @@
 """L_q noise as one PyTorch operator: mask, power and product in one pass.
 
-    ``gossamer::lq_noise``            y = x (1 + (|x| + ε)^{q/2−1} ξ),   ξ = −1 if dropped, p/(1−p) if kept;   0 < p < 1
-    ``gossamer::lq_noise_backward``   d (1 + c (|x| + ε)^{q/2−1} ξ),     c = 1 for the frozen gradient; for the exact one
-                                                                         c = q/2, and the factor is 1 at x = 0
+    ``gossamer::lq_noise``           y = x (1 + (|x| + ε)^{q/2−1} ξ),   ξ = −1 if dropped, p/(1−p) if kept,   0 < p < 1
+    ``gossamer::lq_noise_backward``  d (1 + c (|x| + ε)^{q/2−1} ξ),     c = 1 for the frozen gradient; for the exact one
+                                                                        c = q/2, and the factor is 1 at x = 0
 
 and at q = 2 the arithmetic of dropout, x r/(1−p), in both. `gossamer.noise` has the mathematics.
 
