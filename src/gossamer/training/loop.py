@@ -23,7 +23,7 @@ from gossamer.errors import InputError
 from gossamer.evaluate.importance import strength_out
 from gossamer.evaluate.mode import evaluating
 from gossamer.evaluate.unit_activations import fan_out, linear_layers
-from gossamer.models import MLP
+from gossamer.models import MLP, dropout_instead
 from gossamer.noise import Noise
 from gossamer.plasticity import Rewire, preset, schedule
 from gossamer.plasticity.presets import RuleArguments
@@ -172,8 +172,12 @@ def _outputs(model: nn.Module, x: Tensor, amp: bool) -> Tensor:
 
 
 def architecture(options: Recipe, features: int, outputs: int, *, sparse: bool = True) -> dict[str, Any]:
-    """Return the arguments of `MLP`, as numbers, strings and lists: of the sparse network, or of its dense twin."""
-    return {
+    """Return the arguments of `MLP`, as numbers, strings and lists: of the sparse network, or of its dense twin.
+
+    The twin has dropout in the place of Sparseout, with the same probability, and no noise on its weights.
+    """
+    noise = {"weight_noise": options.weight_noise} if sparse and options.weight_noise is not None else {}
+    return noise | {
         "in_features": features,
         "hidden": list(options.hidden),
         "out_features": outputs,
@@ -181,7 +185,7 @@ def architecture(options: Recipe, features: int, outputs: int, *, sparse: bool =
         "output_density": options.output_density if sparse else None,
         "allocate": options.allocate,
         "activation": options.activation if sparse else TWIN_ACTIVATION,
-        "dropout": options.dropout,
+        "dropout": options.dropout if sparse else dropout_instead(options.activation, options.dropout),
     }
 
 
