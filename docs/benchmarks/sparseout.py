@@ -9,6 +9,7 @@ of the medians are printed. "dropout again" is a second copy of the first conten
 from __future__ import annotations
 
 import argparse
+import functools
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -29,8 +30,8 @@ def contenders(generator: torch.Generator) -> dict[str, Callable[[Tensor], Tenso
     for q in (1.0, 1.5, 1.7, 2.0, 2.5, 3.0, 3.3):
         for gradient in ("frozen", "exact"):
             if gradient == "frozen" or q in (1.5, 1.7):
-                found[f"sparseout q={q:g} {gradient}"] = lambda a, q=q, gradient=gradient: gs.functional.sparseout(
-                    a, P, q, gradient=gradient, generator=generator
+                found[f"sparseout q={q:g} {gradient}"] = functools.partial(
+                    gs.functional.sparseout, p=P, q=q, gradient=gradient, generator=generator
                 )
     return found | {"dropout again": lambda a: F.dropout(a, P)}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -42,7 +43,7 @@ def sparseness_of_codes(
     networks = len(qs) * seeds
 
     def parameter(rows: int, columns: int, fan_in: int) -> Tensor:
-        start = (torch.rand(seeds, rows, columns, generator=generator) * 2 - 1) / fan_in**0.5
+        start = (torch.rand(seeds, rows, columns, generator=generator) * 2 - 1) / math.sqrt(fan_in)
         return start.repeat(len(qs), 1, 1).requires_grad_()
 
     w, b = parameter(64, HIDDEN, 64), parameter(1, HIDDEN, 64)
@@ -65,7 +66,7 @@ def sparseness_of_codes(
     with torch.no_grad():
         codes = activation(torch.baddbmm(b, held_out.expand(networks, -1, -1), w))
     found = torch.stack([measures.hoyer(code[(code != 0).any(1)]).mean() for code in codes])
-    return found.view(len(qs), seeds).mean(1).tolist()  # type: ignore[no-any-return]
+    return found.view(len(qs), seeds).mean(1).tolist()
 
 
 def test_with_relu_and_the_frozen_gradient_codes_are_the_denser_the_larger_q() -> None:

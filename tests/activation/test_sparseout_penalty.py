@@ -48,7 +48,7 @@ def test_least_squares_loses_exactly_the_penalty(p: float, q: float, monkeypatch
     penalty = sparseout_penalty(a, w, p, q, bias=b, reduction="none")
     torch.testing.assert_close(expected(loss, a, p, q), loss(a) + penalty, rtol=1e-12, atol=0)
     for reduction in ("sum", "mean"):
-        whole = sparseout_penalty(a, w, p, q, reduction=reduction)  # type: ignore[arg-type]
+        whole = sparseout_penalty(a, w, p, q, reduction=reduction)
         torch.testing.assert_close(whole, getattr(penalty, reduction)(), rtol=1e-14, atol=0)
 
 
