@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from gossamer.connectivity.constraints.base import Constraint
 from gossamer.connectivity.constraints.intersection import Intersection
-from gossamer.connectivity.constraints.sets import L0, L1, Gap, Hoyer, L1Norm
+from gossamer.connectivity.constraints.sets import L0, L1, Gap, L1Norm
 from gossamer.connectivity.constraints.sign import Sign
+from gossamer.connectivity.constraints.sparseness import Hoyer
 from gossamer.errors import InputError
 
 __all__ = ["parse"]
