@@ -38,9 +38,9 @@ def build(options: Recipe, features: int, outputs: int, *, sparse: bool, seed: i
     return MLP(**arguments, generator=torch.Generator().manual_seed(seed))
 
 
-def constrain(model: nn.Module, text: str, optimizer: torch.optim.Optimizer, seed: int) -> constraints.Attached:
-    """Keep the weights of all layers of ``model`` but its output in the set that ``text`` names, after every step."""
-    found = constraints.parse(text, seed=seed)
+def constrain(model: nn.Module, string: str, optimizer: torch.optim.Optimizer, seed: int) -> constraints.Attached:
+    """Keep the weights of all layers of ``model`` but its output in the set that ``string`` names, after every step."""
+    found = constraints.parse(string, seed=seed)
     return constraints.attach(model, found, optimizer, where=lambda name, _: name != "output")
 
 

@@ -200,7 +200,7 @@ class _Clock:
 def _none(settings: Mapping[str, Any], train: Floats, held_out: Floats, atoms: int, seed: int) -> _Learned:
     clock = _Clock(held_out)
     clock.measure(train[:atoms])
-    return train[:atoms], clock.points, {"live": None, "error": None}
+    return train[:atoms], clock.points, {"active": None, "error": None}
 
 
 def _hebbian(settings: Mapping[str, Any], train: Floats, held_out: Floats, atoms: int, seed: int) -> _Learned:
@@ -262,7 +262,7 @@ def _rival(settings: Mapping[str, Any], train: Floats, held_out: Floats, atoms: 
 
 
 def _own(code: NDArray[Any], left: NDArray[Any]) -> dict[str, float | None]:
-    return {"live": float((code != 0).sum(1).mean()), "error": float(np.square(left).sum(1).mean())}
+    return {"active": float((code != 0).sum(1).mean()), "error": float(np.square(left).sum(1).mean())}
 
 
 @contextmanager
