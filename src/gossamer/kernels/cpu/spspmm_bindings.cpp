@@ -130,9 +130,9 @@ bool spspmm_if_sparse(int dtype, int threads, Address t_indptr, Address t_indice
     if (double(total) > most_active * double(batch) * double(inputs)) return;
     for (std::int64_t b = 0; b < batch; ++b) {  // rows of one length: move them together, empty pairs at the end
       for (std::int64_t slot = 0; slot < most; ++slot) {
-        const bool active = slot < counts[b];
-        indices[b * most + slot] = active ? indices[b * inputs + slot] : 0;
-        code[b * most + slot] = active ? code[b * inputs + slot] : S{};
+        const bool live = slot < counts[b];
+        indices[b * most + slot] = live ? indices[b * inputs + slot] : 0;
+        code[b * most + slot] = live ? code[b * inputs + slot] : S{};
       }
     }
     const Spspmm<S, Compute<S>> job{at<const std::int32_t>(t_indptr), at<const std::int32_t>(t_indices),
