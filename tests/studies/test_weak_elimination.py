@@ -59,7 +59,8 @@ def test_options_are_chosen_on_other_seeds_and_rows(study: tuple[Findings, list[
 def test_options_change_the_networks(study: tuple[Findings, list[Record]]) -> None:
     for method in METHODS:
         found = where(tuning(study), variant=method)
-        assert len({tuple(r["losses"]) for r in found}) == len(found), method
+        same = int(method in ("l1", "Hoyer"))  # the loosest constraint is none for units of so few inputs
+        assert len({tuple(r["losses"]) for r in found}) >= len(found) - same, method
 
 
 def test_the_first_of_equal_options_and_none_without_connections() -> None:

@@ -75,8 +75,8 @@ OPTIONS: Mapping[str, tuple[Option, ...]] = {
     "gradual": (0.5, 0.75, 0.9),
     "SET": (0.1, 0.3, 0.5),
     "RigL": (0.1, 0.3, 0.5),
-    "l1": (0.25, 0.5, 1.0),
-    "Hoyer": (0.5, 1.0, 2.0),
+    "l1": (0.5, 1.0, 2.0),
+    "Hoyer": (1.0, 2.0, 4.0),
     "random": ("er", "uniform"),
 }
 """What each method is tried with."""
@@ -110,7 +110,7 @@ class Plan:
     rows: int = 2560
 
 
-_QUICK = Plan(widths=(0.05, 0.15), tuned=(0.15,), tuning_seeds=1, epochs=6, hidden=(60, 40), batch_size=32, rows=800)
+_QUICK = Plan(widths=(0.05, 0.15), tuned=(0.15,), tuning_seeds=1, epochs=6, hidden=(60, 40), batch_size=32, rows=640)
 
 PLANS: Mapping[str, Mapping[str, Plan]] = {
     "quick": {"digits": _QUICK, "breast_cancer": _QUICK},

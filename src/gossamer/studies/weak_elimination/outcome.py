@@ -138,7 +138,7 @@ def _layers(name: str, plan: Plan, records: Sequence[Record]) -> Table:
             names = sorted({layer for each in layers for layer in each})
             row.append(" / ".join(text.count(float(np.mean([each[layer] for each in layers]))) for layer in names))
         rows.append(row)
-    note = "Mean number of connections of each hidden layer. Random networks share them out as Erdős–Rényi does."
+    note = "Mean number of connections of each hidden layer. Random networks share them out by their option."
     return Table(f"Where the connections are, {name}", ("gap δ", "density", "gap", "gradual", "random"), rows, note)
 
 
@@ -309,12 +309,13 @@ def departures(jobs: int) -> list[str]:
     notes = [
         "The paper's rule trains one threshold unit by perceptron steps under a fixed l1 norm. Here the gap "
         "acts between "
-        "the steps of Adam on ReLU networks, nothing fixes the l1 norm, and the gap opens from 0 to δ instead of being "
-        "there from the start: connections need time to grow over it.",
+        'the steps of Adam on ReLU networks, nothing fixes the l1 norm, and unless the option is "at once" the gap '
+        "opens from 0 to δ instead of being there from the start.",
         "A connection that is eliminated is gone. In the paper a perceptron step can revive it.",
         "The gap chooses its density, and the layers' shares; the others are given the total. Magnitude, "
         "gradual, l1 and "
-        "Hoyer rank the connections of all layers together; SET, RigL and random share them out as Erdős–Rényi does.",
+        "Hoyer rank the connections of all layers together; SET and RigL share them out as Erdős–Rényi does, random "
+        "that way or with one density for all layers.",
         "Small networks, few training rows and few epochs, so that eight methods, all densities and five seeds take "
         "less than half an hour: accuracies are far from what these data sets allow.",
         "Each method has one option of three values (two for random), chosen on validation rows at some of the gaps "
