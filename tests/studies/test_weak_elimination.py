@@ -7,6 +7,7 @@ import pytest
 from gossamer import InputError
 from gossamer.studies import trials, weak_elimination
 from gossamer.studies.findings import Findings, markdown
+from gossamer.studies.rows import divided
 from gossamer.studies.trials import Record, where
 from gossamer.studies.weak_elimination import experiment, outcome
 from gossamer.studies.weak_elimination.experiment import METHODS, OPTIONS, OTHERS, Plan
@@ -79,10 +80,9 @@ def test_validation_rows_are_training_rows(monkeypatch: pytest.MonkeyPatch) -> N
     """A trial that tunes is the same whatever the test rows are."""
     trial = experiment.tuned_gaps({"wine": SMALL})[0]
     before = experiment.carry_out(trial)
-    whole = experiment.divided
 
     def without_test(name: str, seed: int) -> object:
-        rows = whole(name, seed)
+        rows = divided(name, seed)
         return replace(rows, x_test=rows.x_test[:0], y_test=rows.y_test[:0])
 
     monkeypatch.setattr(experiment, "divided", without_test)
