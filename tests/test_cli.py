@@ -15,7 +15,8 @@ import pytest
 import gossamer
 import gossamer as gs
 from gossamer.cli import main
-from gossamer.training import loop
+from gossamer.training import Epoch, Fit
+from gossamer.training.architecture import architecture
 
 SMALL = ["--hidden=12", "--epochs=2", "--batch-size=32", "--threads=1", "--density=0.4", "--activation=relu"]
 
@@ -132,7 +133,7 @@ def test_noise_is_trained_with_and_the_twin_has_dropout(table: Path, tmp_path: P
     options, model = folder.options(), gs.runs.load_model(path / "model.safetensors").model
     assert any(isinstance(layer, gs.BridgeoutSparseLinear) for layer in model.modules())
     assert [layer.p for layer in model.modules() if isinstance(layer, gs.Sparseout)][:1] == [0.3]
-    twin = loop.architecture(options, 4, 3, sparse=False)
+    twin = architecture(options, 4, 3, sparse=False)
     assert (twin["activation"], twin["dropout"], "weight_noise" in twin) == ("relu", 0.3, False)
 
 
@@ -192,14 +193,14 @@ def test_ctrl_c_tells_how_to_go_on_and_going_on_works(
 ) -> None:
     path = tmp_path / "my run"
     with monkeypatch.context() as patch:
-        epoch = loop.Fit._epoch
+        epoch = Fit._epoch
 
-        def interrupted(self: loop.Fit, *arguments: object) -> loop.Epoch:
+        def interrupted(self: Fit, *arguments: object) -> Epoch:
             if len(self.history) == 1:
                 raise KeyboardInterrupt
             return epoch(self, *arguments)  # type: ignore[arg-type]
 
-        patch.setattr(loop.Fit, "_epoch", interrupted)
+        patch.setattr(Fit, "_epoch", interrupted)
         assert main(["train", str(table), "--target=kind", f"--out={path}", *SMALL]) == 130
     assert f"gossamer: stopped. Continue with: gossamer train --resume '{path}'\n" in capsys.readouterr().err
     assert main(["train", "--resume", str(path)]) == 0

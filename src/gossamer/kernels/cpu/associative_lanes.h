@@ -43,6 +43,19 @@ inline std::uint64_t bits_of(Longs mask) {
 #endif
 }
 
+// The lowest bits of a word, one after the other, where a mask has ones.
+inline std::uint64_t deposit(std::uint64_t bits, std::uint64_t mask) {
+#if defined(__BMI2__)
+  return _pdep_u64(bits, mask);
+#else
+  std::uint64_t result = 0;
+  for (; bits && mask; bits >>= 1, mask &= mask - 1) {
+    if (bits & 1) result |= mask & -mask;
+  }
+  return result;
+#endif
+}
+
 // Bytes 0 or 1 as doubles.
 inline Doubles load_bytes(const std::uint8_t* p) {
 #if defined(__AVX512F__)

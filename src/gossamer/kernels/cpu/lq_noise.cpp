@@ -34,7 +34,7 @@ struct Masks {
   alignas(64) std::int16_t dropped[kNoiseChunk];  // -1 or 0
 
   // Counters 8 c ... 8 c + 7 make chunk c: their first and second words its lower half, the others its upper half.
-  void make(std::int64_t chunk, std::uint64_t seed, std::uint32_t threshold, std::uint32_t rest) {
+  void make(std::int64_t chunk, const PhiloxKeys& keys, std::uint64_t seed, std::uint32_t threshold, std::uint32_t rest) {
     constexpr int kCounters = 8;
     static_assert(kCounters % kDoubles == 0);
     alignas(64) std::uint64_t words[2 * kCounters];
@@ -44,7 +44,7 @@ struct Masks {
       const std::uint64_t at = std::uint64_t(chunk) * kCounters + std::uint64_t(first);
       c[0] += at;  // a multiple of the lanes: no carry from one half to the other
       c[1] = c[0] >> 32;
-      Philox::mix(c, seed);
+      keys.mix(c);
       const Words low = (c[0] & 0xffffffffull) | (c[1] << 32), high = (c[2] & 0xffffffffull) | (c[3] << 32);
       std::memcpy(words + first, &low, sizeof low);
       std::memcpy(words + kCounters + first, &high, sizeof high);
@@ -191,9 +191,10 @@ Vec<T, W> noisy(const LqNoise<T>& job, Vec<T, W> d, Vec<T, W> x, const std::int1
 template <class T, int quarters>
 void pass(const LqNoise<T>& job, std::int64_t begin, std::int64_t end) {
   constexpr int W = kLanes<T>;
+  const PhiloxKeys keys(job.seed);
   Masks masks;
   for (std::int64_t chunk = begin; chunk < end; ++chunk) {
-    masks.make(chunk, job.seed, job.threshold, job.rest);
+    masks.make(chunk, keys, job.seed, job.threshold, job.rest);
     const std::int64_t first = chunk * kNoiseChunk, left = job.count - first;
     if (left >= kNoiseChunk) {
       for (std::int64_t i = 0; i < kNoiseChunk; i += W) {

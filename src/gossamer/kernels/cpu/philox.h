@@ -40,23 +40,9 @@ inline Words multiply(Words a, std::uint32_t b) {
 #endif
 }
 
-// Philox4x32-10 (Salmon et al. 2011): c, a counter of four words, becomes four random words. The upper halves of lanes
-// are noise.
+// Philox4x32-10 (Salmon et al. 2011): a counter of four words becomes four random words.
 struct Philox {
   static constexpr std::uint32_t kFirst = 0xD2511F53u, kSecond = 0xCD9E8D57u, kWeyl0 = 0x9E3779B9u, kWeyl1 = 0xBB67AE85u;
-
-  static void mix(Words* c, std::uint64_t seed) {
-    auto key0 = std::uint32_t(seed), key1 = std::uint32_t(seed >> 32);
-    for (int round = 0; round < 10; ++round) {
-      const Words first = multiply(c[0], kFirst), second = multiply(c[2], kSecond);
-      c[0] = (second >> 32) ^ c[1] ^ std::uint64_t(key0);
-      c[2] = (first >> 32) ^ c[3] ^ std::uint64_t(key1);
-      c[1] = second;
-      c[3] = first;
-      key0 += kWeyl0;
-      key1 += kWeyl1;
-    }
-  }
 
   static std::uint32_t first_word(std::uint32_t c0, std::uint32_t c1, std::uint32_t c2, std::uint32_t c3,
                                   std::uint64_t seed) {
@@ -72,6 +58,31 @@ struct Philox {
     }
     return c0;
   }
+};
+
+// The keys of all rounds of a seed; and the same for a counter in each lane, where the upper halves of lanes are noise.
+class PhiloxKeys {
+ public:
+  explicit PhiloxKeys(std::uint64_t seed) {
+    auto key0 = std::uint32_t(seed), key1 = std::uint32_t(seed >> 32);
+    for (int round = 0; round < 10; ++round, key0 += Philox::kWeyl0, key1 += Philox::kWeyl1) {
+      first_[round] = Words{} + std::uint64_t(key0);
+      second_[round] = Words{} + std::uint64_t(key1);
+    }
+  }
+
+  void mix(Words* c) const {
+    for (int round = 0; round < 10; ++round) {
+      const Words first = multiply(c[0], Philox::kFirst), second = multiply(c[2], Philox::kSecond);
+      c[0] = (second >> 32) ^ c[1] ^ first_[round];
+      c[2] = (first >> 32) ^ c[3] ^ second_[round];
+      c[1] = second;
+      c[3] = first;
+    }
+  }
+
+ private:
+  Words first_[10], second_[10];
 };
 
 }  // namespace
