@@ -12,6 +12,7 @@ from gossamer.evaluate.attacks.gates import has_gates, straight_through
 from gossamer.evaluate.attacks.notation import parse, text
 from gossamer.evaluate.attacks.pgd import FGSM, PGD
 from gossamer.evaluate.attacks.result import AttackResult, evaluate, transfer
+from gossamer.evaluate.attacks.sanity import Check, SanityReport, sanity
 from gossamer.evaluate.attacks.square import Square
 
 __all__ = [
@@ -21,10 +22,13 @@ __all__ = [
     "Attack",
     "AttackResult",
     "Box",
+    "Check",
+    "SanityReport",
     "Square",
     "evaluate",
     "has_gates",
     "parse",
+    "sanity",
     "straight_through",
     "text",
     "transfer",
