@@ -6,7 +6,7 @@ import dataclasses
 import math
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -138,4 +138,4 @@ class Found:
     def left(self, stop: bool) -> Tensor:
         """The samples that are still to be attacked: all, or with ``stop`` those that are classified correctly."""
         every = torch.arange(len(self.broken), device=self.broken.device)
-        return cast(Tensor, every[~self.broken]) if stop else every
+        return every[~self.broken] if stop else every

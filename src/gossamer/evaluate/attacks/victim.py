@@ -86,7 +86,9 @@ def attacked(
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(evaluating(network))
         stack.enter_context(torch.random.fork_rng([like.device] if like.is_cuda else []))
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
+        if like.is_cuda:
+            torch.cuda.default_generators[like.device.index].manual_seed(seed)
         if straight_through:
             stack.enter_context(past_gates(network))
         try:
@@ -96,9 +98,9 @@ def attacked(
                 if module.generator is not None:
                     module.generator = torch.Generator(module.generator.device).manual_seed(seed)
             if stochastic:
-                for module in network.modules():
-                    if isinstance(module, Noise | _DROPOUT):
-                        module.train()
+                for layer in network.modules():
+                    if isinstance(layer, Noise | _DROPOUT):
+                        layer.train()
             yield Victim(network, expectation)
         finally:
             for parameter, required in needed.items():
