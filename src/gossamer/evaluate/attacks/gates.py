@@ -65,7 +65,18 @@ def straight_through(network: nn.Module, *, layers: tuple[type[nn.Module], ...] 
 
 
 def has_gates(network: nn.Module) -> bool:
-    """Whether `straight_through` changes anything about a network."""
+    """Find out whether a network has hard gates that `straight_through` opens.
+
+    Args:
+        network: any module.
+
+    Returns:
+        Whether one of its modules is a `QuantileThreshold`, a `MeanThreshold` or a `TopK`.
+
+    Example:
+        >>> gs.evaluate.attacks.has_gates(nn.Sequential(nn.Linear(4, 4), gs.TopK(2)))
+        True
+    """
     return any(isinstance(module, (*_THRESHOLDS, activation.TopK)) for module in network.modules())
 
 

@@ -12,8 +12,9 @@ norm        start                                                  candidate
 ==========  =====================================================  ==================================================
 
 Images are (N, channels, height, width), of at least 3 × 3 pixels. In all other inputs features count as having no
-neighbours: a window is a random group of them, the stripes have the width of one, and there is a sign for each. For ``l2`` the candidate is
-δ + r u s, brought to the length r, with random signs s on the group, together of length 1, and u uniform in [0, 1].
+neighbours: a window is a random group of them, the stripes have the width of one, and there is a sign for each. For
+``l2`` their candidate is δ + r u s, brought to the length r, with random signs s on the group, together of length 1,
+and u uniform in [0, 1].
 
 References:
     Andriushchenko, Croce, Flammarion, Hein, "Square Attack: a query-efficient black-box adversarial attack via random
