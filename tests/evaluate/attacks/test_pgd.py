@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gossamer.evaluate.attacks import APGD, FGSM, PGD, Attack, Box
+from gossamer.evaluate.attacks.ball import Norm
 
 
 def linear(weight: Tensor) -> nn.Linear:
@@ -67,7 +68,7 @@ def test_targets_find_the_best_class_of_a_linear_network(generator: torch.Genera
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_one_step_is_that_of_the_formula(norm: str, net: nn.Module, x: Tensor, y: Tensor) -> None:
+def test_one_step_is_that_of_the_formula(norm: Norm, net: nn.Module, x: Tensor, y: Tensor) -> None:
     found = FGSM(norm=norm, radius=0.01)(net, x, y, box=Box(-5, 5), generator=torch.Generator())
     leaf = x.clone().requires_grad_()
     (g,) = torch.autograd.grad(F.cross_entropy(net(leaf), y, reduction="sum"), leaf)
@@ -101,9 +102,9 @@ def test_descent_follows_the_plain_loop(net: nn.Module, x: Tensor, y: Tensor, bo
 
 
 def test_more_steps_and_restarts_find_more(net: nn.Module, x: Tensor, y: Tensor, box: Box) -> None:
-    def broken(**settings: int) -> int:
+    def broken(steps: int, restarts: int) -> int:
         g = torch.Generator().manual_seed(0)
-        found = PGD(radius=0.08, **settings)(net, x, y, box=box, generator=g)
+        found = PGD(radius=0.08, steps=steps, restarts=restarts)(net, x, y, box=box, generator=g)
         return int((net(found).argmax(1) != y).sum())
 
     assert 0 < broken(steps=1, restarts=1) < broken(steps=100, restarts=3) < 40

@@ -69,7 +69,7 @@ class Attack(ABC):
 
         Args:
             network: returns logits (N, classes) for ``x``, of at least 2 classes.
-            x: samples (N, …), floating point and finite.
+            x: samples (N, …), float32 or float64, finite.
             y: class numbers (N).
             box: range of the inputs.
             generator: source of all random choices.

@@ -86,7 +86,8 @@ def _identity(module: nn.Module, inputs: tuple[Any, ...], output: Tensor | Code)
     if values.shape != z.shape:
         name, shapes = type(module).__name__, f"{tuple(z.shape)} and {tuple(values.shape)}"
         raise InputError(f"layers must return the shape of their input, got {name} with {shapes}")
-    return _Identity.apply(z, values)  # type: ignore[no-untyped-call]
+    opened: Tensor = _Identity.apply(z, values)  # type: ignore[no-untyped-call]
+    return opened
 
 
 class _Identity(torch.autograd.Function):
@@ -99,5 +100,5 @@ class _Identity(torch.autograd.Function):
         pass
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient, None

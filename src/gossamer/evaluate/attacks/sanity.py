@@ -150,7 +150,7 @@ def sanity(
 
     Args:
         network: returns logits (N, classes).
-        x: samples (N, …), floating point and finite. A few hundred are enough; with n samples, 2/n is within every
+        x: samples (N, …), float32 or float64, finite. A few hundred are enough; with n samples, 2/n is within every
             limit.
         y: class numbers (N).
         box: finite range of the inputs.
@@ -265,7 +265,8 @@ class _Trial:
 
 def _wider(attack: Attack, radius: float) -> Attack:
     """The attack with another radius, and steps that suit it."""
-    return replace(attack, radius=radius, **({"step_size": None} if isinstance(attack, PGD) else {}))
+    attack = replace(attack, step_size=None) if isinstance(attack, PGD) else attack
+    return replace(attack, radius=radius)
 
 
 def _longer(attack: Attack, plan: _Budget) -> Attack:

@@ -116,8 +116,8 @@ def check_samples(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     if y.dim() != 1 or x.dim() < 2 or len(x) != len(y) or y.numel() == 0:
         shapes = f"{tuple(x.shape)} and {tuple(y.shape)}"
         raise InputError(f"x (N, …) and y (N) must hold as many samples, at least one, got {shapes}")
-    if not x.is_floating_point() or x[0].numel() == 0:
-        raise InputError(f"x must be floating point with at least one feature, got {x.dtype} of {tuple(x.shape)}")
+    if x.dtype not in (torch.float32, torch.float64) or x[0].numel() == 0:
+        raise InputError(f"x must be float32 or float64 with at least one feature, got {x.dtype} of {tuple(x.shape)}")
     finite = x.isfinite().flatten(1).all(1)
     if not bool(finite.all()):
         raise InputError(f"x must be finite, got NaN or infinity in {int((~finite).sum())} of {len(x)} samples")
