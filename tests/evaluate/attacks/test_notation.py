@@ -23,7 +23,7 @@ MEANT: list[tuple[str, Attack]] = [
 
 @pytest.mark.parametrize(("string", "attack"), MEANT, ids=[string for string, _ in MEANT])
 def test_strings(string: str, attack: Attack) -> None:
-    assert parse(string) == attack
+    assert parse(string, radius=0.1) == attack
     assert parse(text(attack)) == attack
 
 
@@ -58,7 +58,12 @@ def test_defaults_are_left_out() -> None:
 )
 def test_no_attack(string: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        parse(string)
+        parse(string, radius=0.1)
+
+
+def test_a_radius_is_needed() -> None:
+    with pytest.raises(InputError, match="must have a radius, as in pgd:steps=3,radius=0.1, got none"):
+        parse("pgd:steps=3")
 
 
 def test_an_attack_without_a_name() -> None:
