@@ -62,7 +62,7 @@ def test_no_attack(string: str, message: str) -> None:
 
 
 def test_a_radius_is_needed() -> None:
-    with pytest.raises(InputError, match="must have a radius, as in pgd:steps=3,radius=0.1, got none"):
+    with pytest.raises(InputError, match=r"must have a radius, as in pgd:steps=3,radius=0\.1, got none"):
         parse("pgd:steps=3")
 
 
