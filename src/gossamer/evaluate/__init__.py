@@ -1,5 +1,6 @@
-"""Evaluation: bytes, multiply-adds, seconds, active and dead units, and accuracy under noise."""
+"""Evaluation: bytes, multiply-adds, seconds, active and dead units, accuracy under noise and attacks."""
 
+from gossamer.evaluate import attacks
 from gossamer.evaluate.cost import Cost, LayerCost, cost
 from gossamer.evaluate.latency import latency
 from gossamer.evaluate.memory import peak_memory
@@ -13,6 +14,7 @@ __all__ = [
     "Summary",
     "UnitActivations",
     "accuracy_under_noise",
+    "attacks",
     "cost",
     "latency",
     "measure_activations",
