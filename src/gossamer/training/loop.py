@@ -22,6 +22,7 @@ from gossamer.connectivity import SparseLayer, SparseLinear, constraints
 from gossamer.errors import InputError
 from gossamer.evaluate.importance import strength_out
 from gossamer.evaluate.mode import evaluating
+from gossamer.evaluate.predictor import Predictor
 from gossamer.evaluate.unit_activations import fan_out, linear_layers
 from gossamer.models import MLP
 from gossamer.noise import Noise
@@ -86,11 +87,11 @@ def evaluate(
         >>> gs.training.evaluate(nn.Identity(), samples)[1]
         2
     """
-    tally = Tally(task)
+    tally, predict = Tally(task), model if amp else Predictor(model)
     batch_size = min(batch_size, samples.x.page) if isinstance(samples.x, SparseRows) else batch_size
     with evaluating(model), torch.inference_mode():
         for x, y, weight in samples.batches(batch_size):
-            outputs = _outputs(model, x, amp)
+            outputs = _outputs(predict, x, amp)
             tally.add(task.loss(outputs, y, weight), outputs, y, weight)
     return tally.totals()
 
