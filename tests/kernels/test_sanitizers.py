@@ -14,7 +14,7 @@ TESTS = Path(__file__).parent / "cpp"
 SOURCES = {
     "kernels_test": ("products", "spspmm", "layout", "pattern", "srelu"),
     "associative_test": ("associative",),
-    "training_step_test": ("products", "layout", "pattern", "hoyer", "srelu", "training_step"),
+    "training_step_test": ("products", "layout", "pattern", "hoyer", "srelu", "top_k", "training_step"),
 }
 
 

@@ -33,10 +33,10 @@ from torch import Tensor
 from gossamer.errors import InputError
 from gossamer.kernels import _cpu
 from gossamer.kernels.layout import laid_out_as, rows_in_memory
-from gossamer.kernels.projection_reference import is_nearly_flat, reference, reference_product, tangent
-from gossamer.kernels.route import AUTOGRAD, ELEMENTWISE, OPERATOR, REFERENCE, in_cpp, is_plain, way
+from gossamer.kernels.projection_reference import FLAT, is_nearly_flat, reference, reference_product, tangent
+from gossamer.kernels.route import AUTOGRAD, ELEMENTWISE, KERNEL, OPERATOR, REFERENCE, in_cpp, is_plain, way, way_back
 
-__all__ = ["project"]
+__all__ = ["project", "project_matrix"]
 
 _library = torch.library.Library("gossamer", "FRAGMENT")
 _library.define("hoyer(Tensor x, Tensor radius, int dim, bool magnitude) -> (Tensor, Tensor)")
@@ -183,14 +183,21 @@ def _save_hoyer(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]
     ctx.save_for_backward(s, beta, radius)
 
 
+def _gradient_of_x(
+    grad: Tensor | None, grad_beta: Tensor | None, s: Tensor, beta: Tensor, radius: Tensor, dim: int, magnitude: bool
+) -> Tensor:
+    grad_x = torch.zeros_like(s) if grad is None else _product(grad, s, beta, radius, dim, magnitude)
+    if grad_beta is None:
+        return grad_x
+    tau, inverse = _off_mean(s, dim)
+    return grad_x - beta * beta * inverse * grad_beta * tau
+
+
 def _hoyer_gradient(ctx: Any, grad: Tensor | None, grad_beta: Tensor | None) -> tuple[Tensor | None, ...]:
     s, beta, radius = ctx.saved_tensors
     dim, need, grad_x, grad_radius = ctx.dim, _HoyerInputs(*ctx.needs_input_grad), None, None
     if need.x:
-        grad_x = torch.zeros_like(s) if grad is None else _product(grad, s, beta, radius, dim, ctx.magnitude)
-        if grad_beta is not None:
-            tau, inverse = _off_mean(s, dim)
-            grad_x = grad_x - beta * beta * inverse * grad_beta * tau
+        grad_x = _gradient_of_x(grad, grad_beta, s, beta, radius, dim, ctx.magnitude)
     if need.radius:
         tau, inverse = _off_mean(s, dim)
         d = (s != 0).sum(dim, keepdim=True).clamp(min=1)
@@ -270,3 +277,53 @@ def project(x: Tensor, radius: Tensor, dim: int, magnitude: bool) -> Tensor:
     if chosen is AUTOGRAD and (x.requires_grad or radius.requires_grad):
         return _Hoyer.apply(x, radius, dim, magnitude)[0]  # type: ignore[no-any-return, no-untyped-call]
     return _hoyer(x, radius, dim, magnitude)[0]
+
+
+# ---- a matrix in one call for each direction -------------------------------------------------------------------------
+
+
+def _matrix(x: Tensor, radius: float, norm: float, magnitude: bool) -> tuple[Tensor, Tensor]:
+    """(norm s, β) for x (batch, units)."""
+    done = None if x.is_neg() else _cpu.hoyer(x, radius, norm, magnitude, torch.get_num_threads())
+    if done is not None:
+        return done
+    s, beta = _hoyer(x, torch.tensor(radius, dtype=torch.float64), 1, magnitude)
+    return s * norm, beta
+
+
+class _Matrix(torch.autograd.Function):
+    """`project_matrix`; β is an output for second derivatives."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, radius: float, norm: float, magnitude: bool) -> tuple[Tensor, Tensor]:
+        output = _matrix(x, radius, norm, magnitude)
+        ctx.numbers = radius, norm, magnitude
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*output)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor | None, grad_beta: Tensor | None) -> tuple[Tensor | None, ...]:
+        y, beta = ctx.saved_tensors
+        radius, norm, magnitude = ctx.numbers
+        if grad is not None and grad_beta is None and way_back(grad) is KERNEL and not grad.is_neg():
+            done = _cpu.hoyer_product(grad, y, beta, radius, norm, magnitude, torch.get_num_threads())
+            if done is not None:
+                return done, None, None, None
+        wide = torch.tensor(radius, dtype=torch.float64)
+        scaled = None if grad is None else grad * norm
+        return _gradient_of_x(scaled, grad_beta, y / norm, beta, wide, 1, magnitude), None, None, None
+
+
+def project_matrix(x: Tensor, radius: float, norm: float, magnitude: bool) -> Tensor | None:
+    """``norm`` times the projection of each row of ``x`` (batch, units ≥ 2), in float32 or float64 on the CPU.
+
+    None under compilers, tracers and transforms, for other tensors, and where derivatives need more care: `project`
+    does these.
+    """
+    if x.dim() != 2 or not in_cpp(x, ELEMENTWISE) or radius * radius > (1 - FLAT) * x.shape[1]:
+        return None
+    chosen = way(x, x)
+    if chosen is AUTOGRAD and x.requires_grad:
+        return _Matrix.apply(x, radius, norm, magnitude)[0]  # type: ignore[no-any-return, no-untyped-call]
+    return _matrix(x, radius, norm, magnitude)[0] if chosen in (AUTOGRAD, KERNEL) else None

@@ -14,6 +14,7 @@ from torch.nn.modules import module as registries
 
 from gossamer.activation import AllReLU, Hoyer, Sparseout, SReLU, TopK
 from gossamer.connectivity import FeatureMajorLinear, SparseLinear, SparseLinearReLU
+from gossamer.kernels.projection_reference import FLAT
 from gossamer.kernels.stages import Stages
 from gossamer.models.mlp import MLP
 from gossamer.models.noise import Dropout, GaussianNoise
@@ -23,7 +24,6 @@ __all__ = ["HOOKS", "Named", "Refused", "add_layers", "layers_of", "parameters_o
 Named = tuple[str, nn.Module]
 
 _LARGE = 1 << 17  # connections from which on a dense layer of torch is the faster one
-_FLAT = 1e-4  # κ² of a projection whose derivative needs more care: as in gossamer.kernels.projection
 _STACKS = (nn.Sequential, MLP)
 _LINEAR = (SparseLinear, SparseLinearReLU, FeatureMajorLinear, nn.Linear)
 _CURVES: dict[type[nn.Module], str] = {nn.ReLU: "relu", nn.Sigmoid: "sigmoid", nn.Tanh: "tanh"}
@@ -169,6 +169,6 @@ def _add_hoyer(step: Stages, name: str, layer: Hoyer, units: int, training: bool
         raise Refused(f"{name} keeps the length of its input")
     root = math.sqrt(units)
     radius = root - layer.sparseness * (root - 1)
-    if training and radius * radius > (1 - _FLAT) * units:
+    if training and radius * radius > (1 - FLAT) * units:
         raise Refused(f"{name} has so little sparseness that its derivative needs more care")
     step.hoyer(units, radius, layer.norm, layer.signed)
