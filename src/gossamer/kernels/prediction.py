@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -43,7 +43,7 @@ class Prediction(Stages):
         for dictionary in dictionaries:
             self._prediction.watch(dictionary)
 
-    def __call__(self, x: Tensor) -> Tensor | None | bool:
+    def __call__(self, x: Tensor) -> Tensor | Literal[False] | None:
         """The outputs (batch, outputs) for ``x`` (batch, inputs), or what hinders.
 
         None: what the layers were made from has changed, and they have to be made anew. False: ``x`` is no ordinary

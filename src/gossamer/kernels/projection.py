@@ -25,6 +25,7 @@ the torch reference, which finds the support by sorting.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -282,22 +283,24 @@ def project(x: Tensor, radius: Tensor, dim: int, magnitude: bool) -> Tensor:
 # ---- a matrix in one call for each direction -------------------------------------------------------------------------
 
 
-def _matrix(x: Tensor, radius: float, norm: float, magnitude: bool) -> tuple[Tensor, Tensor]:
-    """(norm s, β) for x (batch, units)."""
-    done = None if x.is_neg() else _cpu.hoyer(x, radius, norm, magnitude, torch.get_num_threads())
-    if done is not None:
-        return done
-    s, beta = _hoyer(x, torch.tensor(radius, dtype=torch.float64), 1, magnitude)
-    return s * norm, beta
+def _radius(sparseness: float, units: int) -> float:
+    root = math.sqrt(units)
+    return root - sparseness * (root - 1)
 
 
 class _Matrix(torch.autograd.Function):
     """`project_matrix`; β is an output for second derivatives."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, radius: float, norm: float, magnitude: bool) -> tuple[Tensor, Tensor]:
-        output = _matrix(x, radius, norm, magnitude)
-        ctx.numbers = radius, norm, magnitude
+    def forward(ctx: Any, x: Tensor, sparseness: float, norm: float, magnitude: bool) -> tuple[Tensor, Tensor]:
+        output = None
+        if not x.is_neg():
+            output = _cpu.hoyer(x, sparseness, norm, magnitude, True, torch.get_num_threads())
+        if output is None:
+            radius = torch.tensor(_radius(sparseness, x.shape[1]), dtype=torch.float64)
+            s, beta = _hoyer(x, radius, 1, magnitude)
+            output = s * norm, beta
+        ctx.numbers = sparseness, norm, magnitude
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*output)
         return output
@@ -305,25 +308,28 @@ class _Matrix(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor | None, grad_beta: Tensor | None) -> tuple[Tensor | None, ...]:
         y, beta = ctx.saved_tensors
-        radius, norm, magnitude = ctx.numbers
+        sparseness, norm, magnitude = ctx.numbers
         if grad is not None and grad_beta is None and way_back(grad) is KERNEL and not grad.is_neg():
-            done = _cpu.hoyer_product(grad, y, beta, radius, norm, magnitude, torch.get_num_threads())
+            done = _cpu.hoyer_product(grad, y, beta, sparseness, norm, magnitude, torch.get_num_threads())
             if done is not None:
                 return done, None, None, None
-        wide = torch.tensor(radius, dtype=torch.float64)
+        radius = torch.tensor(_radius(sparseness, y.shape[1]), dtype=torch.float64)
         scaled = None if grad is None else grad * norm
-        return _gradient_of_x(scaled, grad_beta, y / norm, beta, wide, 1, magnitude), None, None, None
+        return _gradient_of_x(scaled, grad_beta, y / norm, beta, radius, 1, magnitude), None, None, None
 
 
-def project_matrix(x: Tensor, radius: float, norm: float, magnitude: bool) -> Tensor | None:
-    """``norm`` times the projection of each row of ``x`` (batch, units ≥ 2), in float32 or float64 on the CPU.
+def project_matrix(x: Tensor, sparseness: float, norm: float, magnitude: bool) -> Tensor | None:
+    """``norm`` times the projection of each row of ``x`` (batch, units) to the radius of ``sparseness``.
 
-    None under compilers, tracers and transforms, for other tensors, and where derivatives need more care: `project`
-    does these.
+    None under compilers, tracers and transforms, and for all but dense matrices of float32 and float64 on the CPU,
+    arguments in their ranges, and a sparseness whose derivative needs no more care: `project` does or refuses these.
     """
-    if x.dim() != 2 or not in_cpp(x, ELEMENTWISE) or radius * radius > (1 - FLAT) * x.shape[1]:
-        return None
     chosen = way(x, x)
     if chosen is AUTOGRAD and x.requires_grad:
-        return _Matrix.apply(x, radius, norm, magnitude)[0]  # type: ignore[no-any-return, no-untyped-call]
-    return _matrix(x, radius, norm, magnitude)[0] if chosen in (AUTOGRAD, KERNEL) else None
+        fits = x.dim() == 2 and x.shape[1] > 1 and 0 < sparseness < 1 and 0 < norm < math.inf
+        if not fits or not in_cpp(x, ELEMENTWISE) or _radius(sparseness, units := x.shape[1]) ** 2 > (1 - FLAT) * units:
+            return None
+        return _Matrix.apply(x, sparseness, norm, magnitude)[0]  # type: ignore[no-any-return, no-untyped-call]
+    if chosen not in (AUTOGRAD, KERNEL) or x.is_neg():
+        return None
+    return _cpu.hoyer(x, sparseness, norm, magnitude, False, torch.get_num_threads())

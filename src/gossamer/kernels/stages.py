@@ -18,7 +18,7 @@ class Stages:
     Tensors are kept alive here.
     """
 
-    def __init__(self, stages: _cpu.TrainingStep32 | _cpu.Prediction32) -> None:
+    def __init__(self, stages: _cpu.Stages) -> None:
         self._stages = stages
         self._kept: list[Tensor] = []
 

@@ -29,7 +29,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gossamer.errors import InputError, check_fraction
+from gossamer.errors import InputError
 from gossamer.kernels.projection import project, project_matrix
 from gossamer.projections.rows import length, per_row, rows
 
@@ -91,15 +91,14 @@ def hoyer_projection(
         Thom, Palm, "Sparse Activity and Sparse Connectivity in Supervised Learning", JMLR 14 (2013).
         Thom, Palm, "Efficient Sparseness-Enforcing Projections", arXiv 1303.5259.
     """
+    if type(sparseness) is float and type(norm) in (float, int) and dim in (-1, 1):
+        done = project_matrix(x, sparseness, norm, signed)  # type: ignore[arg-type]
+        if done is not None:
+            return done
     wide, dim = rows(x, dim, least=2)
     if norm != "preserve" and (isinstance(norm, str) or not 0 < norm < math.inf):
         raise InputError(f"norm must be a positive number or 'preserve', got {norm!r}")
     root = math.sqrt(x.shape[dim])
-    if dim == 1 and norm != "preserve" and not isinstance(sparseness, Tensor) and not torch.compiler.is_compiling():
-        share = check_fraction("sparseness", sparseness, open_low=True, open_high=True)
-        done = project_matrix(wide, root - share * (root - 1), float(norm), signed)
-        if done is not None:
-            return done if wide is x else done.to(x.dtype)
     radius = root - per_row("sparseness", sparseness, x, dim, high=1) * (root - 1)  # λ₁ / λ₂
     s = project(wide, radius, dim, signed)
     if norm == "preserve":

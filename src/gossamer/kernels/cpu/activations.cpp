@@ -6,11 +6,15 @@
 
 #include <nanobind/nanobind.h>
 
+#include <cmath>
 #include <cstdint>
+#include <limits>
+#include <type_traits>
 
 #include "dispatch.h"
 #include "hoyer.h"
 #include "hoyer_tensor.h"
+#include "products.h"
 #include "scratch.h"
 #include "srelu.h"
 #include "tensor.h"
@@ -23,6 +27,7 @@ namespace gossamer {
 GOSSAMER_TABLE(HoyerKernelSet, hoyer_kernels, call_hoyer)
 GOSSAMER_TABLE(SreluKernelSet, srelu_kernels, call_srelu)
 GOSSAMER_TABLE(TopKKernelSet, top_k_kernels, call_top_k)
+GOSSAMER_TABLE(Layout, layout, call_layout)
 
 namespace {
 
@@ -80,29 +85,63 @@ auto with_float(const View& like, const Set& set, const Call& call) {
   return like.dtype.bits == 32 ? call(set.f32, float()) : call(set.f64, double());
 }
 
-// (y, beta): y (batch, units) has rows of length `norm`; beta (batch, 1).
-nb::object hoyer(nb::handle x_object, double radius, double norm, bool magnitude, int threads) {
+constexpr std::int64_t kShortRow = 512, kManyRows = 8;
+
+// to (cols x rows) = transpose of from (rows x cols).
+template <class T>
+void transpose(const T* from, std::int64_t rows, std::int64_t cols, T* to) {
+  using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
+  const CopyTransposed<Bits> job{reinterpret_cast<const Bits*>(from), reinterpret_cast<Bits*>(to), rows, cols, cols};
+  if constexpr (sizeof(T) == 4) {
+    call_layout().four_bytes(job, 0, cols);
+  } else {
+    call_layout().eight_bytes(job, 0, cols);
+  }
+}
+
+// λ₁ / λ₂ of a sparseness; 0 if there is none such.
+double radius_of(double sparseness, std::int64_t units) {
+  const double root = std::sqrt(double(units));
+  return units > 1 && sparseness > 0 && sparseness < 1 ? root - sparseness * (root - 1) : 0;
+}
+
+// y, or with `keep` (y, beta): y (batch, units) has rows of length `norm`; beta (batch, 1).
+nb::object hoyer(nb::handle x_object, double sparseness, double norm, bool magnitude, bool keep, int threads) {
   Matrix x;
   View y, beta;
-  if (!matrix(x_object, x) || !x.view.is_float()) return nb::none();
-  nb::object y_object = made_like(x, x.view, y), beta_object = owned(empty(x.view, x.batch, 1, false, beta));
-  if (y_object.is_none() || beta_object.is_none()) return nb::none();
+  if (!matrix(x_object, x) || !x.view.is_float() || !(norm > 0 && norm < std::numeric_limits<double>::infinity())) {
+    return nb::none();
+  }
+  const double radius = radius_of(sparseness, x.units);
+  if (radius == 0) return nb::none();
+  nb::object y_object = made_like(x, x.view, y), beta_object = nb::none();
+  if (y_object.is_none() || (keep && (beta_object = owned(empty(x.view, x.batch, 1, false, beta))).is_none())) {
+    return nb::none();
+  }
   with_float(x.view, call_hoyer(), [&](const auto& kernels, auto number) {
     using T = decltype(number);
     nb::gil_scoped_release release;
-    forward<T>(kernels, x.shape(), threads,
-               {x.view.at<const T>(), y.at<T>(), beta.at<T>(), &radius, 0, magnitude, norm});
+    // Many short rows take fewer steps side by side.
+    const bool turned = !x.by_features && x.units <= kShortRow && x.batch >= kManyRows && x.numel() < kWorthThreads;
+    const Scratch<T> scratch((keep ? 0 : x.batch) + (turned ? 2 * x.numel() : 0));
+    T *const in = scratch.data() + (keep ? 0 : x.batch), *const out = in + x.numel();
+    if (turned) transpose(x.view.at<const T>(), x.batch, x.units, in);
+    forward<T>(kernels, turned ? Shape{1, x.units, x.batch} : x.shape(), threads,
+               {turned ? in : x.view.at<const T>(), turned ? out : y.at<T>(), keep ? beta.at<T>() : scratch.data(),
+                &radius, 0, magnitude, norm});
+    if (turned) transpose(static_cast<const T*>(out), x.units, x.batch, y.at<T>());
   });
-  return nb::make_tuple(y_object, beta_object);
+  return keep ? nb::object(nb::make_tuple(y_object, beta_object)) : y_object;
 }
 
 // The gradient of x.
-nb::object hoyer_product(nb::handle grad, nb::handle y_object, nb::handle beta_object, double radius, double norm,
-                         bool magnitude, int threads) {
+nb::object hoyer_product(nb::handle grad, nb::handle y_object, nb::handle beta_object, double sparseness,
+                         double norm, bool magnitude, int threads) {
   Matrix y;
   View g, beta, out;
   if (!matrix(y_object, y) || !y.view.is_float() || !gradient(grad, y, y.view, g)) return nb::none();
   if (!view(beta_object.ptr(), beta) || !same_type(beta, y.view) || beta.numel() != y.batch) return nb::none();
+  const double radius = radius_of(sparseness, y.units);
   nb::object result = made_like(y, y.view, out);
   if (result.is_none()) return result;
   with_float(y.view, call_hoyer(), [&](const auto& kernels, auto number) {

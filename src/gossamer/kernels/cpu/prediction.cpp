@@ -86,12 +86,12 @@ class Prediction : public Stack<T> {
   // be computed with.
   nb::object predict(nb::handle x_object, int threads) const {
     View x, y;
+    std::vector<T*> values;
+    if (!read(values)) return nb::none();
     if (stages_.empty() || !view(x_object.ptr(), x) || x.ndim != 2 || !same_type(x) || x.shape[0] == 0 ||
         x.shape[1] != stages_.front().inputs) {
       return nb::bool_(false);
     }
-    std::vector<T*> values;
-    if (!read(values)) return nb::none();
     const Rows rows{x.at<const T>(), x.shape[0], x.shape[0] > 1 ? x.strides[0] : x.shape[1],
                     x.shape[1] > 1 ? x.strides[1] : 1};
     PyObject* const made = empty(x, rows.count, stages_.back().outputs, false, y);

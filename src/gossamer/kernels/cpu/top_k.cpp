@@ -66,11 +66,12 @@ void some_rows(const TopK<T>& job, std::int64_t first, std::int64_t step, std::i
   const Ints wanted = broadcast<Bits<T>, W>(Bits<T>(job.k));
   for (bool open = true; open;) {
     const Ints trial = middle(low, high);
-    Ints count{}, more{};
+    Ints below[4] = {};
     std::int64_t u = 0;
-    for (; u + 2 <= job.n; u += 2) count -= at(u) >= trial, more -= at(u + 1) >= trial;
-    if (u < job.n) count -= at(u) >= trial;
-    count += more;
+    for (; u + 4 <= job.n; u += 4)
+      for (int i = 0; i < 4; ++i) below[i] -= at(u + i) < trial;
+    for (; u < job.n; ++u) below[0] -= at(u) < trial;
+    const Ints count = Bits<T>(job.n) - ((below[0] + below[1]) + (below[2] + below[3]));
     const Ints enough = count >= wanted, exact = count == wanted;
     high = exact ? trial : enough ? high : trial - 1;
     low = enough ? trial : low;
@@ -84,10 +85,20 @@ void some_rows(const TopK<T>& job, std::int64_t first, std::int64_t step, std::i
   for (std::int64_t u = 0; u < job.n; ++u) room += at(u) > low;
   T* const y = job.y + first;
   std::uint8_t* const kept = job.kept ? job.kept + first : nullptr;
+  const Vec<T, W> nothing = broken != 0 ? broadcast<T, W>(std::numeric_limits<T>::quiet_NaN()) : Vec<T, W>{};
+  const bool beside = row_step == 1 && rows == W;
   for (std::int64_t u = 0; u < job.n; ++u) {
     const Ints level = (at(u) == low) & (room > 0);
     room += level;
     const Ints takes = ((at(u) > low) | level) & ~broken;
+    if (beside) {
+      store<T, W>(y + u * step, takes != 0 ? load<T, W>(x + u * step) : nothing);
+      if (kept) {
+        const Vec<std::uint8_t, W> bytes = __builtin_convertvector(takes & 1, Vec<std::uint8_t, W>);
+        std::memcpy(kept + u * step, &bytes, sizeof bytes);
+      }
+      continue;
+    }
     Bits<T> take[W], none[W];
     std::memcpy(take, &takes, sizeof takes);
     std::memcpy(none, &broken, sizeof broken);
