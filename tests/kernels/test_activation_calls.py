@@ -243,9 +243,9 @@ def test_wrong_arguments_are_refused_as_before() -> None:
 
 def test_threads_share_large_matrices() -> None:
     x = numbers(300, 257, dtype=torch.float32)
-    results = []
-    for threads in (1, 2):
-        results.append([_cpu.hoyer(x, 0.7, 2.0, False, False, threads), _cpu.top_k(x, 20, True, False, threads)])
+    results = [
+        (_cpu.hoyer(x, 0.7, 2.0, False, False, threads), _cpu.top_k(x, 20, True, False, threads)) for threads in (1, 2)
+    ]
     for one, two in zip(*results, strict=True):
         assert one is not None
         assert two is not None

@@ -20,16 +20,16 @@ __all__ = ["Predictor"]
 class Predictor(nn.Module):
     """A network in evaluation mode, computed without gradients and in one C++ call where that is possible.
 
-    Between the layers of a small network, Python takes longer than the layers themselves. A predictor calls C++ once for
-    all of them if the network is a stack (`torch.nn.Sequential`, `gossamer.models.MLP`) of linear layers, some of them
-    sparse; ReLU, leaky ReLU, All-ReLU, SReLU, sigmoid, tanh, the identity, Hoyer's projection and TopK; and noise that
-    evaluation mode does without, such as dropout; on the CPU in float32 or float64. Outputs are those of the network up
-    to rounding. Parameters are read at each call, and other changes of the network (another pattern, layer, argument or
-    hook) are noticed, so nothing has to be made anew after training or rewiring.
+    Between the layers of a small network, Python takes longer than the layers themselves. A predictor calls C++ once
+    for all of them if the network is a stack (`torch.nn.Sequential`, `gossamer.models.MLP`) of linear layers, some of
+    them sparse; ReLU, leaky ReLU, All-ReLU, SReLU, sigmoid, tanh, the identity, Hoyer's projection and TopK; and noise
+    that evaluation mode does without, such as dropout; on the CPU in float32 or float64. Outputs are those of the
+    network up to rounding. Parameters are read at each call, and other changes of the network (another pattern, layer,
+    argument or hook) are noticed, so nothing has to be made anew after training or rewiring.
 
     Everything else is computed by the network itself, in evaluation mode: large dense layers, other layers, hooks,
-    parametrizations, autocast, transforms, tensor subclasses and devices. ``fallback`` gives the reason. Modes of modules
-    are restored afterwards.
+    parametrizations, autocast, transforms, tensor subclasses and devices. ``fallback`` gives the reason. Modes of
+    modules are restored afterwards.
 
     Args:
         network: the network.

@@ -1,7 +1,8 @@
-"""A network as a stack of layers that C++ computes in one call, to train or to predict: which layers, and how they are added.
+"""A network as a stack of layers that C++ computes in one call, to train or to predict.
 
 Linear layers, sparse and dense; ReLU, leaky ReLU, All-ReLU, SReLU, sigmoid, tanh, the identity, Hoyer's projection and
-TopK; dropout, and to predict any noise that there is in training only. Nothing may watch or change what a layer does: no hooks, no parametrizations, no other `forward`.
+TopK; dropout, and to predict any noise that there is in training only. Nothing may watch or change what a layer does:
+no hooks, no parametrizations, no other `forward`.
 """
 
 from __future__ import annotations
@@ -86,8 +87,9 @@ def add_layers(
     """Add ``layers`` that read ``features`` numbers to ``step``.
 
     ``number`` gives that of a parameter; ``batch_major`` says how a batch lies in memory where PyTorch computes, which
-    decides on the order of dropout's bits; without ``training`` there are no gradients. Returns the number of outputs and the units of each dropout layer in
-    training. `Refused` if layers don't fit together or one asks for something else.
+    decides on the order of dropout's bits; without ``training`` there are no gradients. Returns the number of outputs
+    and the units of each dropout layer in training. `Refused` if layers don't fit together or one asks for something
+    else.
     """
     units, dropped = features, list[int]()
     kept = [(name, layer) for name, layer in layers if not _does_nothing(layer)]

@@ -36,6 +36,18 @@ I middle(I low, I high) {
   return (low | high) - ((low ^ high) >> 1);
 }
 
+// x where `take` is -1, NaN where `none` is, else 0, without a branch: nothing predicts which.
+template <class T>
+T chosen(T x, Bits<T> take, Bits<T> none) {
+  T result = std::numeric_limits<T>::quiet_NaN();
+  Bits<T> bits, broken;
+  std::memcpy(&bits, &x, sizeof bits);
+  std::memcpy(&broken, &result, sizeof broken);
+  bits = (bits & take) | (broken & none);
+  std::memcpy(&result, &bits, sizeof bits);
+  return result;
+}
+
 // W rows, entry u of row r at x + u * step + r * row_step; fewer, if `rows` says so.
 template <class T, int W>
 void some_rows(const TopK<T>& job, std::int64_t first, std::int64_t step, std::int64_t row_step, int rows,
@@ -104,8 +116,8 @@ void some_rows(const TopK<T>& job, std::int64_t first, std::int64_t step, std::i
     std::memcpy(none, &broken, sizeof broken);
     for (int r = 0; r < rows; ++r) {
       const std::int64_t where = u * step + r * row_step;
-      y[where] = take[r] ? x[where] : none[r] ? std::numeric_limits<T>::quiet_NaN() : T(0);
-      if (kept) kept[where] = take[r] != 0;
+      y[where] = chosen(x[where], take[r], none[r]);
+      if (kept) kept[where] = std::uint8_t(take[r] & 1);
     }
   }
 }
@@ -144,7 +156,7 @@ void one_row(const TopK<T>& job, std::int64_t first, std::int64_t step, Bits<T>*
   for (std::int64_t u = 0; u < job.n; ++u) {
     const bool level = keys[u] == low && room > 0, take = !broken && (keys[u] > low || level);
     room -= level;
-    y[u * step] = take ? x[u * step] : broken ? std::numeric_limits<T>::quiet_NaN() : T(0);
+    y[u * step] = chosen(x[u * step], -Bits<T>(take), -Bits<T>(broken));
     if (kept) kept[u * step] = take;
   }
 }
