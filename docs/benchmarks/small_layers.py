@@ -14,6 +14,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -93,25 +94,18 @@ def activations() -> None:
 def predictions() -> None:
     """One sample and a batch through two networks."""
     rows = {}
-    for hidden, activation in (
-        ((100,), "relu"),
-        ((100,), "hoyer:0.8"),
-        ((1000, 1000), "relu"),
-        ((1000, 1000), "hoyer:0.8"),
-    ):
-        sizes = {"density": 0.1, "activation": activation, "generator": torch.Generator().manual_seed(0)}
-        sparse = gs.models.MLP(64, hidden, 10, **sizes).eval()
-        dense, predict = gs.models.MLP(64, hidden, 10, density=None).eval(), gs.Predictor(sparse)
-        for batch in (1, 16, 128):
-            x = torch.randn(batch, 64, generator=torch.Generator().manual_seed(1))
-            calls = {
-                "dense": lambda x=x, dense=dense: dense(x),
-                "layer by layer": lambda x=x, sparse=sparse: sparse(x),
-                "Predictor": lambda x=x, predict=predict: predict(x),
-            }
-            name = f"{'-'.join(map(str, (64, *hidden, 10)))} {activation}, {batch}"
-            with torch.inference_mode():
-                rows[name] = microseconds(calls, calls=max(2, 20_000 // (sum(hidden) * batch)))
+    for hidden in ((100,), (1000, 1000)):
+        for activation in ("relu", "hoyer:0.8"):
+            chance = torch.Generator().manual_seed(0)
+            sparse = gs.models.MLP(64, hidden, 10, density=0.1, activation=activation, generator=chance).eval()
+            dense = gs.models.MLP(64, hidden, 10, density=None).eval()
+            networks = {"dense": dense, "layer by layer": sparse, "Predictor": gs.Predictor(sparse)}
+            for batch in (1, 16, 128):
+                x = torch.randn(batch, 64, generator=chance)
+                calls = max(2, 20_000 // (sum(hidden) * batch))
+                with torch.inference_mode():
+                    found = microseconds({name: partial(net, x) for name, net in networks.items()}, calls)
+                rows[f"{'-'.join(map(str, (64, *hidden, 10)))} {activation}, {batch}"] = found
     table("prediction, batch", rows)
 
 

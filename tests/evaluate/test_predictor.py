@@ -160,7 +160,7 @@ def test_rows_of_a_batch_do_not_mix() -> None:
     torch.testing.assert_close(outputs[[3]], predict(x[3:4]))
 
 
-CHANGES: dict[str, Callable[[nn.Sequential], Any]] = {
+CHANGES: dict[str, Callable[[Any], Any]] = {
     "numbers": lambda n: n[0].weight_values.data.mul_(2),
     "other memory": lambda n: setattr(n[0].weight_values, "data", n[0].weight_values.data * 2),
     "another parameter": lambda n: setattr(n[3], "bias", nn.Parameter(numbers(40))),
@@ -210,7 +210,7 @@ def test_a_pattern_that_was_changed_in_place_and_validated_elsewhere() -> None:
         torch.testing.assert_close(predict(x), network(x), rtol=1e-4, atol=1e-5)
 
 
-FALLBACKS: dict[str, tuple[Callable[[nn.Sequential], Any], str]] = {
+FALLBACKS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "a hook": (lambda n: n[0].register_forward_hook(lambda *a: None), "a hook watches 0"),
     "a hook before": (lambda n: n.register_forward_pre_hook(lambda *a: None), "a hook watches the network"),
     "a parametrization": (lambda n: parametrizations.weight_norm(n[4]), "4 is a ParametrizedLinear"),
@@ -236,7 +236,7 @@ def test_everything_else_is_computed_by_the_network(change: str) -> None:
     network.eval()
     try:
         with torch.no_grad():
-            expected = network(x.to(network[0].weight_values.dtype))
+            expected = network(x.to(next(network.parameters()).dtype))
     except RuntimeError:  # of dtypes
         with pytest.raises(RuntimeError):
             predict(x)
@@ -295,6 +295,7 @@ def test_it_is_a_module_that_can_be_copied_and_stored() -> None:
     network, x = net(), numbers(3, 12)
     predict = gs.Predictor(network)
     expected = predict(x)
+    twin: Any
     for twin in (copy.deepcopy(predict), pickle.loads(pickle.dumps(predict))):
         torch.testing.assert_close(twin(x), expected)
         with torch.no_grad():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -17,9 +17,11 @@ import gossamer as gs
 from gossamer.activation.top_k import _top_k, top_k
 from gossamer.activation.units import srelu
 from gossamer.errors import InputError
-from gossamer.kernels import _cpu
+from gossamer.kernels import _cpu as cpp
 from gossamer.kernels.projection_reference import reference, reference_product
 from gossamer.projections import hoyer_projection
+
+_cpu: Any = cpp  # whose arguments are unpacked here
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -206,10 +208,11 @@ def test_negated_inputs() -> None:
     negated, plain = z.conj().imag, -z.imag
     assert negated.is_neg()
     pieces = [numbers(5, seed=i) for i in range(2, 6)]
+    t_l, a_l, t_r, a_r = pieces
     functions: list[Callable[[Tensor], Tensor]] = [
         lambda x: hoyer_projection(x, 0.5),
         lambda x: top_k(x, 2),
-        lambda x: srelu(x, *pieces),
+        lambda x: srelu(x, t_l, a_l, t_r, a_r),
     ]
     for function in functions:
         with torch.no_grad():
@@ -221,7 +224,7 @@ def test_negated_inputs() -> None:
 
 
 def test_wrong_arguments_are_refused_as_before() -> None:
-    x: Any = numbers(4, 5)
+    x, fine = numbers(4, 5), torch.ones(5, dtype=torch.float64)
     for grad in (False, True):
         x = x.detach().requires_grad_(grad)
         for sparseness in (0.0, 1.0, -1.0, math.nan):
@@ -232,11 +235,11 @@ def test_wrong_arguments_are_refused_as_before() -> None:
                 hoyer_projection(x, 0.5, norm=norm)
         with pytest.raises(InputError, match="at least 2 entries"):
             hoyer_projection(x[:, :1], 0.5)
-        for k in (0, 6, 2.5):
+        for k in cast(list[int], [0, 6, 2.5]):
             with pytest.raises(InputError, match="k must be"):
                 top_k(x, k)
         with pytest.raises(InputError, match="a_r must be a vector"):
-            srelu(x, *[torch.ones(5, dtype=torch.float64)] * 3, torch.ones(4, dtype=torch.float64))
+            srelu(x, fine, fine, fine, fine[:4])
     with pytest.raises(InputError, match="floating point"):
         gs.TopK(1)(torch.ones(2, 2, dtype=torch.int64))
 

@@ -67,11 +67,11 @@ class _Direct(torch.autograd.Function):
         return kernels.srelu_backward(d, *ctx.saved_tensors)
 
 
-def _computed(x: Tensor, *pieces: Tensor) -> Tensor:
-    done = kernels.srelu_matrix(x, *pieces)
+def _computed(x: Tensor, t_l: Tensor, a_l: Tensor, t_r: Tensor, a_r: Tensor) -> Tensor:
+    done = kernels.srelu_matrix(x, t_l, a_l, t_r, a_r)
     if done is None:
-        _check(x, *pieces)
-        return kernels.srelu(x, *pieces)
+        _check(x, t_l, a_l, t_r, a_r)
+        return kernels.srelu(x, t_l, a_l, t_r, a_r)
     return done
 
 

@@ -23,9 +23,9 @@ def _runs_in_cpp(x: Tensor, pieces: Pieces) -> bool:
     )
 
 
-def srelu_matrix(x: Tensor, *pieces: Tensor) -> Tensor | None:
+def srelu_matrix(x: Tensor, t_l: Tensor, a_l: Tensor, t_r: Tensor, a_r: Tensor) -> Tensor | None:
     """f(x), ``x`` (batch, units), in its layout, in one call; None for anything but the ordinary case."""
-    return None if x.is_neg() else _cpu.srelu(x, *pieces, torch.get_num_threads())
+    return None if x.is_neg() else _cpu.srelu(x, t_l, a_l, t_r, a_r, torch.get_num_threads())
 
 
 def srelu(x: Tensor, t_l: Tensor, a_l: Tensor, t_r: Tensor, a_r: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ def srelu_backward(d: Tensor, x: Tensor, t_l: Tensor, a_l: Tensor, t_r: Tensor, 
     """The gradients of x, t_l, a_l, t_r and a_r, given that of f(x)."""
     pieces = (t_l, a_l, t_r, a_r)
     if is_plain(d) and way_back(d) is KERNEL and not (d.is_neg() or x.is_neg()):
-        done = _cpu.srelu_product(d, x, *pieces, torch.get_num_threads())
+        done = _cpu.srelu_product(d, x, t_l, a_l, t_r, a_r, torch.get_num_threads())
         if done is not None:
             return done
     if torch.is_grad_enabled() or not (

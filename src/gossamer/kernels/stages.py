@@ -27,8 +27,8 @@ class Stages:
         validate(s)
         permutation = csc_permutation(s, keep=True)
         self._kept += [*s, permutation]
-        addresses = (t.data_ptr() for t in (*s, permutation))
-        self._stages.sparse(s.shape[1], s.shape[0], *addresses, weights, bias, relu)
+        indptr, indices, t_indptr, t_indices, place = (t.data_ptr() for t in (*s, permutation))
+        self._stages.sparse(s.shape[1], s.shape[0], indptr, indices, t_indptr, t_indices, place, weights, bias, relu)
 
     def dense(self, inputs: int, outputs: int, weights: int, bias: int, relu: bool) -> None:
         """The same with all connections."""

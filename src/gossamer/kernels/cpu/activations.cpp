@@ -85,7 +85,10 @@ auto with_float(const View& like, const Set& set, const Call& call) {
   return like.dtype.bits == 32 ? call(set.f32, float()) : call(set.f64, double());
 }
 
-constexpr std::int64_t kShortRow = 512, kManyRows = 8;
+// Many short rows take fewer steps side by side.
+bool many_short_rows(const Matrix& x) {
+  return !x.by_features && x.units <= 512 && x.batch >= 8 && x.numel() < kWorthThreads;
+}
 
 // to (cols x rows) = transpose of from (rows x cols).
 template <class T>
@@ -121,8 +124,7 @@ nb::object hoyer(nb::handle x_object, double sparseness, double norm, bool magni
   with_float(x.view, call_hoyer(), [&](const auto& kernels, auto number) {
     using T = decltype(number);
     nb::gil_scoped_release release;
-    // Many short rows take fewer steps side by side.
-    const bool turned = !x.by_features && x.units <= kShortRow && x.batch >= kManyRows && x.numel() < kWorthThreads;
+    const bool turned = many_short_rows(x);
     const Scratch<T> scratch((keep ? 0 : x.batch) + (turned ? 2 * x.numel() : 0));
     T *const in = scratch.data() + (keep ? 0 : x.batch), *const out = in + x.numel();
     if (turned) transpose(x.view.at<const T>(), x.batch, x.units, in);
@@ -169,6 +171,13 @@ nb::object top_k(nb::handle x_object, std::int64_t k, bool magnitude, bool keep,
   with_float(x.view, call_top_k(), [&](const auto& kernels, auto number) {
     using T = decltype(number);
     nb::gil_scoped_release release;
+    if (!keep && many_short_rows(x)) {
+      const Scratch<T> scratch(2 * x.numel());
+      T *const in = scratch.data(), *const out = in + x.numel();
+      transpose(x.view.at<const T>(), x.batch, x.units, in);
+      kernels.forward({1, x.units, x.batch, k, magnitude, in, out, nullptr}, 0, x.batch);
+      return transpose(static_cast<const T*>(out), x.units, x.batch, y.at<T>());
+    }
     const auto [outer, n, inner] = x.shape();
     const TopK<T> job{outer, n, inner, k, magnitude, x.view.at<const T>(), y.at<T>(),
                       keep ? kept.at<std::uint8_t>() : nullptr};
