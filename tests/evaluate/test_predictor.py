@@ -173,6 +173,7 @@ CHANGES: dict[str, Callable[[Any], Any]] = {
     "another layer": lambda n: n.append(nn.Sigmoid()),
     "an argument": lambda n: setattr(n[2], "p", 0.5),
     "a mode": lambda n: n.train(),
+    "a type": lambda n: setattr(n[0], "__class__", SparseLinearReLU),
     "a dtype": lambda n: n.double().float(),
     "loaded weights": lambda n: n.load_state_dict(net(5).state_dict()),
     "rewiring": lambda n: rewire(n),

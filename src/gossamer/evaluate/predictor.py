@@ -113,6 +113,8 @@ def _prediction(network: nn.Module) -> Prediction:
             raise Refused(f"{name} has {p.dtype} on {p.device}, another layer {dtype}")
         numbers[key] = prediction.parameter(p)
     add_layers(prediction, layers, lambda p: numbers[id(p)], linear.in_features, training=False)
-    prediction.watch([vars(module) for module in network.modules()])
-    prediction.watch([getattr(registries, f"_global{name}") for name in HOOKS])
+    for module in network.modules():
+        prediction.watch(vars(module), module)
+    for name in HOOKS:
+        prediction.watch(getattr(registries, f"_global{name}"))
     return prediction

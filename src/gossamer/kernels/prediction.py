@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
@@ -38,10 +37,9 @@ class Prediction(Stages):
         if not self._prediction.pattern(*s):
             raise ValueError("changes of the pattern can't be seen")
 
-    def watch(self, dictionaries: Iterable[dict[str, Any]]) -> None:
-        """Give no outputs any more once an entry of these dictionaries, or of one in them, is another object."""
-        for dictionary in dictionaries:
-            self._prediction.watch(dictionary)
+    def watch(self, dictionary: dict[str, Any], owner: object = None) -> None:
+        """Give no outputs any more once an entry of ``dictionary``, or of one in it, or the type of ``owner`` changes."""
+        self._prediction.watch(dictionary, owner)
 
     def __call__(self, x: Tensor) -> Tensor | Literal[False] | None:
         """The outputs (batch, outputs) for ``x`` (batch, inputs), or what hinders.

@@ -27,13 +27,13 @@ struct Shape {
   std::int64_t outer, n, inner;
 };
 
-void add(HoyerMoments& into, const HoyerMoments& part) {
+inline void add(HoyerMoments& into, const HoyerMoments& part) {
   into = {std::max(into.top, part.top), into.sum + part.sum, into.square + part.square, into.finite + part.finite};
 }
-void add(HoyerSums& into, const HoyerSums& part) {
+inline void add(HoyerSums& into, const HoyerSums& part) {
   into = {into.count + part.count, into.sum + part.sum, into.square + part.square};
 }
-void add(HoyerPull& into, const HoyerPull& part) {
+inline void add(HoyerPull& into, const HoyerPull& part) {
   into = {into.count + part.count, into.plain + part.plain, into.weighted + part.weighted};
 }
 

@@ -66,9 +66,10 @@ class Prediction : public Stack<T> {
     return is_validated(tensors) && state_of(tensors, patterns_.back());
   }
 
-  // A dictionary in which nothing may change, nor in a dictionary in it.
-  void watch(nb::handle dict) {
+  // A dictionary in which nothing may change, nor in a dictionary in it; and its owner, which may not change its type.
+  void watch(nb::handle dict, nb::handle owner) {
     if (!PyDict_Check(dict.ptr())) throw nb::type_error("only dictionaries can be watched");
+    types_.emplace_back(nb::borrow(owner), nb::borrow(owner.type()));
     watched_.emplace_back(dict);
     PyObject *key, *value;
     Py_ssize_t at = 0;
@@ -119,12 +120,16 @@ class Prediction : public Stack<T> {
   std::vector<Parameter> parameters_;
   std::vector<PatternState> patterns_;
   std::vector<Watched> watched_;
+  std::vector<std::pair<nb::object, nb::object>> types_;
   double spspmm_ = 1, plain_ = 0, plain_sample_ = 0, plain_one_ = 0;
 
   static bool same_type(const View& found) { return found.is_float() && found.dtype.bits == 8 * sizeof(T); }
 
   // Where the parameters are now; false if anything has changed but numbers.
   bool read(std::vector<T*>& values) const {
+    for (const auto& [object, type] : types_) {
+      if (object.type().ptr() != type.ptr()) return false;
+    }
     for (const Watched& dict : watched_) {
       if (!dict.unchanged()) return false;
     }
@@ -242,7 +247,7 @@ void bind(nb::module_& m, const char* name) {
       .def("hoyer", &P::hoyer)
       .def("top_k", &P::top_k)
       .def("srelu", &P::srelu)
-      .def("watch", &P::watch)
+      .def("watch", &P::watch, nb::arg("dict"), nb::arg("owner").none())
       .def("costs", &P::costs)
       .def("__call__", &P::predict);
 }
