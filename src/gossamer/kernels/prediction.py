@@ -38,7 +38,7 @@ class Prediction(Stages):
             raise ValueError("changes of the pattern can't be seen")
 
     def watch(self, dictionary: dict[str, Any], owner: object = None) -> None:
-        """Give no outputs any more once an entry of ``dictionary``, or of one in it, or the type of ``owner`` changes."""
+        """Give no outputs once an entry of ``dictionary``, or of one in it, or the type of ``owner`` has changed."""
         self._prediction.watch(dictionary, owner)
 
     def __call__(self, x: Tensor) -> Tensor | Literal[False] | None:
