@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "plasticity": {"connectivity", "errors", "kernels"},
     "associative": {"connectivity", "kernels"} | BASE,
     "models": LAYERS | {"errors"},
-    "evaluate": LAYERS | {"errors"},
+    "evaluate": LAYERS | {"errors", "models"},
     "training": TRAINED | {"errors"},
     "io": BASE,
     "data": BASE,

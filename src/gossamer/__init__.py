@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from gossamer.estimators import SparseFeatureSelector as SparseFeatureSelector
     from gossamer.estimators import SparseRegressor as SparseRegressor
     from gossamer.estimators import SupervisedAutoencoderClassifier as SupervisedAutoencoderClassifier
+    from gossamer.evaluate.predictor import Predictor as Predictor
     from gossamer.evaluate.summary import summary as summary
     from gossamer.kernels import Code as Code
     from gossamer.plasticity import CTRE as CTRE
@@ -123,7 +124,7 @@ _NAMES = {
         "SparseRegressor",
         "SupervisedAutoencoderClassifier",
     ),
-    "evaluate": ("summary",),
+    "evaluate": ("Predictor", "summary"),
     "kernels": ("Code",),
     "plasticity": (
         "CTRE",

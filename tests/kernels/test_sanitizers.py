@@ -15,7 +15,7 @@ SOURCES = {
     "kernels_test": ("products", "spspmm", "layout", "pattern", "srelu"),
     "associative_test": ("associative",),
     "lq_noise_test": ("lq_noise",),
-    "training_step_test": ("products", "layout", "pattern", "hoyer", "srelu", "training_step"),
+    "training_step_test": ("products", "layout", "pattern", "hoyer", "srelu", "top_k", "training_step"),
 }
 
 

@@ -21,6 +21,7 @@ from gossamer.bench.command import bench
 from gossamer.cli import terminal
 from gossamer.cli.associate.run import associate
 from gossamer.errors import InputError
+from gossamer.evaluate.predictor import Predictor
 from gossamer.io.files import write_atomically
 from gossamer.runs import Options, RunFolder, Watch, load_model, resume
 from gossamer.runs import train as train_run
@@ -183,8 +184,9 @@ def predict(arguments: argparse.Namespace) -> None:
 def _probabilities(model: torch.nn.Module, x: Any, batch_size: int = 4096) -> NDArray[np.float32]:
     sparse = not isinstance(x, np.ndarray)
     batches = SparseRows(x, torch.device("cpu")) if sparse else torch.from_numpy(x).split(batch_size)
+    predict = Predictor(model)
     with torch.inference_mode():
-        parts = [model(batch).softmax(1) for batch in batches]
+        parts = [predict(batch).softmax(1) for batch in batches]
     probabilities: NDArray[np.float32] = torch.cat(parts).numpy()
     return probabilities
 

@@ -4,6 +4,7 @@ from gossamer.evaluate import attacks
 from gossamer.evaluate.cost import Cost, LayerCost, cost
 from gossamer.evaluate.latency import latency
 from gossamer.evaluate.memory import peak_memory
+from gossamer.evaluate.predictor import Predictor
 from gossamer.evaluate.robustness import accuracy_under_noise
 from gossamer.evaluate.summary import Summary, summary
 from gossamer.evaluate.unit_activations import UnitActivations, measure_activations
@@ -11,6 +12,7 @@ from gossamer.evaluate.unit_activations import UnitActivations, measure_activati
 __all__ = [
     "Cost",
     "LayerCost",
+    "Predictor",
     "Summary",
     "UnitActivations",
     "accuracy_under_noise",

@@ -14,7 +14,7 @@ from gossamer.kernels.ops import sddmm, spmm, spmm_t
 from gossamer.kernels.route import eager_in_cpp, is_plain, transformed
 from gossamer.kernels.sorted_lists import csr_of, empty_at, flat_indices_of, follow, merge, split
 from gossamer.kernels.spspmm import reads_active_units, spspmm, spspmm_or_linear
-from gossamer.kernels.srelu import srelu, srelu_backward
+from gossamer.kernels.srelu import srelu, srelu_backward, srelu_matrix
 from gossamer.kernels.structure import (
     Structure,
     check_csr,
@@ -55,6 +55,7 @@ __all__ = [
     "spspmm_or_linear",
     "srelu",
     "srelu_backward",
+    "srelu_matrix",
     "transformed",
     "transpose",
     "validate",

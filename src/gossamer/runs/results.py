@@ -13,7 +13,7 @@ import gossamer
 from gossamer import kernels
 from gossamer.connectivity import SparseLayer
 from gossamer.data import Dataset
-from gossamer.evaluate import accuracy_under_noise, cost, latency, measure_activations
+from gossamer.evaluate import Predictor, accuracy_under_noise, cost, latency, measure_activations
 from gossamer.evaluate.unit_activations import Layer as Module
 from gossamer.evaluate.unit_activations import linear_layers
 from gossamer.machine import available_cpus, busy, load, processor
@@ -40,6 +40,7 @@ def measure(fit: Fit, test: Samples) -> Network:
     activation = measure_activations(model, x, at_once)
     counted = cost(model, fit.optimizer, activation)
     total, modules = counted.total, linear_layers(model)
+    answering = Predictor(model) if fit.sparse else model  # the twin answers as it would without this package
     layers = []
     for layer in counted.layers:
         assert layer.shape is not None  # which a total lacks
@@ -76,7 +77,7 @@ def measure(fit: Fit, test: Samples) -> Network:
         macs_per_sample_active=total.active_macs_per_sample,
         training_seconds=sum(epoch.seconds for epoch in fit.history),
         epochs=len(fit.history),
-        latency_ms={batch: 1000 * latency(model, _batch(x, batch)) for batch in _BATCHES},
+        latency_ms={batch: 1000 * latency(answering, _batch(x, batch)) for batch in _BATCHES},
         noise=tuple(
             NoiseLevel(sigma, accuracy)
             for sigma, accuracy in accuracy_under_noise(model, x, test.y, _NOISE, batch_size=at_once)

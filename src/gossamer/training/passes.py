@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gossamer.evaluate.mode import evaluating
+from gossamer.evaluate.predictor import Predictor
 from gossamer.noise import Noise
 from gossamer.training.compiled import CompiledSteps, Refused
 from gossamer.training.epoch import random_order
@@ -53,11 +54,11 @@ def evaluate(
         >>> gs.training.evaluate(nn.Identity(), samples)[1]
         2
     """
-    tally = Tally(task)
+    tally, predict = Tally(task), model if amp else Predictor(model)
     batch_size = min(batch_size, samples.x.page) if isinstance(samples.x, SparseRows) else batch_size
     with evaluating(model), torch.inference_mode():
         for x, y, weight in samples.batches(batch_size):
-            outputs = _outputs(model, x, amp)
+            outputs = _outputs(predict, x, amp)
             tally.add(task.loss(outputs, y, weight), outputs, y, weight)
     return tally.totals()
 
