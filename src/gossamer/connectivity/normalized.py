@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gossamer import kernels
 from gossamer.errors import InputError
 
 __all__ = ["NormalizedConv2d", "NormalizedLinear", "unit_filters"]
@@ -88,6 +89,8 @@ class NormalizedConv2d(nn.Conv2d):
         2202.13074.
     """
 
+    gives_twin = False
+
     def __init__(
         self,
         in_channels: int,
@@ -126,7 +129,25 @@ class NormalizedConv2d(nn.Conv2d):
         Returns:
             Images (N, out_channels, H', W') or (out_channels, H', W').
         """
-        return self._conv_forward(x, unit_filters(self.weight), self.bias)  # type: ignore[no-any-return]
+        filters = unit_filters(self.weight)
+        if not (self.gives_twin and self._has_twin(x, filters)):
+            return self._conv_forward(x, filters, self.bias)  # type: ignore[no-any-return]
+        u, u.twin = kernels.conv2d_with_twin(x, filters, self.stride, self.padding, self.dilation, self.groups)  # type: ignore[attr-defined, arg-type]
+        return u
+
+    def _has_twin(self, x: Tensor, filters: Tensor) -> bool:
+        return (
+            self.training
+            and torch.is_grad_enabled()
+            and kernels.is_plain(x)
+            and filters.requires_grad
+            and self.bias is None
+            and x.dim() == 4
+            and x.dtype == filters.dtype
+            and self.padding_mode == "zeros"
+            and not isinstance(self.padding, str)
+            and not torch.is_autocast_enabled(x.device.type)
+        )
 
 
 class NormalizedLinear(nn.Linear):

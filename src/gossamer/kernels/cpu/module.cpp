@@ -32,6 +32,7 @@ GOSSAMER_TABLE(Layout, layout, active_layout)
 
 void bind_associative(nb::module_& m);
 void bind_convolution(nb::module_& m);
+void bind_divisive(nb::module_& m);
 void bind_hoyer(nb::module_& m);
 void bind_linear(nb::module_& m);
 void bind_spspmm(nb::module_& m);
@@ -241,6 +242,7 @@ NB_MODULE(_cpu, m) {
   });
   bind_associative(m);
   bind_convolution(m);
+  bind_divisive(m);
   bind_hoyer(m);
   bind_linear(m);
   bind_spspmm(m);
