@@ -57,7 +57,9 @@ def isa(request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.mark.usefixtures("isa")
-@pytest.mark.parametrize("shape", [(2, 3, 5, 7), (1, 40, 4, 4), (3, 2, 1, 1), (2, 5, 1, 9), (2, 5, 9, 1), (2, 4, 33, 17)])
+@pytest.mark.parametrize(
+    "shape", [(2, 3, 5, 7), (1, 40, 4, 4), (3, 2, 1, 1), (2, 5, 1, 9), (2, 5, 9, 1), (2, 4, 33, 17)]
+)
 @pytest.mark.parametrize("window", [1, 3])
 @pytest.mark.parametrize("make", [maps, few_numbers])
 @pytest.mark.parametrize("straight", [False, True])
@@ -72,7 +74,13 @@ def test_it_is_the_parts_one_after_the_other(shape: tuple[int, ...], window: int
             torch.testing.assert_close(ours[1], theirs[1], rtol=1e-9, atol=1e-12)
 
 
-@given(seeds, st.floats(0, 1), st.sampled_from([1, 3]), st.floats(0, 0.99), st.lists(st.integers(1, 9), min_size=4, max_size=4))
+@given(
+    seeds,
+    st.floats(0, 1),
+    st.sampled_from([1, 3]),
+    st.floats(0, 0.99),
+    st.lists(st.integers(1, 9), min_size=4, max_size=4),
+)
 def test_any_size(seed: int, sigma: float, window: int, quantile: float, shape: list[int]) -> None:
     u, g = maps(*shape, seed=seed), maps(*shape, seed=seed + 1)
     ours, theirs = (value_and_gradient(f, u, g, sigma, window, quantile) for f in (divisive_gate, by_parts))
@@ -185,7 +193,9 @@ def test_layouts_agree() -> None:
     z, du = value_and_gradient(divisive_gate, u, g, 0.1, 3, 0.8)
     for sample in (u.contiguous(memory_format=torch.channels_last), maps(2, 5, 4, 12)[..., ::2].copy_(u)):
         assert not sample.is_contiguous()
-        other, other_du = value_and_gradient(divisive_gate, sample, g.contiguous(memory_format=torch.channels_last), 0.1, 3, 0.8)
+        other, other_du = value_and_gradient(
+            divisive_gate, sample, g.contiguous(memory_format=torch.channels_last), 0.1, 3, 0.8
+        )
         assert torch.equal(other, z)
         assert torch.equal(other_du, du)
     assert divisive_gate(u[:0], 0.1, 3, 0.8).shape == (0, 5, 4, 6)

@@ -33,11 +33,15 @@ def test_gradients_are_those_of_two_convolutions(
     for use_u, use_twin in ((True, True), (True, False), (False, True)):
         results = []
         for first, second, (images, filters) in ((u, twin, a), (v, own, b)):
-            loss = first.sin().sum() * use_u + second.square().sum() * use_twin if use_u and use_twin else (
-                first.sin().sum() if use_u else second.square().sum()
+            loss = (
+                first.sin().sum() * use_u + second.square().sum() * use_twin
+                if use_u and use_twin
+                else (first.sin().sum() if use_u else second.square().sum())
             )
             wanted = (images, filters) if needs_x else (filters,)
-            results.append(torch.autograd.grad(loss, wanted, retain_graph=True, allow_unused=True, materialize_grads=True))
+            results.append(
+                torch.autograd.grad(loss, wanted, retain_graph=True, allow_unused=True, materialize_grads=True)
+            )
         for ours, theirs in zip(*results, strict=True):
             torch.testing.assert_close(ours, theirs)
 

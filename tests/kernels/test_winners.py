@@ -32,7 +32,9 @@ def value_and_gradient(function: Any, u: Tensor, g: Tensor, *options: Any) -> tu
     return cost.detach(), torch.autograd.grad(cost, u, g)[0]
 
 
-@given(st.integers(0, 999), st.integers(1, 4), st.integers(1, 40), st.integers(1, 50), st.floats(0.01, 1), st.floats(0, 2))
+@given(
+    st.integers(0, 999), st.integers(1, 4), st.integers(1, 40), st.integers(1, 50), st.floats(0.01, 1), st.floats(0, 2)
+)
 def test_it_is_the_definition(seed: int, outer: int, channels: int, inner: int, share: float, rest: float) -> None:
     u, k = numbers(outer, channels, inner, seed=seed), max(1, int(share * channels))
     g = numbers(outer, inner, seed=seed + 1)

@@ -167,7 +167,9 @@ class HebbianLoss:
                 f"layers must all have run in training mode, with gradients, since the last call; layer {missing}, "
                 f"{self.layers[missing]}, has not"
             )
-        twins = [getattr(outputs[k], "twin", None) if self.gradient == "local" else None for k in range(len(self.layers))]
+        twins = [
+            getattr(outputs[k], "twin", None) if self.gradient == "local" else None for k in range(len(self.layers))
+        ]
         us = [outputs[k] if twin is None else twin for k, twin in enumerate(twins)]
         costs = [hebbian_cost(u, self.winners, self.anti, dim=self.dim) for u in us]
         self.costs = torch.stack([cost.detach() for cost in costs])

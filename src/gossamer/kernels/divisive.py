@@ -57,11 +57,16 @@ def _rank(quantile: float, count: int) -> int:
 # ---- in plain torch ------------------------------------------------------------------------------------------------
 
 
+def _divisor(y: Tensor, sigma: float, window: int) -> tuple[Tensor, Tensor]:
+    """M and D."""
+    local = (F.max_pool2d(y, window, 1, window // 2) if window > 1 else y).mean(1, keepdim=True)
+    return local, sigma * local.amax((2, 3), keepdim=True) + (1 - sigma) * local + _EPS
+
+
 def reference(u: Tensor, sigma: float, window: int, rank: int, straight: bool) -> Parts:
     """The same as the operator, differentiable any number of times."""
     y = u.relu()
-    local = (F.max_pool2d(y, window, 1, window // 2) if window > 1 else y).mean(1, keepdim=True)
-    divisor = sigma * local.amax((2, 3), keepdim=True) + (1 - sigma) * local + _EPS
+    local, divisor = _divisor(y, sigma, window)
     z = y / divisor
     maps = z.detach().flatten(2)
     # the k-th smallest is the least of the n − k + 1 largest; NaN if there is one
@@ -71,13 +76,24 @@ def reference(u: Tensor, sigma: float, window: int, rank: int, straight: bool) -
 
 
 def _reference_gradient(
-    g: Tensor, u: Tensor, local: Tensor, divisor: Tensor, threshold: Tensor, sigma: float, window: int, straight: bool
+    g: Tensor,
+    u: Tensor,
+    local: Tensor,
+    divisor: Tensor,
+    threshold: Tensor,
+    sigma: float,
+    window: int,
+    straight: bool,
+    again: bool = False,
 ) -> Tensor:
+    """∂/∂u; with ``again`` to be differentiated, for which the divisor is computed from ``u``."""
     y = u.relu()
-    z = y / divisor
-    passed = g if straight else g * (z.detach() > threshold[..., None, None])
-    of_divisor = -(passed * z).sum(1, keepdim=True) / divisor
-    largest = local.detach() == local.detach().amax((2, 3), keepdim=True)
+    # which entries pass, and where M is largest, are those of the forward pass to the last bit
+    passed = g if straight else g * (y.detach() / divisor > threshold[..., None, None])
+    largest = local == local.amax((2, 3), keepdim=True)
+    if again:
+        local, divisor = _divisor(y, sigma, window)
+    of_divisor = -(passed * (y / divisor)).sum(1, keepdim=True) / divisor
     of_largest = sigma * of_divisor.sum((2, 3), keepdim=True) / largest.sum((2, 3), keepdim=True).clamp(min=1)
     of_local = ((1 - sigma) * of_divisor + of_largest * largest) / u.shape[1]
     routed = of_local.expand_as(u)
@@ -85,13 +101,6 @@ def _reference_gradient(
         _, first = F.max_pool2d(y.detach(), window, 1, window // 2, return_indices=True)
         routed = torch.zeros_like(u).flatten(2).scatter_add(2, first.flatten(2), routed.flatten(2)).view_as(u)
     return torch.where(u <= 0, 0.0, passed / divisor + routed)
-
-
-def _differentiable_gradient(g: Tensor, u: Tensor, threshold: Tensor, sigma: float, window: int, straight: bool) -> Tensor:
-    y = u.relu()
-    local = (F.max_pool2d(y, window, 1, window // 2) if window > 1 else y).mean(1, keepdim=True)
-    divisor = sigma * local.amax((2, 3), keepdim=True) + (1 - sigma) * local + _EPS
-    return _reference_gradient(g, u, local, divisor, threshold, sigma, window, straight)
 
 
 # ---- in C++ --------------------------------------------------------------------------------------------------------
@@ -159,13 +168,13 @@ def _backward(ctx: Any, g: Tensor | None, *_: Tensor | None) -> tuple[Tensor | N
     if g is None:
         return None, None, None, None, None
     u, local, divisor, threshold = ctx.saved_tensors
-    options = (ctx.sigma, ctx.window, ctx.straight)
+    inputs = (g, u, local, divisor, threshold, ctx.sigma, ctx.window, ctx.straight)
     chosen = way_back(g)
     if chosen is AUTOGRAD:
-        du = _differentiable_gradient(g, u, threshold, *options)
+        du = _reference_gradient(*inputs, again=True)
     else:
         call = _gate_gradient if chosen is KERNEL else torch.ops.gossamer.divisive_gate_gradient
-        du = call(g, u, local, divisor, threshold, *options)
+        du = call(*inputs)
     return du, None, None, None, None
 
 

@@ -76,17 +76,19 @@ def _winners(u: Tensor, dim: int, winners: int, rest: float) -> tuple[Tensor, Te
 
 
 def _gradient_shapes(g: Tensor, u: Tensor, least: Tensor, dim: int, winners: int, rest: float) -> Tensor:
-    return torch.empty_like(u, memory_format=torch.contiguous_format)
+    return torch.empty_like(u)
 
 
 def _winners_gradient(g: Tensor, u: Tensor, least: Tensor, dim: int, winners: int, rest: float) -> Tensor:
     if not _in_cpp(u):
-        return _reference_gradient(g, u, dim, winners, rest).contiguous()
+        return torch.empty_like(u).copy_(_reference_gradient(g, u, dim, winners, rest))
+    out = torch.empty_like(u)
     u, *sizes = _in_memory(u, dim)
-    g, least, du = g.contiguous().resolve_neg(), least.contiguous(), torch.empty_like(u)
+    du = out if out.stride() == u.stride() else torch.empty_like(u)
+    g, least = g.contiguous().resolve_neg(), least.contiguous()
     addresses = (t.data_ptr() for t in (g, u, least, du))
     _cpu.winners_backward(ELEMENTWISE[u.dtype], torch.get_num_threads(), *addresses, *sizes, winners, rest)
-    return du
+    return out if du is out else out.copy_(du)
 
 
 _library.impl("winners", _winners, "CompositeExplicitAutograd")
