@@ -15,7 +15,7 @@ from gossamer import kernels
 from gossamer.activation.divisive import divisive_norm
 from gossamer.activation.threshold import quantile_threshold
 from gossamer.kernels import _cpu, divisive
-from gossamer.kernels.divisive import divisive_gate, divides_in_cpp
+from gossamer.kernels.divisive import divides_in_cpp, divisive_gate
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
