@@ -98,7 +98,7 @@ def winners_and_others(net: VGG) -> list[tuple[float, float]]:
 
 @torch.no_grad()
 def active(net: VGG) -> list[float]:
-    """The active fraction of each of the first three blocks, before pooling and, in a standard block, before its norm."""
+    """The active fraction of the first three blocks, before pooling and, in a standard block, before its norm."""
     found: list[float] = []
     handles = []
     for name in ("block1", "block2", "block3"):
@@ -171,7 +171,7 @@ def test_blocks_are_sparser_and_stand_more_noise() -> None:
 
 @pytest.mark.slow
 def test_a_strong_cost_helps_against_a_long_attack_with_restarts() -> None:
-    """At 100 times the published α, L2 radius 0.5; the gain at published α is not asserted, nor that of blocks alone."""
+    """At 100 times the published α and L2 radius 0.5; no gain at the published α, or of blocks alone, is claimed."""
     standing = [
         [under_attack(trained(seed, 40, blocks, factor)[0], 0.5, 100, 3, 200) for seed in (0, 1, 2)]
         for blocks, factor in ((0, 0.0), (3, 100.0))
