@@ -97,8 +97,9 @@ class HebbianLoss:
     """The Hebbian loss −Σ α_k L_k of some layers of a network, to be added to the loss of the task.
 
     A call uses the outputs of the layers in the last forward pass in training mode; it comes before ``backward``. Local
-    gradients are computed in the call and passed on by one ordinary backward pass, to optimizers, gradient clipping and
-    DDP; they have no second derivative.
+    gradients reach optimizers, gradient clipping and DDP by one ordinary backward pass. Those of a layer with
+    ``gives_twin``, such as `NormalizedConv2d`, are computed there, together with those of the task; those of another
+    layer are computed in the call, and have no second derivative.
 
     Args:
         layers: different modules, each of which returns one tensor, u_k.

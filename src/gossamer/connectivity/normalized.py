@@ -80,6 +80,12 @@ class NormalizedConv2d(nn.Conv2d):
         device: of the parameters.
         dtype: of the parameters.
 
+    Attributes:
+        gives_twin: whether the output u in training has ``u.twin``, the same numbers, whose gradient reaches the
+            filters and not the input. `HebbianLoss` sets it, since local gradients then need no further convolution.
+            There is no twin with a bias, under autocast, in a compiler, of an image without a batch, or with a padding
+            that is not zeros, a number of them on each side.
+
     Example:
         >>> gs.NormalizedConv2d(3, 8, kernel_size=3, padding=1)(torch.rand(2, 3, 10, 10)).shape
         torch.Size([2, 8, 10, 10])
