@@ -19,6 +19,8 @@ References:
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -138,7 +140,9 @@ class NormalizedConv2d(nn.Conv2d):
         filters = unit_filters(self.weight)
         if not (self.gives_twin and self._has_twin(x, filters)):
             return self._conv_forward(x, filters, self.bias)  # type: ignore[no-any-return]
-        u, u.twin = kernels.conv2d_with_twin(x, filters, self.stride, self.padding, self.dilation, self.groups)  # type: ignore[attr-defined, arg-type]
+        geometry: Any = (self.stride, self.padding, self.dilation, self.groups)
+        u, twin = kernels.conv2d_with_twin(x, filters, *geometry)
+        u.twin = twin  # type: ignore[attr-defined]
         return u
 
     def _has_twin(self, x: Tensor, filters: Tensor) -> bool:

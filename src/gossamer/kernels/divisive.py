@@ -127,8 +127,8 @@ def _gate(u: Tensor, sigma: float, window: int, rank: int, straight: bool) -> Pa
         return z.contiguous(), local.contiguous(), divisor.contiguous(), threshold
     u = u.contiguous().resolve_neg()
     parts = _shapes(u, sigma, window, rank, straight)
-    addresses = (part.data_ptr() for part in (u, *parts))
-    _cpu.divisive_forward(ELEMENTWISE[u.dtype], torch.get_num_threads(), *addresses, *u.shape, sigma, window, rank)
+    numbers: list[Any] = [*(part.data_ptr() for part in (u, *parts)), *u.shape, sigma, window, rank]
+    _cpu.divisive_forward(ELEMENTWISE[u.dtype], torch.get_num_threads(), *numbers)
     return parts
 
 
@@ -145,8 +145,9 @@ def _gate_gradient(
         return _reference_gradient(g, u, local, divisor, threshold, sigma, window, straight).contiguous()
     g, u, local, divisor, threshold = (t.contiguous().resolve_neg() for t in (g, u, local, divisor, threshold))
     du = torch.empty_like(u)
-    addresses = (part.data_ptr() for part in (g, u, local, divisor, threshold, du))
-    _cpu.divisive_backward(ELEMENTWISE[u.dtype], torch.get_num_threads(), *addresses, *u.shape, sigma, window, straight)
+    inputs = (g, u, local, divisor, threshold, du)
+    numbers: list[Any] = [*(part.data_ptr() for part in inputs), *u.shape, sigma, window, straight]
+    _cpu.divisive_backward(ELEMENTWISE[u.dtype], torch.get_num_threads(), *numbers)
     return du
 
 

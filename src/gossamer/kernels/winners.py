@@ -70,8 +70,8 @@ def _winners(u: Tensor, dim: int, winners: int, rest: float) -> tuple[Tensor, Te
         return cost.contiguous(), least.contiguous()
     cost, least = _shapes(u, dim, winners, rest)
     u, *sizes = _in_memory(u, dim)
-    addresses = (t.data_ptr() for t in (u, cost, least))
-    _cpu.winners_forward(ELEMENTWISE[u.dtype], torch.get_num_threads(), *addresses, *sizes, winners, rest)
+    numbers: list[Any] = [*(t.data_ptr() for t in (u, cost, least)), *sizes, winners, rest]
+    _cpu.winners_forward(ELEMENTWISE[u.dtype], torch.get_num_threads(), *numbers)
     return cost, least
 
 
@@ -86,8 +86,8 @@ def _winners_gradient(g: Tensor, u: Tensor, least: Tensor, dim: int, winners: in
     u, *sizes = _in_memory(u, dim)
     du = out if out.stride() == u.stride() else torch.empty_like(u)
     g, least = g.contiguous().resolve_neg(), least.contiguous()
-    addresses = (t.data_ptr() for t in (g, u, least, du))
-    _cpu.winners_backward(ELEMENTWISE[u.dtype], torch.get_num_threads(), *addresses, *sizes, winners, rest)
+    numbers: list[Any] = [*(t.data_ptr() for t in (g, u, least, du)), *sizes, winners, rest]
+    _cpu.winners_backward(ELEMENTWISE[u.dtype], torch.get_num_threads(), *numbers)
     return out if du is out else out.copy_(du)
 
 
