@@ -21,7 +21,7 @@ ROUNDS = 15
 SHAPES = [(64, 32, 28, 64), (64, 64, 14, 64), (64, 3, 32, 64), (128, 32, 8, 64)]  # images, channels, side, filters
 
 
-def medians(calls: dict[str, Callable[[], object]]) -> dict[str, float]:
+def medians(calls: dict[str, Callable[[], None]]) -> dict[str, float]:
     """Return the median time of each call in milliseconds, measured in turns after one untimed round."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(ROUNDS + 1):

@@ -359,8 +359,8 @@ def test_twins_change_the_way_and_not_the_gradients(needs_x: bool) -> None:
         net, x = Net(), X.clone().requires_grad_(needs_x)
         hebbian = HebbianLoss(net.convs, ALPHA, winners=0.2, anti=0.3)
         for conv in net.convs:
-            assert conv.gives_twin is True
-            conv.gives_twin = twins
+            assert conv.gives_twin
+            conv.gives_twin = twins  # type: ignore[assignment]
         (F.cross_entropy(net(x), Y) + hebbian()).backward()
         results.append([p.grad for p in net.parameters()] + [x.grad] * needs_x)
     for ours, theirs in zip(*results, strict=True):

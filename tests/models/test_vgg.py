@@ -121,7 +121,7 @@ def test_half_types(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("gate", ["hard", "straight_through"])
 def test_one_operator_gives_what_the_modules_give(window: int, gate: Any) -> None:
     block, g = HaHBlock(3, 20, window=window, generator=seeded()).double(), images(4, 20, 9, 7, seed=2).double()
-    block.threshold.gate = gate
+    block.threshold.gate = gate  # type: ignore[union-attr]
     results = []
     for net in (block, nn.Sequential(*block)):
         x = (images(4, 3, 9, 7, seed=1).double() - 0.5).requires_grad_()

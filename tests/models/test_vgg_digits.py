@@ -129,7 +129,7 @@ def under_attack(net: VGG, radius: float, steps: int, restarts: int, images: int
     generator = torch.Generator().manual_seed(0)
 
     def along(d: Tensor) -> Tensor:
-        return d / d.flatten(1).norm(dim=1).clamp(min=1e-12).view(-1, 1, 1, 1)
+        return d / d.flatten(1).norm(dim=1).clamp(min=1e-12).view(-1, 1, 1, 1)  # type: ignore[no-any-return]
 
     for _ in range(restarts):
         start = along(torch.randn(x.shape, generator=generator)) * radius
