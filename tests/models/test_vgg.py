@@ -117,6 +117,55 @@ def test_half_types(dtype: torch.dtype) -> None:
     assert block.conv.weight.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("window", [1, 3, 5])
+@pytest.mark.parametrize("gate", ["hard", "straight_through"])
+def test_one_operator_gives_what_the_modules_give(window: int, gate: Any) -> None:
+    block, g = HaHBlock(3, 20, window=window, generator=seeded()).double(), images(4, 20, 9, 7, seed=2).double()
+    block.threshold.gate = gate  # type: ignore[union-attr]
+    results = []
+    for net in (block, nn.Sequential(*block)):
+        x = (images(4, 3, 9, 7, seed=1).double() - 0.5).requires_grad_()
+        z = net(x)
+        results.append([z.detach(), *torch.autograd.grad(z, (x, block.conv.weight), g)])
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
+def test_modules_that_are_observed_or_replaced_run() -> None:
+    block, x, seen = HaHBlock(3, 8, generator=seeded()), images(2, 3, 8, 8) - 0.5, []
+    z = block(x)
+    for name in ("relu", "norm", "threshold"):
+        for register in ("register_forward_hook", "register_forward_pre_hook"):
+            handle = getattr(getattr(block, name), register)(lambda *_: seen.append(0))
+            torch.testing.assert_close(block(x), z)
+            handle.remove()
+    assert len(seen) == 6
+    with torch.nn.modules.module.register_module_forward_hook(lambda *_: seen.append(0)):
+        block(x)
+    assert len(seen) == 6 + 5
+    block.norm = nn.Identity()
+    dense = F.conv2d(x, gs.functional.unit_filters(block.conv.weight), padding=1).relu()
+    torch.testing.assert_close(block(x), gs.functional.quantile_threshold(dense))
+    block.norm, block.threshold = gs.DivisiveNorm(0.2, 3, "l2"), gs.MeanThreshold()
+    torch.testing.assert_close(block(x), gs.functional.mean_threshold(gs.functional.divisive_norm(dense, 0.2, 3, "l2")))
+
+
+def test_between_the_passes_little_more_than_one_map_is_kept() -> None:
+    x, kept = images(2, 3, 16, 16).requires_grad_(), {}
+    block = HaHBlock(3, 32, generator=seeded())
+    hebbian = HebbianLoss([block.conv], 1.0)
+
+    def keep(t: Tensor) -> Tensor:
+        kept[t.untyped_storage().data_ptr()] = t
+        return t
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+        loss = block(x).sum() + hebbian()
+    assert loss.isfinite()
+    maps = sum(t.untyped_storage().nbytes() for t in kept.values() if t.shape[2:] == (16, 16) or t.dim() == 3)
+    assert maps <= 4 * (x.numel() + 2 * 32 * 256 + 3 * 2 * 256)
+
+
 def test_a_standard_block_normalises_behind_the_relu() -> None:
     block = StandardBlock(3, 8, generator=seeded())
     assert [type(part) for part in block] == [nn.Conv2d, nn.ReLU, nn.BatchNorm2d]

@@ -19,10 +19,13 @@ References:
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gossamer import kernels
 from gossamer.errors import InputError
 
 __all__ = ["NormalizedConv2d", "NormalizedLinear", "unit_filters"]
@@ -79,6 +82,12 @@ class NormalizedConv2d(nn.Conv2d):
         device: of the parameters.
         dtype: of the parameters.
 
+    Attributes:
+        gives_twin: whether the output u in training has ``u.twin``, the same numbers, whose gradient reaches the
+            filters and not the input. `HebbianLoss` sets it, since local gradients then need no further convolution.
+            There is no twin with a bias, under autocast, in a compiler, of an image without a batch, or with a padding
+            that is not zeros, a number of them on each side.
+
     Example:
         >>> gs.NormalizedConv2d(3, 8, kernel_size=3, padding=1)(torch.rand(2, 3, 10, 10)).shape
         torch.Size([2, 8, 10, 10])
@@ -87,6 +96,8 @@ class NormalizedConv2d(nn.Conv2d):
         Cekic, Bakiskan, Madhow, "Neuro-inspired deep neural networks with sparse, strong activations", ICIP 2022, arXiv
         2202.13074.
     """
+
+    gives_twin = False
 
     def __init__(
         self,
@@ -126,7 +137,27 @@ class NormalizedConv2d(nn.Conv2d):
         Returns:
             Images (N, out_channels, H', W') or (out_channels, H', W').
         """
-        return self._conv_forward(x, unit_filters(self.weight), self.bias)  # type: ignore[no-any-return]
+        filters = unit_filters(self.weight)
+        if not (self.gives_twin and self._has_twin(x, filters)):
+            return self._conv_forward(x, filters, self.bias)  # type: ignore[no-any-return]
+        geometry: Any = (self.stride, self.padding, self.dilation, self.groups)
+        u, twin = kernels.conv2d_with_twin(x, filters, *geometry)
+        u.twin = twin  # type: ignore[attr-defined]
+        return u
+
+    def _has_twin(self, x: Tensor, filters: Tensor) -> bool:
+        return (
+            self.training
+            and torch.is_grad_enabled()
+            and kernels.is_plain(x)
+            and filters.requires_grad
+            and self.bias is None
+            and x.dim() == 4
+            and x.dtype == filters.dtype
+            and self.padding_mode == "zeros"
+            and not isinstance(self.padding, str)
+            and not torch.is_autocast_enabled(x.device.type)
+        )
 
 
 class NormalizedLinear(nn.Linear):

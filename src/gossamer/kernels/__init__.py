@@ -10,6 +10,8 @@ from gossamer.kernels import _cpu
 from gossamer.kernels.affine import linear
 from gossamer.kernels.code import Code
 from gossamer.kernels.convolution import Geometry, conv2d
+from gossamer.kernels.divisive import divides_in_cpp, divisive_gate
+from gossamer.kernels.local_gradient import conv2d_with_twin
 from gossamer.kernels.ops import sddmm, spmm, spmm_t
 from gossamer.kernels.route import eager_in_cpp, is_plain, transformed
 from gossamer.kernels.sorted_lists import csr_of, empty_at, flat_indices_of, follow, merge, split
@@ -25,6 +27,7 @@ from gossamer.kernels.structure import (
     transpose,
     validate,
 )
+from gossamer.kernels.winners import winners_cost
 
 __all__ = [
     "Code",
@@ -33,9 +36,12 @@ __all__ = [
     "Structure",
     "check_csr",
     "conv2d",
+    "conv2d_with_twin",
     "csc_permutation",
     "csr_of",
     "eager_in_cpp",
+    "divides_in_cpp",
+    "divisive_gate",
     "empty_at",
     "flat_indices_of",
     "follow",
@@ -59,6 +65,7 @@ __all__ = [
     "transformed",
     "transpose",
     "validate",
+    "winners_cost",
 ]
 
 

@@ -33,6 +33,7 @@ GOSSAMER_TABLE(Layout, layout, active_layout)
 void bind_activations(nb::module_& m);
 void bind_associative(nb::module_& m);
 void bind_convolution(nb::module_& m);
+void bind_divisive(nb::module_& m);
 void bind_hoyer(nb::module_& m);
 void bind_linear(nb::module_& m);
 void bind_lq_noise(nb::module_& m);
@@ -245,6 +246,7 @@ NB_MODULE(_cpu, m) {
   bind_activations(m);
   bind_associative(m);
   bind_convolution(m);
+  bind_divisive(m);
   bind_hoyer(m);
   bind_linear(m);
   bind_lq_noise(m);
