@@ -61,6 +61,8 @@ examples:
   gossamer train people.csv --target income --activation topk:60
   gossamer train fashion_mnist --hidden 1000,1000,1000 --density 0.05
   gossamer train digits --prune gap:0.1
+  gossamer train digits --model vgg --hebbian-blocks 3
+  gossamer train fashion_mnist --model wide-residual --density 0.2 --rewire SET
   gossamer train --resume runs/digits-1
 
 A run can be stopped at any moment, by Ctrl-C or otherwise, and loses at most
@@ -112,6 +114,11 @@ def parser() -> argparse.ArgumentParser:
         "--numeric", type=_names, metavar="COLUMN,...", help="columns of numbers; other values in them are missing"
     )
     network = train.add_argument_group("network")
+    network.add_argument(
+        "--model",
+        metavar="NAME",
+        help="mlp, or for images vgg, vgg16, wide-residual, vgg:32-32-M-64-64-M, wide-residual:DEPTH-WIDTH (mlp)",
+    )
     network.add_argument("--hidden", type=_sizes, metavar="N,N", help="units of the hidden layers, such as 1000,1000")
     network.add_argument(
         "--density", type=float, metavar="D", help="fraction of the hidden layers' connections that exist (0.1)"
@@ -147,10 +154,27 @@ def parser() -> argparse.ArgumentParser:
         help="remove connections while training: gap:WIDTH, gradual:DENSITY or magnitude:DENSITY; starts at density "
         "0.5 and rewires nothing, if nothing else is said (no pruning)",
     )
+    hebbian = train.add_argument_group("strong, sparse activations")
+    hebbian.add_argument(
+        "--hebbian-blocks", type=int, metavar="N", help="first blocks of vgg that are Hebbian/anti-Hebbian (0)"
+    )
+    hebbian.add_argument(
+        "--hebbian-cost", type=float, metavar="C", help="factor on the published weights of their costs (1)"
+    )
+    hebbian.add_argument("--hebbian-anti", type=float, metavar="L", help="weight of the channels that do not win (0.1)")
+    hebbian.add_argument("--hebbian-winners", type=float, metavar="W", help="share of the channels that win (0.1)")
+    hebbian.add_argument(
+        "--hebbian-gradient",
+        metavar="HOW",
+        help="local: a cost trains its own layer; joint: those before it too (local)",
+    )
     network.add_argument("--no-twin", action="store_true", default=None, help="train no dense twin")
     fit = train.add_argument_group("training")
     fit.add_argument("--epochs", type=int, metavar="N", help="passes through the training rows (by their number)")
     fit.add_argument("--batch-size", type=int, metavar="N", help="rows in a step (by their number)")
+    fit.add_argument(
+        "--augment", metavar="WHAT", help="change images at random: shift:PIXELS, flip, or shift:4,flip (no change)"
+    )
     fit.add_argument("--optimizer", metavar="NAME", help="adam, adamw or sgd (adam)")
     fit.add_argument("--learning-rate", type=float, metavar="R", help="(0.001, with sgd 0.1)")
     fit.add_argument("--schedule", metavar="NAME", help="of the learning rate: cosine or constant (cosine)")
