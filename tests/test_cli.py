@@ -14,7 +14,7 @@ import pytest
 
 import gossamer
 from gossamer.cli import main
-from gossamer.training import loop
+from gossamer.training import Epoch, Fit
 
 SMALL = ["--hidden=12", "--epochs=2", "--batch-size=32", "--threads=1", "--density=0.4", "--activation=relu"]
 
@@ -159,14 +159,14 @@ def test_ctrl_c_tells_how_to_go_on_and_going_on_works(
 ) -> None:
     path = tmp_path / "my run"
     with monkeypatch.context() as patch:
-        epoch = loop.Fit._epoch
+        epoch = Fit._epoch
 
-        def interrupted(self: loop.Fit, *arguments: object) -> loop.Epoch:
+        def interrupted(self: Fit, *arguments: object) -> Epoch:
             if len(self.history) == 1:
                 raise KeyboardInterrupt
             return epoch(self, *arguments)  # type: ignore[arg-type]
 
-        patch.setattr(loop.Fit, "_epoch", interrupted)
+        patch.setattr(Fit, "_epoch", interrupted)
         assert main(["train", str(table), "--target=kind", f"--out={path}", *SMALL]) == 130
     assert f"gossamer: stopped. Continue with: gossamer train --resume '{path}'\n" in capsys.readouterr().err
     assert main(["train", "--resume", str(path)]) == 0

@@ -28,7 +28,7 @@ from gossamer.io.tensor_file import load_weights
 from gossamer.models import MLP
 from gossamer.plasticity import Rewire
 from gossamer.training import Fit, Samples, Task
-from gossamer.training.loop import architecture
+from gossamer.training.architecture import architecture
 from gossamer.training.recipe import SMALL, Recipe
 
 __all__ = ["SparseEstimator", "first_layer"]

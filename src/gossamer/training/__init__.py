@@ -2,7 +2,8 @@
 
 from gossamer.training.augment import Augment
 from gossamer.training.epoch import DivergedError, Epoch, one_epoch
-from gossamer.training.loop import Fit, evaluate
+from gossamer.training.loop import Fit
+from gossamer.training.passes import evaluate
 from gossamer.training.pruning import Pruning
 from gossamer.training.recipe import Recipe
 from gossamer.training.samples import Samples

@@ -124,7 +124,7 @@ def carry_out(trial: Trial) -> dict[str, Any]:
     import torch
 
     from gossamer.training import DivergedError, Samples, evaluate
-    from gossamer.training.loop import one_pass
+    from gossamer.training.passes import one_pass
 
     own: dict[str, Any] = {**trial.settings, "hidden": tuple(trial.settings["hidden"])}
     width, connections = own.pop("width", None), own.pop("connections", None)
@@ -191,7 +191,7 @@ class _Training:
 
         from gossamer.models import MLP
         from gossamer.training import Recipe
-        from gossamer.training.loop import make_optimizer
+        from gossamer.training.optimizer import make_optimizer
 
         self.method, self.plan = trial.variant, plan
         shapes = list(zip(plan.hidden, (features, *plan.hidden[:-1]), strict=True))
@@ -303,9 +303,9 @@ class _Training:
                 magnitude_prune_(self.model, self.density, self.optimizer, scope="net")
 
     def before_step(self, number: int) -> None:
-        rate = self.plan.learning_rate * 0.5 * (1 + math.cos(math.pi * self.number / self.total))
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group.get("scale", 1.0)
+        from gossamer.training.optimizer import learning_rate_at, set_learning_rate
+
+        set_learning_rate(self.optimizer, learning_rate_at(self.number, self.recipe, self.per_epoch))
 
     def after_step(self, number: int, loss: torch.Tensor) -> None:
         self.number += 1
