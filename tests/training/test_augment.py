@@ -98,7 +98,7 @@ def test_other_strings_are_refused(text: str) -> None:
 def test_mistakes_are_named() -> None:
     with pytest.raises(InputError, match=r"x must be images \(N, C, H, W\) to be augmented, got shape \(2, 3\)"):
         Augment(flip=True)(torch.rand(2, 3), seeded())
-    with pytest.raises(InputError, match=r"shift must be below the size of the images, \(4, 9\), got 4"):
+    with pytest.raises(InputError, match=r"shift must be below the size of the images, 4 × 9, got 4"):
         Augment(shift=4)(images(1, 1, 4, 9), seeded())
     with pytest.raises(InputError, match="shift must be a whole number of at least 0"):
         Augment(shift=-1)

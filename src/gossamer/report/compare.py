@@ -216,7 +216,10 @@ def rows(run: Run) -> list[Row]:
 
 def headline(run: Run) -> str:
     """Return one sentence: the effect of the share of connections on the accuracy."""
-    start = f"At {text.share(connection_share(run))} of the connections the sparse network"
+    share = connection_share(run)
+    start = f"At {text.share(share)} of the connections the sparse network"
+    if share >= 1:
+        start = "With all of its connections, and sparse activations, the network"
     gap = difference(run)
     if gap is None:
         return f"{start} classifies {text.percent(_mean(run.sparse, _test_accuracy))} of the test set correctly."

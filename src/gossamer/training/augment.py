@@ -70,6 +70,19 @@ class Augment:
             found[name] = True if name == "flip" else check_count("shift", int(argument), low=1)
         return cls(**found)  # type: ignore[arg-type]
 
+    def check_size(self, height: int, width: int) -> None:
+        """Check that images of this size are not moved out of sight.
+
+        Args:
+            height: of the images.
+            width: of the images.
+
+        Raises:
+            InputError: they are.
+        """
+        if self.shift >= min(height, width):
+            raise InputError(f"shift must be below the size of the images, {height} × {width}, got {self.shift}")
+
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Augment each image.
 
@@ -85,8 +98,7 @@ class Augment:
         """
         if x.dim() != 4:
             raise InputError(f"x must be images (N, C, H, W) to be augmented, got shape {tuple(x.shape)}")
-        if self.shift >= min(x.shape[2:]):
-            raise InputError(f"shift must be below the size of the images, {tuple(x.shape[2:])}, got {self.shift}")
+        self.check_size(*x.shape[2:])
         if self.shift:
             x = _moved(x, self.shift, generator)
         if self.flip:
