@@ -66,7 +66,7 @@ def test_density_is_that_of_all_convolutions_together() -> None:
         layers = [layer for layer in gs.evaluate.cost(net).layers if layer.kernel]
         possible = sum(layer.shape[0] * layer.shape[1] for layer in layers if layer.shape)
         assert sum(layer.connections for layer in layers) == pytest.approx(0.3 * possible, rel=2e-3)
-        assert isinstance(net.group3.block1.conv2, SparseConv2d)
+        assert isinstance(net.get_submodule("group3.block1.conv2"), SparseConv2d)
         assert type(net.classifier) is nn.Linear
     assert not any(isinstance(m, SparseConv2d) for m in small(density=1.0).modules())
     assert isinstance(small(output_density=0.5).classifier, SparseLinear)

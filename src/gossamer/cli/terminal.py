@@ -154,6 +154,7 @@ def _plan(folder: RunFolder, options: Options, data: Dataset) -> list[str]:
     train, validation, test = (words.count(len(split)) for split in (data.train, data.validation, data.test))
     output = "dense" if options.output_density is None else f"at density {options.output_density:g}"
     connected = f"density {options.density_for(len(data.features)):.4g} ({options.allocate})"
+    connected = "dense" if options.density == 1 else connected
     connected = connected if options.epsilon is None else f"epsilon {options.epsilon:g}, {connected}"
     rewire = "no rewiring" if options.rewire == "none" else f"{options.rewire} moving {options.fraction:g} an epoch"
     rewire += "" if options.constraint is None else f", constraint {options.constraint}"

@@ -19,7 +19,7 @@ References:
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -176,7 +176,7 @@ class NormalizedSparseConv2d(SparseConv2d):
         Returns:
             The dense layer.
         """
-        return self._to_dense(NormalizedConv2d)
+        return cast(NormalizedConv2d, self._to_dense(NormalizedConv2d))
 
     @classmethod
     def from_dense(cls, dense: nn.Conv2d, pattern: Pattern | None = None) -> Self:

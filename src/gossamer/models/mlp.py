@@ -90,7 +90,9 @@ class ChannelsLast(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layers: (batch, units, …) -> (batch, units, …)."""
-        return super().forward(x.movedim(1, -1)).movedim(-1, 1)  # type: ignore[no-any-return]
+        for layer in self:
+            x = layer(x.movedim(1, -1)).movedim(-1, 1)
+        return x
 
 
 class MLP(nn.Module):

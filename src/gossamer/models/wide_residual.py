@@ -26,7 +26,7 @@ from gossamer.models.noise import Dropout
 __all__ = ["ResidualBlock", "WideResidual"]
 
 _FIRST = 16  # channels before the groups
-_STRIDES = (1, 2, 2)
+_GROUPS = {"group1": 1, "group2": 2, "group3": 2}  # and the stride of their first block
 
 
 class ResidualBlock(nn.Module):
@@ -175,10 +175,10 @@ class WideResidual(ImageNetwork):
                 generator=generator,
             )
             position, channels = position + 2, out
-            if not hasattr(self, group):
+            if group not in self._modules:
                 self.add_module(group, nn.Sequential())
             inside = self.get_submodule(group)
-            inside.add_module(f"block{len(list(inside.children())) + 1}", block)
+            inside.add_module(f"block{len(inside._modules) + 1}", block)
         self.norm = nn.BatchNorm2d(channels)
         self.activation = activation_from(activation, channels, position=position, dim=1, generator=generator)
         self.classifier = linear(channels, self.classes, output_density, generator)
@@ -196,17 +196,17 @@ class WideResidual(ImageNetwork):
             InputError: ``x`` has another shape.
         """
         h = self.conv(self.standardized(x))
-        for group in (self.group1, self.group2, self.group3):
-            h = group(h)
+        for name in _GROUPS:
+            h = self.get_submodule(name)(h)
         return self.classifier(self.activation(self.norm(h)).mean((2, 3)))  # type: ignore[no-any-return]
 
 
 def _blocks(each: int, width: int) -> list[tuple[str, int, int, int]]:
     """The group, the channels in and out, and the stride of each block."""
     found, channels = [], _FIRST
-    for number, stride in enumerate(_STRIDES, start=1):
-        out = _FIRST * 2 ** (number - 1) * width
+    for number, (group, stride) in enumerate(_GROUPS.items()):
+        out = _FIRST * 2**number * width
         for i in range(each):
-            found.append((f"group{number}", channels, out, 1 if i else stride))
+            found.append((group, channels, out, 1 if i else stride))
             channels = out
     return found
