@@ -197,7 +197,7 @@ def conv_backward(
     threads: int,
     t_indptr: int,
     t_indices: int,
-    positions: int,
+    csc_permutation: int,
     values: int,
     x: int,
     dy: int,

@@ -57,11 +57,11 @@ class ModelName:
     width: int | None = None
 
     @classmethod
-    def parse(cls, text: str) -> ModelName:
+    def parse(cls, string: str) -> ModelName:
         """Read the name of a network; the module's docstring lists them.
 
         Args:
-            text: the name.
+            string: the name.
 
         Returns:
             What it says.
@@ -69,7 +69,7 @@ class ModelName:
         Raises:
             InputError: there is no such network.
         """
-        name, colon, argument = str(text).strip().lower().replace("_", "-").partition(":")
+        name, colon, argument = str(string).strip().lower().replace("_", "-").partition(":")
         parts = argument.split("-")
         if not colon:
             if name in ("mlp", "vgg", "wide-residual"):
@@ -80,7 +80,7 @@ class ModelName:
             return cls("vgg", tuple("M" if part == "m" else int(part) for part in parts))
         elif name == "wide-residual" and len(parts) == 2 and all(part.isdecimal() for part in parts):
             return cls("wide-residual", depth=int(parts[0]), width=int(parts[1]))
-        raise InputError(f"model must be {_USAGE}, got {text!r}")
+        raise InputError(f"model must be {_USAGE}, got {string!r}")
 
     def sized(self, height: int, width: int) -> dict[str, Any]:
         """Return the arguments that the size of the images decides, where the name doesn't.

@@ -91,9 +91,9 @@ def _output(model: nn.Module) -> str:
     return list(linear_layers(model))[-1]
 
 
-def constrain(model: nn.Module, text: str, optimizer: torch.optim.Optimizer, seed: int) -> constraints.Attached:
-    """Keep the weights of all layers of ``model`` but its output in the set that ``text`` names, after every step."""
-    found, output = constraints.parse(text, seed=seed), _output(model)
+def constrain(model: nn.Module, string: str, optimizer: torch.optim.Optimizer, seed: int) -> constraints.Attached:
+    """Keep the weights of all layers of ``model`` but its output in the set that ``string`` names, after every step."""
+    found, output = constraints.parse(string, seed=seed), _output(model)
     return constraints.attach(model, found, optimizer, where=lambda name, _: name != output)
 
 

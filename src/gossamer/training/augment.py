@@ -49,24 +49,24 @@ class Augment:
         check_count("shift", self.shift)
 
     @classmethod
-    def parse(cls, text: str) -> Self:
+    def parse(cls, string: str) -> Self:
         """Read augmentations from a string.
 
         Args:
-            text: ``"shift:K"``, ``"flip"``, or both with a comma between; each at most once.
+            string: ``"shift:K"``, ``"flip"``, or both with a comma between; each at most once.
 
         Returns:
             The augmentation.
 
         Raises:
-            InputError: ``text`` is anything else.
+            InputError: ``string`` is anything else.
         """
         found: dict[str, int | bool] = {}
-        for part in str(text).lower().split(","):
+        for part in str(string).lower().split(","):
             name, colon, argument = part.strip().partition(":")
             known = (name == "flip" and not colon) or (name == "shift" and argument.strip().isdecimal())
             if not known or name in found:
-                raise InputError(f"augment must be {_USAGE}, such as shift:1,flip, got {text!r}")
+                raise InputError(f"augment must be {_USAGE}, such as shift:1,flip, got {string!r}")
             found[name] = True if name == "flip" else check_count("shift", int(argument), low=1)
         return cls(**found)  # type: ignore[arg-type]
 

@@ -131,11 +131,12 @@ class Fit:
         options, model = self.options, self.model
         epoch = len(self.history) + 1
         start = time.perf_counter()
-        behind = (epoch - 1) * self.steps
+        steps = self.steps
+        behind = (epoch - 1) * steps
         pruned: dict[str, int] = {}
 
         def before_step(step: int) -> None:
-            set_learning_rate(self.optimizer, learning_rate_at(behind + step, options, self.steps))
+            set_learning_rate(self.optimizer, learning_rate_at(behind + step, options, steps))
 
         def prune(step: int, _: Tensor) -> None:
             assert self.pruning is not None
