@@ -255,7 +255,7 @@ class VGG(ImageNetwork):
         self.classifier = linear(channels * height * width, self.classes, output_density, generator)
 
     @property
-    def hebbian_layers(self) -> list[nn.Module]:
+    def hebbian_layers(self) -> list[NormalizedConv2d | NormalizedSparseConv2d]:
         """The convolutions of the HaH blocks, first to last, as `HebbianLoss` takes them."""
         return [block.conv for block in self.features if isinstance(block, HaHBlock)]
 
