@@ -32,8 +32,11 @@ _BINS = 20
 _DENSE = 1 << 24  # numbers of sparse rows that are dense at a time
 
 
-def measure(fit: Fit, test: Samples, architecture: Mapping[str, Any]) -> Network:
-    """Measure a finished network of this architecture: accuracy, costs, time, noise, and each of its layers."""
+def measure(fit: Fit, test: Samples, architecture: Mapping[str, Any] | None = None) -> Network:
+    """Measure a finished network: accuracy, costs, time, noise, and each of its layers.
+
+    ``architecture``: what names it (see `gossamer.models.named`); None for a network of another making.
+    """
     model, options = fit.model, fit.options
     assert isinstance(test.y, Tensor)
     x = cast(Tensor, test.x)  # sparse rows support the same operations
@@ -86,8 +89,8 @@ def measure(fit: Fit, test: Samples, architecture: Mapping[str, Any]) -> Network
         layers=tuple(layers),
         step="compiled" if fit.fallback is None else "autograd",
         fallback=fit.fallback,
-        model=title(architecture),
-        hebbian_blocks=architecture.get("hebbian_blocks", 0),
+        model=None if architecture is None else title(architecture),
+        hebbian_blocks=0 if architecture is None else architecture.get("hebbian_blocks", 0),
     )
 
 
