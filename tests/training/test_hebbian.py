@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from gossamer.activation import hebbian_cost
 from gossamer.models import HEBBIAN_ALPHA, MLP, VGG
 from gossamer.training import Fit, Recipe, Samples
 from gossamer.training.hebbian import with_hebbian_cost
+from gossamer.training.passes import one_pass
 from gossamer.training.task import MULTICLASS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -104,3 +106,21 @@ def test_a_greater_cost_makes_winners_stronger() -> None:
             return float(hebbian_cost(maps(fit.model, x, 1), winners=0.3, anti=1.0))
 
     assert contrast(300.0) > 1.1 * contrast(0.0)
+
+
+def test_a_cost_of_any_network_leaves_the_compiled_step() -> None:
+    x = torch.rand(12, 4, generator=torch.Generator().manual_seed(0))
+
+    def step(cost: float | None) -> tuple[str | None, torch.Tensor, torch.Tensor]:
+        net = MLP(4, (6,), 3, density=0.5, generator=torch.Generator().manual_seed(0))
+        weights = net.get_parameter("linear1.weight_values")
+        before = weights.detach().clone()
+        task = MULTICLASS if cost is None else replace(MULTICLASS, cost=lambda: cost * weights.square().sum())
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        done = one_pass(net, optimizer, Samples(x, torch.arange(12) % 3), task, batch_size=12, seed=(0, 1))
+        return done.fallback, (weights - before).detach(), before
+
+    (plain, change, before), (reason, other, _) = step(None), step(2.0)
+    assert plain is None
+    assert "has a cost of the network beside it" in str(reason)
+    torch.testing.assert_close(other, change - 0.1 * 2 * 2.0 * before, atol=1e-6, rtol=1e-4)
