@@ -1,4 +1,4 @@
-"""From the rows of a data set to the inputs of a network: rows as they are, or images."""
+"""From a data set to the network that reads it: rows as they are, or images."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from torch import Tensor
 from gossamer.data import Dataset, Split
 from gossamer.errors import InputError
 from gossamer.models import ModelName
+from gossamer.training.architecture import architecture
+from gossamer.training.recipe import Recipe
 from gossamer.training.samples import Samples, SparseRows
 
-__all__ = ["Image", "image_of", "inputs_of", "samples_of"]
+__all__ = ["Image", "architecture_of", "image_of", "inputs_of", "samples_of"]
 
 Image = tuple[int, int, int]
 """Height, width and channels."""
@@ -47,6 +49,13 @@ def inputs_of(x: Any, image: Image | None) -> Tensor:
     if x.shape[1] != math.prod(image):
         raise InputError(f"x must have {math.prod(image)} pixels for images {image}, got {x.shape[1]}")
     return torch.from_numpy(np.ascontiguousarray(x.reshape(-1, *image).transpose(0, 3, 1, 2)))
+
+
+def architecture_of(options: Recipe, data: Dataset, *, sparse: bool = True) -> dict[str, Any]:
+    """Return the architecture of the sparse networks of a run, or of their dense twins."""
+    image = image_of(options.model, data)
+    inputs = len(data.features) if image is None else inputs_of(data.train.x, image)
+    return architecture(options, inputs, len(data.classes), sparse=sparse)
 
 
 def samples_of(split: Split, image: Image | None, device: torch.device) -> Samples:

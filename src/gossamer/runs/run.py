@@ -19,13 +19,12 @@ from gossamer.io.tensor_file import load_weights
 from gossamer.models import from_architecture
 from gossamer.runs.checkpoint import final_state, restore, result_of
 from gossamer.runs.folder import Job, RunFolder
-from gossamer.runs.inputs import image_of, inputs_of, samples_of
+from gossamer.runs.inputs import architecture_of, image_of, samples_of
 from gossamer.runs.model_file import ModelFile, save_model
 from gossamer.runs.options import Options
 from gossamer.runs.results import describe_machine, measure, results
 from gossamer.runs.schema import Machine, Network
 from gossamer.training import Epoch, Fit
-from gossamer.training.architecture import architecture
 
 __all__ = ["Watch", "jobs_of", "load_data", "resume", "train"]
 
@@ -157,7 +156,7 @@ def train(
         True
     """
     device = find_device(options.device)
-    arguments = _architecture(options, data)
+    arguments = architecture_of(options, data)
     first = _seeded(arguments, options.seed)  # mistakes show before there is a folder
     folder = RunFolder.create(out, data.name, overwrite=overwrite)
     with folder.locked():
@@ -193,16 +192,9 @@ def resume(path: Path, watch: Watch | None = None) -> RunFolder:
                 f"the data {options.data!r} is not the data of the run in {path}: its rows, or the way they are "
                 "read, have changed. Bring the old file back, or train anew"
             )
-        arguments = _architecture(options, data)
+        arguments = architecture_of(options, data)
         _complete(folder, options, data, device, watch or Watch(), arguments)
     return folder
-
-
-def _architecture(options: Options, data: Dataset, *, sparse: bool = True) -> dict[str, Any]:
-    """The architecture of the sparse networks, or of their dense twins."""
-    image = image_of(options.model, data)
-    inputs = len(data.features) if image is None else inputs_of(data.train.x, image)
-    return architecture(options, inputs, len(data.classes), sparse=sparse)
 
 
 def _seeded(arguments: Mapping[str, Any], seed: int) -> nn.Module:
@@ -307,7 +299,7 @@ def _trained(
         watch.epoch(job, epoch)
 
     watch.measuring(job)
-    arguments = _architecture(options, data, sparse=fit.sparse)
+    arguments = architecture_of(options, data, sparse=fit.sparse)
     result = measure(fit, samples_of(data.test, image, device), arguments)
     final = final_state(fit, result)
     folder.save(job, final)
