@@ -54,7 +54,7 @@ def options(images: Path) -> Options:
 CHANGES: dict[str, dict[str, Any]] = {
     "VGG": {},
     "joint gradient, dense": {"hebbian_gradient": "joint", "density": 1.0, "rewire": "none", "patience": 1},
-    "WRN": {"model": "wide-residual:10-1", "hebbian_blocks": 0, "hebbian_cost": 1.0, "rewire": "RigL", "density": 0.3},
+    "WRN": {"model": "wide-residual:10-1", "hebbian_blocks": 0, "hebbian_cost": 1.0, "rewire": "RigL", "epochs": 2},
     "pruned": {"prune": "gradual:0.2", "rewire": "none", "allocate": "uniform"},
 }
 
