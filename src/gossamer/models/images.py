@@ -9,6 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from gossamer.activation import AllReLU
 from gossamer.connectivity import (
     NormalizedConv2d,
     NormalizedSparseConv2d,
@@ -18,11 +19,23 @@ from gossamer.connectivity import (
 )
 from gossamer.connectivity.allocate import Allocation
 from gossamer.errors import InputError, check_count, check_fraction
+from gossamer.models.mlp import activation_from
 
-__all__ = ["ImageNetwork", "Size", "convolution", "densities_of", "drawn", "linear"]
+__all__ = [
+    "ChannelsLast",
+    "ImageNetwork",
+    "Size",
+    "channel_activation",
+    "convolution",
+    "densities_of",
+    "drawn",
+    "linear",
+]
 
 Size = int | Sequence[int]
 """The height and width of images; one number for both."""
+
+_BY_ELEMENT = (nn.ReLU, nn.Sigmoid, nn.Identity, AllReLU)
 
 Weighted = TypeVar("Weighted", nn.Conv2d, nn.Linear)
 
@@ -111,6 +124,23 @@ def linear(
         return SparseLinear(in_features, out_features, density, generator=generator)
     layer: nn.Linear = nn.utils.skip_init(nn.Linear, in_features, out_features)
     return drawn(layer, generator)
+
+
+def channel_activation(spec: str, channels: int, position: int, generator: torch.Generator | None) -> nn.Module:
+    """Make an activation of maps (N, channels, H, W), see `activation_from`; channels compete at each location."""
+    made = activation_from(spec, channels, position=position, generator=generator)
+    return made if isinstance(made, _BY_ELEMENT) else ChannelsLast(made)
+
+
+class ChannelsLast(nn.Sequential):
+    """Layers that read units along the last dimension, applied to those along dimension 1, such as channels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layers: (batch, units, …) -> (batch, units, …)."""
+        x = x.movedim(1, -1)
+        for layer in self:
+            x = layer(x)
+        return x.movedim(-1, 1)
 
 
 def drawn(layer: Weighted, generator: torch.Generator | None) -> Weighted:

@@ -24,12 +24,7 @@ _PLAIN: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "n
 
 
 def activation_from(
-    spec: str,
-    units: int | None = None,
-    *,
-    position: int = 1,
-    dim: int = -1,
-    generator: torch.Generator | None = None,
+    spec: str, units: int | None = None, *, position: int = 1, generator: torch.Generator | None = None
 ) -> nn.Module:
     """Make the activation module that a string names, for a layer of ``units``.
 
@@ -50,11 +45,10 @@ def activation_from(
         spec: one of the strings above.
         units: number of units of the layer (default: any number).
         position: number of the hidden layer, 1, 2, ….
-        dim: the dimension of the units: −1, or 1 for the channels of images, which then compete at each location.
         generator: source of the parameters of SReLU (default: torch's own).
 
     Returns:
-        The module, from (batch, units) to (batch, units); with ``dim=1`` also from (batch, units, H, W) to the same.
+        The module, from (batch, units) to (batch, units).
 
     Raises:
         InputError: ``spec`` is none of the strings above, or its number is outside its range.
@@ -67,15 +61,14 @@ def activation_from(
     if not colon and name in _PLAIN:
         return _PLAIN[name]()
     if not colon and name == "srelu":
-        srelu = SReLU(units or 1, generator=generator)
-        return srelu if dim == -1 else ChannelsLast(srelu)
+        return SReLU(units or 1, generator=generator)
     try:
         if name == "hoyer":
             if units is not None and units < 2:
                 raise InputError(f"hidden layers must have at least 2 units, got {units}")
-            return Hoyer(float(argument), dim=dim, norm=1.0 if units is None else math.sqrt(units / 6))
+            return Hoyer(float(argument), norm=1.0 if units is None else math.sqrt(units / 6))
         if name == "topk":
-            return TopK(check_count("k", int(argument), low=1, high=units), dim=dim)
+            return TopK(check_count("k", int(argument), low=1, high=units))
         if name == "allrelu":
             return AllReLU(float(argument), position)
     except InputError as error:
@@ -83,16 +76,6 @@ def activation_from(
     except ValueError:  # not a number after the colon
         pass
     raise InputError(f"activation must be {_SPECS}, got {spec!r}")
-
-
-class ChannelsLast(nn.Sequential):
-    """Layers that read units along the last dimension, applied to those along dimension 1, such as channels."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply the layers: (batch, units, …) -> (batch, units, …)."""
-        for layer in self:
-            x = layer(x.movedim(1, -1)).movedim(-1, 1)
-        return x
 
 
 class MLP(nn.Module):

@@ -33,8 +33,7 @@ from gossamer.activation.threshold import QuantileThreshold
 from gossamer.connectivity import NormalizedConv2d, NormalizedSparseConv2d
 from gossamer.connectivity.allocate import Allocation
 from gossamer.errors import InputError, check_count, check_fraction
-from gossamer.models.images import ImageNetwork, Size, convolution, densities_of, linear
-from gossamer.models.mlp import activation_from
+from gossamer.models.images import ImageNetwork, Size, channel_activation, convolution, densities_of, linear
 from gossamer.models.noise import Dropout
 
 __all__ = ["HEBBIAN_ALPHA", "SMALL", "VGG", "VGG16", "HaHBlock", "Layers", "StandardBlock", "vgg16"]
@@ -137,7 +136,7 @@ class StandardBlock(nn.Sequential):
         generator: torch.Generator | None = None,
     ) -> None:
         conv = convolution(in_channels, out_channels, density=density, normalized=normalized, generator=generator)
-        made = activation_from(activation, out_channels, position=position, dim=1, generator=generator)
+        made = channel_activation(activation, out_channels, position, generator)
         norm = nn.BatchNorm2d(out_channels)
         parts: dict[str, nn.Module] = {"conv": conv, "norm": norm, "activation": made}
         if isinstance(made, nn.ReLU):

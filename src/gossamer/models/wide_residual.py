@@ -19,8 +19,7 @@ from torch import Tensor, nn
 
 from gossamer.connectivity.allocate import Allocation
 from gossamer.errors import InputError, check_count, check_fraction
-from gossamer.models.images import ImageNetwork, Size, convolution, densities_of, linear
-from gossamer.models.mlp import activation_from
+from gossamer.models.images import ImageNetwork, Size, channel_activation, convolution, densities_of, linear
 from gossamer.models.noise import Dropout
 
 __all__ = ["ResidualBlock", "WideResidual"]
@@ -61,12 +60,11 @@ class ResidualBlock(nn.Module):
     ) -> None:
         super().__init__()
 
-        def active(units: int, number: int) -> nn.Module:
-            return activation_from(activation, units, position=number, dim=1, generator=generator)
-
-        self.norm1, self.activation1 = nn.BatchNorm2d(in_channels), active(in_channels, position)
+        self.norm1 = nn.BatchNorm2d(in_channels)
+        self.activation1 = channel_activation(activation, in_channels, position, generator)
         self.conv1 = convolution(in_channels, out_channels, stride=stride, density=densities[0], generator=generator)
-        self.norm2, self.activation2 = nn.BatchNorm2d(out_channels), active(out_channels, position + 1)
+        self.norm2 = nn.BatchNorm2d(out_channels)
+        self.activation2 = channel_activation(activation, out_channels, position + 1, generator)
         self.dropout = Dropout(dropout) if dropout else nn.Identity()
         self.conv2 = convolution(out_channels, out_channels, density=densities[1], generator=generator)
         self.short: nn.Module | None = None
@@ -180,7 +178,7 @@ class WideResidual(ImageNetwork):
             inside = self.get_submodule(group)
             inside.add_module(f"block{len(inside._modules) + 1}", block)
         self.norm = nn.BatchNorm2d(channels)
-        self.activation = activation_from(activation, channels, position=position, dim=1, generator=generator)
+        self.activation = channel_activation(activation, channels, position, generator)
         self.classifier = linear(channels, self.classes, output_density, generator)
 
     def forward(self, x: Tensor) -> Tensor:
