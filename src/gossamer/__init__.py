@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from gossamer.connectivity import BridgeoutSparseLinear as BridgeoutSparseLinear
     from gossamer.connectivity import NormalizedConv2d as NormalizedConv2d
     from gossamer.connectivity import NormalizedLinear as NormalizedLinear
+    from gossamer.connectivity import NormalizedSparseConv2d as NormalizedSparseConv2d
     from gossamer.connectivity import Pattern as Pattern
     from gossamer.connectivity import SparseConv2d as SparseConv2d
     from gossamer.connectivity import SparseLinear as SparseLinear
@@ -102,6 +103,7 @@ _NAMES = {
         "BridgeoutSparseLinear",
         "NormalizedConv2d",
         "NormalizedLinear",
+        "NormalizedSparseConv2d",
         "Pattern",
         "SparseConv2d",
         "SparseLinear",

@@ -9,7 +9,7 @@ from gossamer.connectivity.dense import FeatureMajorLinear
 from gossamer.connectivity.dense_equal import to_dense
 from gossamer.connectivity.layer import SparseLayer
 from gossamer.connectivity.linear import SparseLinear, SparseLinearReLU, sparse_linear
-from gossamer.connectivity.normalized import NormalizedConv2d, NormalizedLinear, unit_filters
+from gossamer.connectivity.normalized import NormalizedConv2d, NormalizedLinear, NormalizedSparseConv2d, unit_filters
 from gossamer.connectivity.pattern import Pattern
 from gossamer.connectivity.sparsify import sparsify_
 
@@ -20,6 +20,7 @@ __all__ = [
     "FeatureMajorLinear",
     "NormalizedConv2d",
     "NormalizedLinear",
+    "NormalizedSparseConv2d",
     "Pattern",
     "SparseConv2d",
     "SparseLayer",

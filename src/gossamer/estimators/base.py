@@ -320,7 +320,7 @@ def _named(fallback: str | None) -> str:
     return "compiled" if fallback is None else f"autograd ({fallback})"
 
 
-def first_layer(network: MLP) -> tuple[str, nn.Linear | SparseLinear]:
+def first_layer(network: nn.Module) -> tuple[str, nn.Linear | SparseLinear]:
     """Return the layer that reads the inputs, and its name."""
     return next((name, m) for name, m in network.named_children() if isinstance(m, nn.Linear | SparseLinear))
 

@@ -108,7 +108,8 @@ class Network:
     """Accuracy of one network of one seed on the test set, and its cost.
 
     Multiply-adds that aren't known and a loss that isn't finite are None. ``latency_ms`` is by batch size. ``fallback``
-    says why autograd took the last steps, if the compiled one was to.
+    says why autograd took the last steps, if the compiled one was to. ``model`` is the title of the network, such as
+    ``"VGG 32-32-M-64-64-M, 3 HaH blocks"``, None of a run before there were several.
     """
 
     network: NetworkName
@@ -131,6 +132,8 @@ class Network:
     layers: tuple[Layer, ...]
     step: Literal["compiled", "autograd"] = "autograd"
     fallback: str | None = None
+    model: str | None = None
+    hebbian_blocks: int = 0
 
     def __post_init__(self) -> None:
         _check_whole(self)

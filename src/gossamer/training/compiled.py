@@ -231,6 +231,8 @@ def _rows(samples: Samples) -> tuple[Rows, bool]:
     x, n = samples.x, len(samples.y)
     if isinstance(samples.y, SparseRows):
         raise Refused("the targets are sparse rows")
+    if len(x.shape) == 4:
+        raise Refused("the samples are images")
     if len(x.shape) != 2 or x.shape[0] < n:
         raise Refused(f"the samples have shape {tuple(x.shape)}")
     if x.dtype not in (torch.float32, torch.float64):
@@ -253,7 +255,7 @@ def _targets(samples: Samples, task: Task) -> tuple[_TaskName, Tensor, Tensor | 
     name = next((name for known, name in _TASKS if task == known), None)
     y, weight = samples.y, samples.weight
     if name is None:
-        raise Refused("the loss is none of those of the three tasks")
+        raise Refused("the loss is none of those of the three tasks, or has a cost of the network beside it")
     assert isinstance(y, Tensor)
     if name == "classes":
         if y.dtype != torch.int64 or y.dim() != 1 or (len(y) and int(y.min()) < 0):
