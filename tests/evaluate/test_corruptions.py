@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -43,7 +44,7 @@ def test_any_size_and_number_of_channels_stays_in_the_box(
     found = corrupt(name, x, severity, seeded(2))
     assert found.shape == x.shape
     assert found.dtype == dtype
-    assert 0 <= found.min()
+    assert found.min() >= 0
     assert found.max() <= 1
     assert torch.equal(x, kept)
     assert torch.equal(found, corrupt(name, x, severity, seeded(2)))
@@ -143,7 +144,7 @@ def test_an_elastic_field_moves_pixels_and_invents_none() -> None:
 
 
 def test_wrong_images_are_refused() -> None:
-    with pytest.raises(InputError, match="name must be one of 'gaussian_noise'.* got 'fog'"):
+    with pytest.raises(InputError, match=r"name must be one of 'gaussian_noise'.* got 'fog'"):
         corrupt("fog", scene(1, 1, 4, 4), 1, seeded())
     for severity in (-1, 6, 1.5, True):
         with pytest.raises(InputError, match="severity must be a whole number from 0 to 5"):
@@ -176,7 +177,7 @@ def test_a_severer_corruption_replaces_more_of_the_same() -> None:
     x, fill = torch.ones(50, 40), torch.zeros(40)
     masks = [corrupt_table(x, s, seeded(), fill, torch.arange(40)) == 0 for s in (0, *SEVERITIES)]
     assert [int(mask.sum()) for mask in masks] == [0, 100, 200, 400, 700, 1000]
-    for less, more in zip(masks, masks[1:], strict=False):
+    for less, more in itertools.pairwise(masks):
         assert not (less & ~more).any()
 
 

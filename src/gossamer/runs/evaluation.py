@@ -1,0 +1,457 @@
+"""The evaluation of a run: accuracy of its networks under noise, corruptions and attacks, into ``robustness.json``.
+
+All networks see the same test rows and, where a condition is random, the same random numbers. Each result is saved when
+it is there; what the file already holds is not measured again, and a result does not depend on the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+import gossamer
+from gossamer.data import Dataset
+from gossamer.device import find_device
+from gossamer.errors import InputError, check_choice, check_count, check_fraction
+from gossamer.evaluate import accuracy_under, add_noise, attacks, corruptions, layer_snr
+from gossamer.io.files import read_bytes, remove_partial
+from gossamer.io.tensor_file import load_weights
+from gossamer.runs.folder import Job, RunFolder
+from gossamer.runs.inputs import Inputs, inputs_of
+from gossamer.runs.options import Options
+from gossamer.runs.robustness import Cell, Check, Condition, Measured, Robustness
+from gossamer.runs.run import jobs_of, load_data_of
+from gossamer.training.loop import build
+
+__all__ = ["EvaluationWatch", "Plan", "Step", "evaluate_run", "load_network"]
+
+_IMAGES = tuple(corruptions.CORRUPTIONS)
+_TABLES = ("missing_values", "zeroed_features")
+_NOISE = {True: (0.1, 0.2, 0.3), False: (0.1, 0.3, 0.5, 1.0)}  # of images, of tables
+_RADII = {
+    ("linf", 1): (0.05, 0.1),  # by the number of channels, 0 for tables
+    ("l2", 1): (0.5, 1.0),
+    ("linf", 3): (2 / 255, 8 / 255),
+    ("l2", 3): (0.25, 0.5),
+    ("linf", 0): (0.1, 0.3),
+    ("l2", 0): (0.5, 1.0),
+}
+_BATCH = 256
+_SANITY_PASSES = 2000  # about so many forward passes for each row
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to measure. With no noise, corruption or attack: Gaussian noise, and APGD-CE at two radii with its checks.
+
+    Attributes:
+        noise: standard deviations of Gaussian noise.
+        uniform_noise: standard deviations of uniform noise.
+        corruptions: names of corruptions, each in all severities (see `gossamer.evaluate.corruptions`); for tables
+            ``"missing_values"`` and ``"zeroed_features"``; ``"all"`` for all of the kind.
+        attacks: as `gossamer.evaluate.attacks.parse` reads them, without norm and radius.
+        norm: of the attacks, ``"linf"`` or ``"l2"``.
+        radii: of the attacks, in the units of the inputs; none for two that suit the data.
+        sanity: budget of the checks of the attacks: ``"quick"``, ``"full"``, or ``"none"`` for no checks.
+        rows: number of test rows; None for those of the file, or `gossamer.runs.inputs.DEFAULT_ROWS` at most.
+        seed: of rows, noise, corruptions and attacks; None for that of the file, or 0.
+        draws: of noise for each row; None for those of the file, or 3.
+
+    Raises:
+        InputError: an option is outside its range.
+
+    Example:
+        >>> gs.runs.Plan(noise=(0.1, 0.2), rows=100).norm
+        'linf'
+    """
+
+    noise: tuple[float, ...] = ()
+    uniform_noise: tuple[float, ...] = ()
+    corruptions: tuple[str, ...] = ()
+    attacks: tuple[str, ...] = ()
+    norm: str = "linf"
+    radii: tuple[float, ...] = ()
+    sanity: str = "quick"
+    rows: int | None = None
+    seed: int | None = None
+    draws: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("noise", "uniform_noise"):
+            for sigma in getattr(self, name):
+                check_fraction(name, sigma, high=float("inf"), open_low=True, open_high=True)
+        check_choice("norm", self.norm, ("linf", "l2"))
+        for radius in self.radii:
+            check_fraction("radius", radius, high=float("inf"), open_low=True, open_high=True)
+        check_choice("sanity", self.sanity, ("quick", "full", "none"))
+        for name in self.corruptions:
+            check_choice("corruptions", name, ("all", *_IMAGES, *_TABLES))
+        for name in self.attacks:
+            _attack(name, self.norm, 1.0)
+        if self.rows is not None:
+            check_count("rows", self.rows, low=1)
+        if self.seed is not None:
+            check_count("seed", self.seed, high=2**31)
+        if self.draws is not None:
+            check_count("draws", self.draws, low=1, high=1000)
+
+    def completed(self, inputs: Inputs) -> Plan:
+        """Return the plan with all that follows from the inputs.
+
+        Args:
+            inputs: of the run.
+
+        Returns:
+            The plan, with radii and the names of corruptions.
+
+        Raises:
+            InputError: a corruption is not for such inputs.
+        """
+        plan, images = self, inputs.images
+        if not (plan.noise or plan.uniform_noise or plan.corruptions or plan.attacks):
+            plan = replace(plan, noise=_NOISE[images], attacks=("apgd-ce",))
+        own = _IMAGES if images else _TABLES
+        for name in plan.corruptions:
+            if name not in ("all", *own):
+                kind, is_of = ("images", "a table") if name in _IMAGES else ("tables", "images")
+                raise InputError(
+                    f"corruptions must be for the rows of the run, got {name!r}, which is for {kind}, and the rows are "
+                    f"{is_of}: choose from {', '.join(own)}"
+                )
+        names = own if "all" in plan.corruptions else tuple(dict.fromkeys(plan.corruptions))
+        radii = plan.radii
+        if plan.attacks and not radii:
+            channels = (3 if inputs.x.shape[1] == 3 else 1) if images else 0
+            radii = _RADII[plan.norm, channels]
+        return replace(plan, corruptions=names if plan.corruptions else (), radii=tuple(dict.fromkeys(radii)))
+
+    def conditions(self) -> list[Condition]:
+        """Return what each network is measured under, clean inputs first."""
+        found = [Condition("clean")]
+        found += [Condition("noise", "gaussian", "", float(sigma)) for sigma in self.noise]
+        found += [Condition("noise", "uniform", "", float(sigma)) for sigma in self.uniform_noise]
+        found += [
+            Condition("corruption", name, "", float(severity))
+            for name in self.corruptions
+            for severity in corruptions.SEVERITIES
+        ]
+        found += [
+            Condition("attack", _name(_attack(name, self.norm, radius)), self.norm, float(radius))
+            for name in self.attacks
+            for radius in self.radii
+        ]
+        return list(dict.fromkeys(found))
+
+
+class Step(NamedTuple):
+    """One measurement: of a network under a condition, or the checks of its attacks in a norm.
+
+    Attributes:
+        job: the network.
+        condition: None for the checks.
+        passes: about how many forward passes it takes for each row.
+    """
+
+    job: Job
+    condition: Condition | None
+    passes: float
+
+
+class EvaluationWatch:
+    """Callbacks of an evaluation; override those that you need. The defaults do nothing.
+
+    Example:
+        >>> class Accuracies(gs.runs.EvaluationWatch):
+        ...     def end(self, step, cell):
+        ...         print(step.job.network, None if cell is None else cell.accuracy)
+    """
+
+    def begin(self, robustness: Robustness, data: Dataset, steps: list[Step], done: int) -> None:
+        """Handle the beginning.
+
+        Args:
+            robustness: what is known.
+            data: of the run.
+            steps: the measurements to make.
+            done: number of measurements that the file already holds.
+        """
+
+    def start(self, step: Step) -> None:
+        """Handle the beginning of a measurement.
+
+        Args:
+            step: the measurement.
+        """
+
+    def part(self, step: Step, share: float) -> None:
+        """Handle the progress of a measurement.
+
+        Args:
+            step: the measurement.
+            share: of its rows that are done, in [0, 1].
+        """
+
+    def end(self, step: Step, cell: Cell | None) -> None:
+        """Handle a result, which is saved.
+
+        Args:
+            step: the measurement.
+            cell: the result; None of checks.
+        """
+
+
+def load_network(folder: RunFolder, options: Options, data: Dataset, job: Job) -> nn.Module:
+    """Load a trained network of a run from its checkpoint.
+
+    Args:
+        folder: of the run.
+        options: of the run.
+        data: of the run.
+        job: the network.
+
+    Returns:
+        The network, in evaluation mode on the CPU.
+
+    Raises:
+        InputError: there is no checkpoint, or it is damaged.
+
+    Example:
+        >>> from gossamer.runs.folder import Job
+        >>> options = gs.runs.Options(data="wine", hidden=(20,), epochs=2, batch_size=20, threads=1, twin=False)
+        >>> data = gs.runs.load_data(options)
+        >>> folder = gs.runs.train(options, data)
+        >>> gs.runs.load_network(folder, options, data, Job("sparse", 0))(torch.zeros(1, 13)).shape
+        torch.Size([1, 3])
+    """
+    state = folder.load(job)
+    if state is None:
+        raise InputError(f"{folder.checkpoint(job)} doesn't exist: resume the run, which trains the network again")
+    model = build(options, len(data.features), len(data.classes), sparse=job.network == "sparse", seed=0)
+    with folder.reading(job):
+        load_weights(model, {name: tensor.cpu() for name, tensor in state["model"].items()})
+    return model.eval()
+
+
+def evaluate_run(
+    path: Path,
+    plan: Plan | None = None,
+    watch: EvaluationWatch | None = None,
+    *,
+    device: str = "cpu",
+    overwrite: bool = False,
+) -> Robustness:
+    """Measure the accuracy of a run's networks under noise, corruptions and attacks; continue where it was stopped.
+
+    Args:
+        path: the folder of a finished run.
+        plan: what to measure.
+        watch: callbacks.
+        device: that computes.
+        overwrite: forget what was measured before.
+
+    Returns:
+        All that is known now, which ``robustness.json`` holds too.
+
+    Raises:
+        InputError: the run is not finished, its data has changed, the plan does not suit it, or other rows were
+            measured before.
+
+    Example:
+        >>> options = gs.runs.Options(data="wine", hidden=(20,), epochs=2, batch_size=20, threads=1)
+        >>> folder = gs.runs.train(options, gs.runs.load_data(options))
+        >>> found = gs.runs.evaluate_run(folder.path, gs.runs.Plan(noise=(0.1, 0.3)))
+        >>> [(cell.network, cell.kind, cell.strength) for cell in found.cells][:2]
+        [('sparse', 'clean', 0.0), ('sparse', 'noise', 0.1)]
+    """
+    plan, watch, place = plan or Plan(), watch or EvaluationWatch(), find_device(device)
+    folder = RunFolder.open(path)
+    with folder.locked():
+        if not folder.results.exists():
+            raise InputError(f"{path} holds no results.json: its training isn't finished. Resume it first")
+        remove_partial(path)
+        options = folder.options()
+        known = None if overwrite else folder.read_robustness()
+        data = load_data_of(folder, options)
+        rows, seed, draws = plan.rows, plan.seed, plan.draws
+        if known is not None:
+            rows, seed, draws = (
+                getattr(known, name) if getattr(plan, name) is None else getattr(plan, name)
+                for name in ("rows", "seed", "draws")
+            )
+        inputs = inputs_of(data, rows, seed or 0, place)
+        plan = replace(plan.completed(inputs), rows=len(inputs.y), seed=seed or 0, draws=draws or 3)
+        known = _comparable(folder, known, plan, inputs)
+        digests = {job: hashlib.sha256(read_bytes(folder.checkpoint(job))).hexdigest() for job in jobs_of(options)}
+        for job, digest in digests.items():
+            if Measured(*job, digest) not in known.measured:  # another network, or none before
+                known = known.without(*job)
+                known = replace(known, measured=(*known.measured, Measured(*job, digest)))
+        steps = [step for job in digests for step in _steps(job, plan)]
+        left = [step for step in steps if not _is_known(step, known, plan)]
+        watch.begin(known, data, left, len(steps) - len(left))
+        for job in digests:
+            todo = [step for step in left if step.job == job]
+            if not todo:
+                continue
+            network = inputs.network(load_network(folder, options, data, job).to(place))
+            for step in todo:
+                watch.start(step)
+                cell, checks = _measured(step, network, inputs, plan, watch)
+                known = replace(
+                    known,
+                    cells=known.cells if cell is None else (*known.cells, cell),
+                    checks=(*known.checks, *checks),
+                )
+                folder.write_robustness(known)
+                watch.end(step, cell)
+    return known
+
+
+def _comparable(folder: RunFolder, known: Robustness | None, plan: Plan, inputs: Inputs) -> Robustness:
+    """What is known of the rows of the plan; `InputError` if it is of others."""
+    assert plan.rows is not None and plan.seed is not None and plan.draws is not None  # noqa: PT018
+    new = Robustness(
+        Robustness.newest, gossamer.__version__, plan.rows, plan.seed, plan.draws, inputs.unit
+    )
+    if known is None:
+        return new
+    for name in ("rows", "seed", "draws"):
+        if getattr(known, name) != getattr(plan, name):
+            raise InputError(
+                f"{name} must be {getattr(known, name)}, as in {folder.robustness}, got {getattr(plan, name)}: "
+                f"leave out --{name}, or measure everything anew with --overwrite"
+            )
+    return replace(known, gossamer=new.gossamer)
+
+
+def _steps(job: Job, plan: Plan) -> list[Step]:
+    conditions = plan.conditions()
+    assert plan.draws is not None
+    steps = []
+    for condition in conditions:
+        passes = {"clean": 1.0, "noise": plan.draws + 2.0, "corruption": 2.0, "attack": 0.0}[condition.kind]
+        if condition.kind == "attack":
+            passes = _passes(_attack(condition.name, plan.norm, condition.strength))
+        steps.append(Step(job, condition, passes))
+    if plan.attacks and plan.sanity != "none":
+        steps.append(Step(job, None, _SANITY_PASSES))
+    return steps
+
+
+def _is_known(step: Step, known: Robustness, plan: Plan) -> bool:
+    if step.condition is not None:
+        return any((*step.job, *step.condition) == (c.network, c.seed, *c.condition) for c in known.cells)
+    wanted = (*step.job, plan.norm, min(plan.radii), plan.sanity)
+    return any(wanted == (c.network, c.seed, c.norm, c.radius, c.budget) for c in known.checks)
+
+
+def _measured(
+    step: Step, network: nn.Module, inputs: Inputs, plan: Plan, watch: EvaluationWatch
+) -> tuple[Cell | None, tuple[Check, ...]]:
+    """The result of a step, or its checks."""
+    start, condition = time.perf_counter(), step.condition
+    if condition is None:
+        return None, _checks(step.job, network, inputs, plan)
+    assert plan.seed is not None and plan.draws is not None  # noqa: PT018
+    snr, zero, draws = None, None, 1
+    rows = len(inputs.y)
+    if condition.kind == "attack":
+        attack = _attack(condition.name, condition.norm, condition.strength)
+        result = attacks.evaluate(
+            network,
+            inputs.x,
+            inputs.y,
+            attack,
+            box=attacks.Box(inputs.low, inputs.high),
+            generator=torch.Generator().manual_seed(plan.seed),
+            batch_size=_BATCH,
+            progress=lambda done, total: watch.part(step, done / total),
+        )
+        correct, zero = int(result.correct.sum()), result.gradient_zero_share
+    else:
+        draws = plan.draws if condition.kind == "noise" else 1
+
+        def change(x: Tensor, generator: torch.Generator) -> Tensor:
+            return _changed(condition, x, generator, inputs)
+
+        share = accuracy_under(network, inputs.x, inputs.y, change, plan.seed, draws, _BATCH)
+        correct = round(share * draws * rows)
+        if condition[:2] == ("noise", "gaussian"):
+            found = layer_snr(
+                network, inputs.x, change(inputs.x, torch.Generator().manual_seed(plan.seed)), _BATCH
+            )
+            snr = {name.removeprefix("1."): v if abs(v) < float("inf") else None for name, v in found.items()}
+    seconds = time.perf_counter() - start
+    return Cell(*step.job, *condition, rows, draws, correct, seconds, snr, zero), ()
+
+
+def _changed(condition: Condition, x: Tensor, generator: torch.Generator, inputs: Inputs) -> Tensor:
+    if condition.kind == "clean":
+        return x
+    if condition.kind == "noise":
+        law = "gaussian" if condition.name == "gaussian" else "uniform"
+        bounds = attacks.Box(inputs.low, inputs.high).around(x)
+        return add_noise(x, condition.strength, generator, law, bounds)  # type: ignore[arg-type]
+    severity = int(condition.strength)
+    if inputs.fill is None:
+        return corruptions.corrupt(condition.name, x, severity, generator)
+    assert inputs.columns is not None
+    fill = inputs.fill if condition.name == "missing_values" else torch.zeros_like(inputs.fill)
+    return corruptions.corrupt_table(x, severity, generator, fill, inputs.columns)
+
+
+def _checks(job: Job, network: nn.Module, inputs: Inputs, plan: Plan) -> tuple[Check, ...]:
+    assert plan.seed is not None
+    report = attacks.sanity(
+        network,
+        inputs.x,
+        inputs.y,
+        box=attacks.Box(inputs.low, inputs.high),
+        norm=plan.norm,
+        radius=min(plan.radii),
+        generator=torch.Generator().manual_seed(plan.seed),
+        budget=plan.sanity,
+    )
+    return tuple(
+        Check(
+            *job,
+            plan.norm,
+            min(plan.radii),
+            plan.sanity,
+            check.name,
+            bool(check.passed),
+            _finite(check.measured),
+            _finite(check.limit),
+            check.explanation,
+        )
+        for check in report.checks
+    )
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not abs(value) < float("inf") else float(value)
+
+
+def _attack(name: str, norm: str, radius: float) -> attacks.Attack:
+    if any(part.strip().startswith(("norm", "radius")) for part in name.lower().partition(":")[2].split(",")):
+        raise InputError(f"attack must leave norm and radius to their own options, got {name!r}")
+    return attacks.parse(name, norm=norm, radius=radius)
+
+
+def _name(attack: attacks.Attack) -> str:
+    """The attack as a string, without norm and radius."""
+    name, _, settings = attacks.text(attack).partition(":")
+    kept = [part for part in settings.split(",") if not part.startswith(("radius=", "norm="))]
+    return ":".join([name, ",".join(kept)]) if kept else name
+
+
+def _passes(attack: attacks.Attack) -> float:
+    """About how many forward passes an attack takes for each row; backward ones count twice."""
+    steps = getattr(attack, "queries", 0) or 3 * getattr(attack, "steps", 1)
+    return float(steps * getattr(attack, "restarts", 1) * attack.expectation)
