@@ -1,6 +1,6 @@
-"""Evaluation: bytes, multiply-adds, seconds, active and dead units, and accuracy under noise and corruption."""
+"""Evaluation: bytes, multiply-adds, seconds, active and dead units, accuracy under noise, corruptions and attacks."""
 
-from gossamer.evaluate import corruptions
+from gossamer.evaluate import attacks, corruptions
 from gossamer.evaluate.cost import Cost, LayerCost, cost
 from gossamer.evaluate.latency import latency
 from gossamer.evaluate.memory import peak_memory
@@ -17,6 +17,7 @@ __all__ = [
     "accuracy_under",
     "accuracy_under_noise",
     "add_noise",
+    "attacks",
     "corruptions",
     "cost",
     "latency",
