@@ -27,6 +27,7 @@ from typing import Any
 import gossamer
 from gossamer.bench import command as bench
 from gossamer.cli.associate import arguments as associate
+from gossamer.cli.evaluate import arguments as evaluate
 from gossamer.errors import InputError
 from gossamer.extras import OPTIONAL
 from gossamer.studies import command as study
@@ -208,6 +209,7 @@ def parser() -> argparse.ArgumentParser:
     summary.add_argument("run", type=_path, metavar="RUN", help="the folder of a finished run")
     summary.add_argument("--json", action="store_true", help="print results.json instead")
 
+    evaluate.add_parser(commands)
     associate.add_parser(commands)
     study.add_parser(commands)
     bench.add_parser(commands)

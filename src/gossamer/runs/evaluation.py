@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,135 +18,22 @@ from torch import Tensor, nn
 import gossamer
 from gossamer.data import Dataset
 from gossamer.device import find_device
-from gossamer.errors import InputError, check_choice, check_count, check_fraction
+from gossamer.errors import InputError
 from gossamer.evaluate import accuracy_under, add_noise, attacks, corruptions, layer_snr
 from gossamer.io.files import read_bytes, remove_partial
 from gossamer.io.tensor_file import load_weights
 from gossamer.runs.folder import Job, RunFolder
-from gossamer.runs.inputs import Inputs, inputs_of
 from gossamer.runs.options import Options
+from gossamer.runs.plan import Plan, attack_of, passes_of
 from gossamer.runs.robustness import Cell, Check, Condition, Measured, Robustness
 from gossamer.runs.run import jobs_of, load_data_of
+from gossamer.runs.units import UnitRows, unit_rows
 from gossamer.training.loop import build
 
-__all__ = ["EvaluationWatch", "Plan", "Step", "evaluate_run", "load_network"]
+__all__ = ["EvaluationWatch", "Step", "evaluate_run", "load_network"]
 
-_IMAGES = tuple(corruptions.CORRUPTIONS)
-_TABLES = ("missing_values", "zeroed_features")
-_NOISE = {True: (0.1, 0.2, 0.3), False: (0.1, 0.3, 0.5, 1.0)}  # of images, of tables
-_RADII = {
-    ("linf", 1): (0.05, 0.1),  # by the number of channels, 0 for tables
-    ("l2", 1): (0.5, 1.0),
-    ("linf", 3): (2 / 255, 8 / 255),
-    ("l2", 3): (0.25, 0.5),
-    ("linf", 0): (0.1, 0.3),
-    ("l2", 0): (0.5, 1.0),
-}
 _BATCH = 256
 _SANITY_PASSES = 2000  # about so many forward passes for each row
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What to measure. With no noise, corruption or attack: Gaussian noise, and APGD-CE at two radii with its checks.
-
-    Attributes:
-        noise: standard deviations of Gaussian noise.
-        uniform_noise: standard deviations of uniform noise.
-        corruptions: names of corruptions, each in all severities (see `gossamer.evaluate.corruptions`); for tables
-            ``"missing_values"`` and ``"zeroed_features"``; ``"all"`` for all of the kind.
-        attacks: as `gossamer.evaluate.attacks.parse` reads them, without norm and radius.
-        norm: of the attacks, ``"linf"`` or ``"l2"``.
-        radii: of the attacks, in the units of the inputs; none for two that suit the data.
-        sanity: budget of the checks of the attacks: ``"quick"``, ``"full"``, or ``"none"`` for no checks.
-        rows: number of test rows; None for those of the file, or `gossamer.runs.inputs.DEFAULT_ROWS` at most.
-        seed: of rows, noise, corruptions and attacks; None for that of the file, or 0.
-        draws: of noise for each row; None for those of the file, or 3.
-
-    Raises:
-        InputError: an option is outside its range.
-
-    Example:
-        >>> gs.runs.Plan(noise=(0.1, 0.2), rows=100).norm
-        'linf'
-    """
-
-    noise: tuple[float, ...] = ()
-    uniform_noise: tuple[float, ...] = ()
-    corruptions: tuple[str, ...] = ()
-    attacks: tuple[str, ...] = ()
-    norm: str = "linf"
-    radii: tuple[float, ...] = ()
-    sanity: str = "quick"
-    rows: int | None = None
-    seed: int | None = None
-    draws: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("noise", "uniform_noise"):
-            for sigma in getattr(self, name):
-                check_fraction(name, sigma, high=float("inf"), open_low=True, open_high=True)
-        check_choice("norm", self.norm, ("linf", "l2"))
-        for radius in self.radii:
-            check_fraction("radius", radius, high=float("inf"), open_low=True, open_high=True)
-        check_choice("sanity", self.sanity, ("quick", "full", "none"))
-        for name in self.corruptions:
-            check_choice("corruptions", name, ("all", *_IMAGES, *_TABLES))
-        for name in self.attacks:
-            _attack(name, self.norm, 1.0)
-        if self.rows is not None:
-            check_count("rows", self.rows, low=1)
-        if self.seed is not None:
-            check_count("seed", self.seed, high=2**31)
-        if self.draws is not None:
-            check_count("draws", self.draws, low=1, high=1000)
-
-    def completed(self, inputs: Inputs) -> Plan:
-        """Return the plan with all that follows from the inputs.
-
-        Args:
-            inputs: of the run.
-
-        Returns:
-            The plan, with radii and the names of corruptions.
-
-        Raises:
-            InputError: a corruption is not for such inputs.
-        """
-        plan, images = self, inputs.images
-        if not (plan.noise or plan.uniform_noise or plan.corruptions or plan.attacks):
-            plan = replace(plan, noise=_NOISE[images], attacks=("apgd-ce",))
-        own = _IMAGES if images else _TABLES
-        for name in plan.corruptions:
-            if name not in ("all", *own):
-                kind, is_of = ("images", "a table") if name in _IMAGES else ("tables", "images")
-                raise InputError(
-                    f"corruptions must be for the rows of the run, got {name!r}, which is for {kind}, and the rows are "
-                    f"{is_of}: choose from {', '.join(own)}"
-                )
-        names = own if "all" in plan.corruptions else tuple(dict.fromkeys(plan.corruptions))
-        radii = plan.radii
-        if plan.attacks and not radii:
-            channels = (3 if inputs.x.shape[1] == 3 else 1) if images else 0
-            radii = _RADII[plan.norm, channels]
-        return replace(plan, corruptions=names if plan.corruptions else (), radii=tuple(dict.fromkeys(radii)))
-
-    def conditions(self) -> list[Condition]:
-        """Return what each network is measured under, clean inputs first."""
-        found = [Condition("clean")]
-        found += [Condition("noise", "gaussian", "", float(sigma)) for sigma in self.noise]
-        found += [Condition("noise", "uniform", "", float(sigma)) for sigma in self.uniform_noise]
-        found += [
-            Condition("corruption", name, "", float(severity))
-            for name in self.corruptions
-            for severity in corruptions.SEVERITIES
-        ]
-        found += [
-            Condition("attack", _name(_attack(name, self.norm, radius)), self.norm, float(radius))
-            for name in self.attacks
-            for radius in self.radii
-        ]
-        return list(dict.fromkeys(found))
 
 
 class Step(NamedTuple):
@@ -284,7 +171,7 @@ def evaluate_run(
                 getattr(known, name) if getattr(plan, name) is None else getattr(plan, name)
                 for name in ("rows", "seed", "draws")
             )
-        inputs = inputs_of(data, rows, seed or 0, place)
+        inputs = unit_rows(data, rows, seed or 0, place)
         plan = replace(plan.completed(inputs), rows=len(inputs.y), seed=seed or 0, draws=draws or 3)
         known = _comparable(folder, known, plan, inputs)
         digests = {job: hashlib.sha256(read_bytes(folder.checkpoint(job))).hexdigest() for job in jobs_of(options)}
@@ -313,12 +200,10 @@ def evaluate_run(
     return known
 
 
-def _comparable(folder: RunFolder, known: Robustness | None, plan: Plan, inputs: Inputs) -> Robustness:
+def _comparable(folder: RunFolder, known: Robustness | None, plan: Plan, inputs: UnitRows) -> Robustness:
     """What is known of the rows of the plan; `InputError` if it is of others."""
     assert plan.rows is not None and plan.seed is not None and plan.draws is not None  # noqa: PT018
-    new = Robustness(
-        Robustness.newest, gossamer.__version__, plan.rows, plan.seed, plan.draws, inputs.unit
-    )
+    new = Robustness(Robustness.newest, gossamer.__version__, plan.rows, plan.seed, plan.draws, inputs.unit)
     if known is None:
         return new
     for name in ("rows", "seed", "draws"):
@@ -337,7 +222,7 @@ def _steps(job: Job, plan: Plan) -> list[Step]:
     for condition in conditions:
         passes = {"clean": 1.0, "noise": plan.draws + 2.0, "corruption": 2.0, "attack": 0.0}[condition.kind]
         if condition.kind == "attack":
-            passes = _passes(_attack(condition.name, plan.norm, condition.strength))
+            passes = passes_of(attack_of(condition.name, plan.norm, condition.strength))
         steps.append(Step(job, condition, passes))
     if plan.attacks and plan.sanity != "none":
         steps.append(Step(job, None, _SANITY_PASSES))
@@ -352,7 +237,7 @@ def _is_known(step: Step, known: Robustness, plan: Plan) -> bool:
 
 
 def _measured(
-    step: Step, network: nn.Module, inputs: Inputs, plan: Plan, watch: EvaluationWatch
+    step: Step, network: nn.Module, inputs: UnitRows, plan: Plan, watch: EvaluationWatch
 ) -> tuple[Cell | None, tuple[Check, ...]]:
     """The result of a step, or its checks."""
     start, condition = time.perf_counter(), step.condition
@@ -362,7 +247,7 @@ def _measured(
     snr, zero, draws = None, None, 1
     rows = len(inputs.y)
     if condition.kind == "attack":
-        attack = _attack(condition.name, condition.norm, condition.strength)
+        attack = attack_of(condition.name, condition.norm, condition.strength)
         result = attacks.evaluate(
             network,
             inputs.x,
@@ -383,15 +268,13 @@ def _measured(
         share = accuracy_under(network, inputs.x, inputs.y, change, plan.seed, draws, _BATCH)
         correct = round(share * draws * rows)
         if condition[:2] == ("noise", "gaussian"):
-            found = layer_snr(
-                network, inputs.x, change(inputs.x, torch.Generator().manual_seed(plan.seed)), _BATCH
-            )
+            found = layer_snr(network, inputs.x, change(inputs.x, torch.Generator().manual_seed(plan.seed)), _BATCH)
             snr = {name.removeprefix("1."): v if abs(v) < float("inf") else None for name, v in found.items()}
     seconds = time.perf_counter() - start
     return Cell(*step.job, *condition, rows, draws, correct, seconds, snr, zero), ()
 
 
-def _changed(condition: Condition, x: Tensor, generator: torch.Generator, inputs: Inputs) -> Tensor:
+def _changed(condition: Condition, x: Tensor, generator: torch.Generator, inputs: UnitRows) -> Tensor:
     if condition.kind == "clean":
         return x
     if condition.kind == "noise":
@@ -406,7 +289,7 @@ def _changed(condition: Condition, x: Tensor, generator: torch.Generator, inputs
     return corruptions.corrupt_table(x, severity, generator, fill, inputs.columns)
 
 
-def _checks(job: Job, network: nn.Module, inputs: Inputs, plan: Plan) -> tuple[Check, ...]:
+def _checks(job: Job, network: nn.Module, inputs: UnitRows, plan: Plan) -> tuple[Check, ...]:
     assert plan.seed is not None
     report = attacks.sanity(
         network,
@@ -436,22 +319,3 @@ def _checks(job: Job, network: nn.Module, inputs: Inputs, plan: Plan) -> tuple[C
 
 def _finite(value: float | None) -> float | None:
     return None if value is None or not abs(value) < float("inf") else float(value)
-
-
-def _attack(name: str, norm: str, radius: float) -> attacks.Attack:
-    if any(part.strip().startswith(("norm", "radius")) for part in name.lower().partition(":")[2].split(",")):
-        raise InputError(f"attack must leave norm and radius to their own options, got {name!r}")
-    return attacks.parse(name, norm=norm, radius=radius)
-
-
-def _name(attack: attacks.Attack) -> str:
-    """The attack as a string, without norm and radius."""
-    name, _, settings = attacks.text(attack).partition(":")
-    kept = [part for part in settings.split(",") if not part.startswith(("radius=", "norm="))]
-    return ":".join([name, ",".join(kept)]) if kept else name
-
-
-def _passes(attack: attacks.Attack) -> float:
-    """About how many forward passes an attack takes for each row; backward ones count twice."""
-    steps = getattr(attack, "queries", 0) or 3 * getattr(attack, "steps", 1)
-    return float(steps * getattr(attack, "restarts", 1) * attack.expectation)

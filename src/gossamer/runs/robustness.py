@@ -136,6 +136,4 @@ class Robustness:
         def others(records: tuple[Measured, ...] | tuple[Cell, ...] | tuple[Check, ...]) -> tuple[object, ...]:
             return tuple(record for record in records if (record.network, record.seed) != (network, seed))
 
-        return replace(
-            self, measured=others(self.measured), cells=others(self.cells), checks=others(self.checks)
-        )  # type: ignore[arg-type]
+        return replace(self, measured=others(self.measured), cells=others(self.cells), checks=others(self.checks))  # type: ignore[arg-type]

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from gossamer.data import Dataset
 from gossamer.errors import InputError, check_count
 
-__all__ = ["DEFAULT_ROWS", "Inputs", "inputs_of"]
+__all__ = ["DEFAULT_ROWS", "UnitRows", "unit_rows"]
 
 DEFAULT_ROWS = 1000
 """Test rows that are evaluated, if nothing else is said: so many at most."""
@@ -50,7 +50,7 @@ class _Given(nn.Module):
 
 
 @dataclass(frozen=True, eq=False)
-class Inputs:
+class UnitRows:
     """Some test rows of a run.
 
     Attributes:
@@ -92,7 +92,7 @@ class Inputs:
         return nn.Sequential(_Given(self.scale, self.shift, self.images), model).to(self.x.device).eval()
 
 
-def inputs_of(data: Dataset, rows: int | None = None, seed: int = 0, device: torch.device | None = None) -> Inputs:
+def unit_rows(data: Dataset, rows: int | None = None, seed: int = 0, device: torch.device | None = None) -> UnitRows:
     """Prepare test rows.
 
     Args:
@@ -126,7 +126,7 @@ def inputs_of(data: Dataset, rows: int | None = None, seed: int = 0, device: tor
     return replace(found, **{name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)})
 
 
-def _images(data: Dataset, x: NDArray[np.float32], y: Tensor) -> Inputs:
+def _images(data: Dataset, x: NDArray[np.float32], y: Tensor) -> UnitRows:
     """Pixels p are x itself, or x · deviation + mean of the standardised columns of a table; then to [0, 1]."""
     assert data.image is not None
     fitted, train = data.preprocessing, data.train.x
@@ -143,7 +143,7 @@ def _images(data: Dataset, x: NDArray[np.float32], y: Tensor) -> Inputs:
     images = ((x * deviation + mean - low) / span).clip(0, 1).reshape(-1, height, width, channels)
     known = deviation > 0  # a constant pixel is 0 for the network, whatever it is in a row
     divisor = np.where(known, deviation, 1)
-    return Inputs(
+    return UnitRows(
         x=_tensor(images.transpose(0, 3, 1, 2)),
         y=y,
         low=torch.tensor(0.0),
@@ -156,7 +156,7 @@ def _images(data: Dataset, x: NDArray[np.float32], y: Tensor) -> Inputs:
     )
 
 
-def _table(data: Dataset, x: NDArray[np.float32], y: Tensor) -> Inputs:
+def _table(data: Dataset, x: NDArray[np.float32], y: Tensor) -> UnitRows:
     train: Any = data.train.x
     if isinstance(train, np.ndarray):
         deviation, low, high = train.std(0, dtype=np.float64), train.min(0), train.max(0)
@@ -168,7 +168,7 @@ def _table(data: Dataset, x: NDArray[np.float32], y: Tensor) -> Inputs:
     scale = np.where((deviation > 0) & (high > low), deviation, 1)
     scale = np.where(abs(scale - 1) < 1e-5, 1, scale)  # a standardised column stays as it is, to the last bit
     fill, columns = data.preprocessing.missing()
-    return Inputs(
+    return UnitRows(
         x=_tensor(x / scale),
         y=y,
         low=_tensor(low / scale),
