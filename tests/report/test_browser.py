@@ -124,9 +124,14 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 def pages(make_run: MakeRun, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("runs")
     nasty = [f"</script><script>window.broken=1</script> {i}" if i == 0 else f'"size" <b>{i}</b>' for i in range(30)]
-    image = make_run(root / "image")
+    image = make_run(root / "image", evaluated=True)
     table = make_run(
-        root / "table", seeds=1, image=False, feature_names=nasty, name="<img src=x onerror=window.broken=1>"
+        root / "table",
+        evaluated=True,
+        seeds=1,
+        image=False,
+        feature_names=nasty,
+        name="<img src=x onerror=window.broken=1>",
     )
     bare = make_run(root / "bare", dense=False, rewire=False, epochs=0)
     buffer = io.BytesIO()

@@ -1,9 +1,10 @@
 """A run folder, read and checked.
 
 A finished run holds ``config.toml`` (the resolved options), ``metrics.jsonl`` (`EpochLine`), ``results.json``
-(`Results`), ``robustness.json`` (`Robustness`) once ``gossamer evaluate`` was run, and, if the connectivity was recorded, ``connectivity.npz``: ``strength`` (snapshots, features), the sum of
+(`Results`) and, if the connectivity was recorded, ``connectivity.npz``: ``strength`` (snapshots, features), the sum of
 |w| over the connections that leave each input; ``degree`` (snapshots, features), their number; ``epochs`` (snapshots,).
-Inputs of image data are in row-major order of ``data.image`` = (height, width, channels).
+Inputs of image data are in row-major order of ``data.image`` = (height, width, channels). After ``gossamer evaluate``
+there is ``robustness.json`` (`Robustness`).
 
 Everything that is missing, damaged or of a newer format raises `InputError` with the file, the field and the remedy.
 """

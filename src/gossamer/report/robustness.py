@@ -66,8 +66,7 @@ class Curve:
         """The condition in words."""
         words = self.name.replace("_", " ")
         if self.kind == "attack":
-            name, colon, settings = self.name.partition(":")
-            return f"{name.upper()}{colon and f' ({settings})'}, {_NORMS.get(self.norm, self.norm)}"
+            return _attack_title(self.name, self.norm)
         return f"{words.capitalize()} noise" if self.kind == "noise" else words.capitalize().replace("Jpeg", "JPEG")
 
     @property
@@ -98,6 +97,12 @@ class Curve:
         return mean_interval(gaps)
 
 
+def _attack_title(attack: str, norm: str) -> str:
+    name, colon, settings = attack.partition(":")
+    shown = name.capitalize() if name == "square" else name.upper()
+    return f"{shown}{colon and f' ({settings})'}, {_NORMS.get(norm, norm)}"
+
+
 def _interval(values: Sequence[float], rows: int) -> Interval:
     if len(set(values)) == 1:
         return wilson(min(rows, round(values[0] * rows)), rows)
@@ -115,27 +120,35 @@ def curves(run: Run) -> list[Curve]:
     rows = run.robustness.rows
     groups: dict[tuple[Kind, str, str], list[Cell]] = {}
     clean: dict[NetworkName, Values] = {name: {} for name in NAMES}
+    for curve in _clean(run):
+        clean = {name: curve.values[name].get(0.0, {}) for name in NAMES}
     for cell in run.robustness.cells:
-        if cell.kind == "clean":
-            clean[cell.network][cell.seed] = cell.accuracy
-        else:
+        if cell.kind != "clean":
             groups.setdefault((cell.kind, cell.name, cell.norm), []).append(cell)
 
-    def curve(key: tuple[Kind, str, str], cells: Sequence[Cell]) -> Curve:
-        values: dict[NetworkName, dict[float, Values]] = {name: {} for name in NAMES}
-        for cell in cells:
-            values[cell.network].setdefault(cell.strength, {})[cell.seed] = cell.accuracy
+    found = [_curve(key, cells, rows) for kind in _ORDER for key, cells in groups.items() if kind == key[0]]
+    for each in found:
         for name in NAMES:
-            if values[name] and clean[name]:
-                values[name] = {0.0: clean[name], **values[name]}
-        return Curve(*key, rows, values)
-
-    found = [curve(key, cells) for kind in _ORDER for key, cells in groups.items() if kind == key[0]]
+            if each.values[name] and clean[name]:
+                each.values[name][0.0] = clean[name]
     corruptions = [each for each in found if each.kind == "corruption"]
     if len(corruptions) > 1:
         at = found.index(corruptions[0])
         found.insert(at, _mean(corruptions, rows))
     return found
+
+
+def _clean(run: Run) -> list[Curve]:
+    """The accuracy on clean inputs, at strength 0; nothing if it was not measured."""
+    cells = [cell for cell in run.robustness.cells if cell.kind == "clean"] if run.robustness else []
+    return [_curve(("clean", "clean", ""), cells, cells[0].rows)] if cells else []
+
+
+def _curve(key: tuple[Kind, str, str], cells: Sequence[Cell], rows: int) -> Curve:
+    values: dict[NetworkName, dict[float, Values]] = {name: {} for name in NAMES}
+    for cell in cells:
+        values[cell.network].setdefault(cell.strength, {})[cell.seed] = cell.accuracy
+    return Curve(*key, rows, values)
 
 
 def _mean(corruptions: Sequence[Curve], rows: int) -> Curve:
@@ -150,10 +163,10 @@ def _mean(corruptions: Sequence[Curve], rows: int) -> Curve:
     return Curve("corruption", MEAN, "", rows, values)
 
 
-def distrust(run: Run, network: NetworkName, norm: str) -> list[str] | None:
-    """The reasons not to trust a network's robustness to attacks in a norm; None if nothing was checked."""
+def distrust(run: Run, network: NetworkName, attack: str, norm: str) -> list[str] | None:
+    """The reasons not to trust a network's accuracy under an attack; None if nothing was checked."""
     checks = [] if run.robustness is None else run.robustness.checks
-    own = [check for check in checks if (check.network, check.norm) == (network, norm)]
+    own = [check for check in checks if (check.network, check.attack, check.norm) == (network, attack, norm)]
     if not own:
         return None
     return [f"{network}, seed {check.seed}: {check.explanation}" for check in own if not check.passed]
@@ -177,8 +190,8 @@ class Claim:
 
     Example:
         >>> from gossamer.report import Claim
-        >>> Claim("PGD, L∞", "0.1", "30 %", "", "40 %", "", "not trustworthy", "even", ("sparse: not checked",), True).doubts
-        ('sparse: not checked',)
+        >>> Claim("PGD, L∞", "0.1", "30 %", "", "40 %", "", "not trustworthy", "even", ("not checked",), True).doubts
+        ('not checked',)
     """
 
     label: str
@@ -194,20 +207,20 @@ class Claim:
 
 
 def claims(run: Run) -> list[Claim]:
-    """Compare the networks at each strength but 0; of several corruptions, only their mean.
+    """Compare the networks on clean inputs and at each strength; of several corruptions, only their mean.
 
     Args:
         run: a finished run.
 
     Returns:
-        The lines, noise first, then attacks, then corruptions; none if nothing was measured.
+        The lines, clean inputs first, then noise, attacks, corruptions; none if nothing was measured.
 
     Example:
         >>> from gossamer import report
         >>> report.claims(report.read("runs/digits-1"))[0].label  # doctest: +SKIP
-        'Gaussian noise'
+        'Clean'
     """
-    found = []
+    found = [_claim(run, curve, 0.0, first=True) for curve in _clean(run)]
     listed = curves(run)
     averaged = any(curve.name == MEAN for curve in listed)
     for curve in listed:
@@ -226,8 +239,8 @@ def _claim(run: Run, curve: Curve, strength: float, *, first: bool) -> Claim:
         shown.append("–" if interval is None else text.percent(interval.center))
         notes.append("" if interval is None else text.interval(interval.low, interval.high))
         if curve.kind == "attack" and interval is not None:
-            reasons = distrust(run, name, curve.norm)
-            doubts += [f"{name}: not checked"] if reasons is None else reasons
+            reasons = distrust(run, name, curve.name, curve.norm)
+            doubts += [f"{name}: {curve.title} was not checked"] if reasons is None else reasons
     gap, verdict = curve.difference(strength), "even"
     if doubts:
         against = "not trustworthy"
@@ -239,47 +252,59 @@ def _claim(run: Run, curve: Curve, strength: float, *, first: bool) -> Claim:
         against = text.points(gap.center) + ("" if gap.decided else ", within chance")
         verdict = "even" if not gap.decided else "sparse" if gap.center > 0 else "dense"
     return Claim(
-        curve.title, f"{strength:.3g}", shown[0], notes[0], shown[1], notes[1], against, verdict, tuple(doubts), first
+        curve.title,
+        f"{strength:.3g}" if strength else "",
+        shown[0],
+        notes[0],
+        shown[1],
+        notes[1],
+        against,
+        verdict,
+        tuple(doubts),
+        first,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class CheckRow:
-    """One check in one norm, over the seeds.
+    """One check of an attack, over the seeds.
 
     Attributes:
-        norm: in which it was made.
+        attack: that is checked, with its norm.
         radius: at which.
         name: of the check.
         outcome: by network, how many seeds passed and what was measured; empty if none was checked.
         failed: by network, whether a seed failed.
+        limit: what passes at most, formatted.
         explanation: of the check, the first failed one's if there is one.
     """
 
-    norm: str
+    attack: str
     radius: str
     name: str
     outcome: dict[NetworkName, str]
     failed: dict[NetworkName, bool]
+    limit: str
     explanation: str
 
 
 def check_rows(run: Run) -> list[CheckRow]:
-    """Return the checks, one line for each norm, radius and check."""
-    groups: dict[tuple[str, float, str], list[Check]] = {}
+    """Return the checks, one line for each attack, radius and check."""
+    groups: dict[tuple[str, str, float, str], list[Check]] = {}
     for check in [] if run.robustness is None else run.robustness.checks:
-        groups.setdefault((check.norm, check.radius, check.name), []).append(check)
+        groups.setdefault((check.attack, check.norm, check.radius, check.name), []).append(check)
     rows = []
-    for (norm, radius, name), checks in groups.items():
+    for (attack, norm, radius, name), checks in groups.items():
         own = {network: [check for check in checks if check.network == network] for network in NAMES}
-        worst = sorted(checks, key=lambda check: check.passed)[0]
+        worst = max(checks, key=lambda check: check.measured - check.limit)
         rows.append(
             CheckRow(
-                norm=_NORMS.get(norm, norm),
+                attack=_attack_title(attack, norm),
                 radius=f"{radius:.3g}",
                 name=name,
                 outcome={network: _outcome(found) for network, found in own.items()},
                 failed={network: not all(check.passed for check in found) for network, found in own.items()},
+                limit=text.percent(min(check.limit for check in checks)),
                 explanation=worst.explanation,
             )
         )
@@ -293,11 +318,8 @@ def _outcome(checks: Sequence[Check]) -> str:
     result = "passed" if passed == len(checks) else "failed"
     if len(checks) > 1:
         result = f"{passed} of {len(checks)} passed"
-    measured = [check.measured for check in checks if check.measured is not None]
-    if not measured:
-        return result
-    low, high = f"{min(measured):.3g}", f"{max(measured):.3g}"
-    return f"{result} ({low if low == high else f'{low} to {high}'})".replace("-", "−")
+    low, high = (text.percent(end(check.measured for check in checks)) for end in (min, max))
+    return f"{result}: {low}" if low == high else f"{result}: {low} to {high}"
 
 
 def snr_rows(run: Run) -> tuple[list[float], list[tuple[str, dict[NetworkName, list[float | None]]]]]:

@@ -7,6 +7,7 @@ it is there; what the file already holds is not measured again, and a result doe
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -33,20 +34,24 @@ from gossamer.training.loop import build
 __all__ = ["EvaluationWatch", "Step", "evaluate_run", "load_network"]
 
 _BATCH = 256
+_CHECKED = 200  # rows of the quick checks
+_CHECK_PASSES = 3000.0  # forward passes of the checks for each row, about
 _SANITY_PASSES = 2000  # about so many forward passes for each row
 
 
 class Step(NamedTuple):
-    """One measurement: of a network under a condition, or the checks of its attacks in a norm.
+    """One measurement: of a network under a condition, or the checks of an attack on it.
 
     Attributes:
         job: the network.
-        condition: None for the checks.
+        condition: what its inputs go through.
+        checks: whether the attack ``condition`` is checked.
         passes: about how many forward passes it takes for each row.
     """
 
     job: Job
-    condition: Condition | None
+    condition: Condition
+    checks: bool
     passes: float
 
 
@@ -179,25 +184,35 @@ def evaluate_run(
             if Measured(*job, digest) not in known.measured:  # another network, or none before
                 known = known.without(*job)
                 known = replace(known, measured=(*known.measured, Measured(*job, digest)))
-        steps = [step for job in digests for step in _steps(job, plan)]
+        steps = [step for job in digests for step in _steps(job, job.seed == options.seed, plan)]
         left = [step for step in steps if not _is_known(step, known, plan)]
+
+        def networks(job: Job) -> nn.Module:
+            return inputs.network(load_network(folder, options, data, job).to(place))
+
         watch.begin(known, data, left, len(steps) - len(left))
         for job in digests:
             todo = [step for step in left if step.job == job]
             if not todo:
                 continue
-            network = inputs.network(load_network(folder, options, data, job).to(place))
+            network, twin = networks(job), None
             for step in todo:
                 watch.start(step)
-                cell, checks = _measured(step, network, inputs, plan, watch)
-                known = replace(
-                    known,
-                    cells=known.cells if cell is None else (*known.cells, cell),
-                    checks=(*known.checks, *checks),
-                )
+                cell = None
+                if step.checks:
+                    twin = twin or networks(_twin(job)) if _twin(job) in digests else None
+                    checks = _checks(step, network, twin, inputs, plan, watch)
+                    known = replace(known, checks=(*known.checks, *checks))
+                else:
+                    cell = _cell(step, network, inputs, plan, watch)
+                    known = replace(known, cells=(*known.cells, cell))
                 folder.write_robustness(known)
                 watch.end(step, cell)
     return known
+
+
+def _twin(job: Job) -> Job:
+    return Job("dense" if job.network == "sparse" else "sparse", job.seed)
 
 
 def _comparable(folder: RunFolder, known: Robustness | None, plan: Plan, inputs: UnitRows) -> Robustness:
@@ -215,63 +230,88 @@ def _comparable(folder: RunFolder, known: Robustness | None, plan: Plan, inputs:
     return replace(known, gossamer=new.gossamer)
 
 
-def _steps(job: Job, plan: Plan) -> list[Step]:
-    conditions = plan.conditions()
-    assert plan.draws is not None
+def _steps(job: Job, first: bool, plan: Plan) -> list[Step]:
+    """What to measure of a network; the ``first`` seed's attacks are always checked."""
     steps = []
-    for condition in conditions:
-        passes = {"clean": 1.0, "noise": plan.draws + 2.0, "corruption": 2.0, "attack": 0.0}[condition.kind]
-        if condition.kind == "attack":
-            passes = passes_of(attack_of(condition.name, plan.norm, condition.strength))
-        steps.append(Step(job, condition, passes))
-    if plan.attacks and plan.sanity != "none":
-        steps.append(Step(job, None, _SANITY_PASSES))
+    for condition in plan.conditions():
+        passes = 2.0
+        if condition.kind == "noise":
+            passes = 2.0 + (plan.draws or 0)
+        elif condition.kind == "attack":
+            passes = passes_of(attack_of(condition.name, condition.norm, condition.strength))
+        steps.append(Step(job, condition, False, passes))
+    if plan.attacks and (plan.sanity == "full" or (plan.sanity == "quick" and first)):
+        checked = [Condition("attack", name, plan.norm, plan.checked_radius) for name in plan.attack_names]
+        steps += [Step(job, condition, True, _CHECK_PASSES) for condition in checked]
     return steps
 
 
 def _is_known(step: Step, known: Robustness, plan: Plan) -> bool:
-    if step.condition is not None:
+    if not step.checks:
         return any((*step.job, *step.condition) == (c.network, c.seed, *c.condition) for c in known.cells)
-    wanted = (*step.job, plan.norm, min(plan.radii), plan.sanity)
-    return any(wanted == (c.network, c.seed, c.norm, c.radius, c.budget) for c in known.checks)
+    wanted = (*step.job, *step.condition[1:], plan.sanity)
+    return any(wanted == (c.network, c.seed, c.attack, c.norm, c.radius, c.budget) for c in known.checks)
 
 
-def _measured(
-    step: Step, network: nn.Module, inputs: UnitRows, plan: Plan, watch: EvaluationWatch
-) -> tuple[Cell | None, tuple[Check, ...]]:
-    """The result of a step, or its checks."""
+def _cell(step: Step, network: nn.Module, inputs: UnitRows, plan: Plan, watch: EvaluationWatch) -> Cell:
     start, condition = time.perf_counter(), step.condition
-    if condition is None:
-        return None, _checks(step.job, network, inputs, plan)
-    assert plan.seed is not None and plan.draws is not None  # noqa: PT018
-    snr, zero, draws = None, None, 1
-    rows = len(inputs.y)
+    seed, rows, draws = plan.seed or 0, len(inputs.y), 1
+    snr: dict[str, float | None] | None = None
+    zero: float | None = None
     if condition.kind == "attack":
-        attack = attack_of(condition.name, condition.norm, condition.strength)
         result = attacks.evaluate(
             network,
             inputs.x,
             inputs.y,
-            attack,
+            attack_of(condition.name, condition.norm, condition.strength),
             box=attacks.Box(inputs.low, inputs.high),
-            generator=torch.Generator().manual_seed(plan.seed),
+            generator=torch.Generator().manual_seed(seed),
             batch_size=_BATCH,
             progress=lambda done, total: watch.part(step, done / total),
         )
         correct, zero = int(result.correct.sum()), result.gradient_zero_share
     else:
-        draws = plan.draws if condition.kind == "noise" else 1
+        draws = plan.draws or 1 if condition.kind == "noise" else 1
 
         def change(x: Tensor, generator: torch.Generator) -> Tensor:
             return _changed(condition, x, generator, inputs)
 
-        share = accuracy_under(network, inputs.x, inputs.y, change, plan.seed, draws, _BATCH)
+        share = accuracy_under(network, inputs.x, inputs.y, change, seed, draws, _BATCH)
         correct = round(share * draws * rows)
         if condition[:2] == ("noise", "gaussian"):
-            found = layer_snr(network, inputs.x, change(inputs.x, torch.Generator().manual_seed(plan.seed)), _BATCH)
-            snr = {name.removeprefix("1."): v if abs(v) < float("inf") else None for name, v in found.items()}
-    seconds = time.perf_counter() - start
-    return Cell(*step.job, *condition, rows, draws, correct, seconds, snr, zero), ()
+            noisy = change(inputs.x, torch.Generator().manual_seed(seed))
+            found = layer_snr(network, inputs.x, noisy, _BATCH)
+            snr = {name.removeprefix("1."): v if math.isfinite(v) else None for name, v in found.items()}
+    return Cell(*step.job, *condition, rows, draws, correct, time.perf_counter() - start, snr, zero)
+
+
+def _checks(
+    step: Step, network: nn.Module, twin: nn.Module | None, inputs: UnitRows, plan: Plan, watch: EvaluationWatch
+) -> tuple[Check, ...]:
+    """The checks of an attack; ``twin`` is the network whose adversarial inputs are tried too."""
+    _, name, norm, radius = step.condition
+    rows = slice(None) if plan.sanity == "full" else slice(_CHECKED)
+    report = attacks.sanity(
+        network,
+        inputs.x[rows],
+        inputs.y[rows],
+        box=attacks.Box(inputs.low, inputs.high),
+        radius=radius,
+        norm=norm,  # type: ignore[arg-type]
+        generator=torch.Generator().manual_seed(plan.seed or 0),
+        budget=plan.sanity,  # type: ignore[arg-type]
+        attack=attack_of(name, norm, radius),
+        source=twin,
+        batch_size=_BATCH,
+        progress=lambda done, total: watch.part(step, done / total),
+    )
+    return tuple(
+        Check(
+            *step.job, name, norm, radius, plan.sanity,
+            check.name, check.passed, check.measured, check.limit, check.explanation,
+        )
+        for check in report.checks
+    )  # fmt: skip
 
 
 def _changed(condition: Condition, x: Tensor, generator: torch.Generator, inputs: UnitRows) -> Tensor:
@@ -287,35 +327,3 @@ def _changed(condition: Condition, x: Tensor, generator: torch.Generator, inputs
     assert inputs.columns is not None
     fill = inputs.fill if condition.name == "missing_values" else torch.zeros_like(inputs.fill)
     return corruptions.corrupt_table(x, severity, generator, fill, inputs.columns)
-
-
-def _checks(job: Job, network: nn.Module, inputs: UnitRows, plan: Plan) -> tuple[Check, ...]:
-    assert plan.seed is not None
-    report = attacks.sanity(
-        network,
-        inputs.x,
-        inputs.y,
-        box=attacks.Box(inputs.low, inputs.high),
-        norm=plan.norm,
-        radius=min(plan.radii),
-        generator=torch.Generator().manual_seed(plan.seed),
-        budget=plan.sanity,
-    )
-    return tuple(
-        Check(
-            *job,
-            plan.norm,
-            min(plan.radii),
-            plan.sanity,
-            check.name,
-            bool(check.passed),
-            _finite(check.measured),
-            _finite(check.limit),
-            check.explanation,
-        )
-        for check in report.checks
-    )
-
-
-def _finite(value: float | None) -> float | None:
-    return None if value is None or not abs(value) < float("inf") else float(value)

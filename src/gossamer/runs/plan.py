@@ -36,7 +36,8 @@ class Plan:
         attacks: as `gossamer.evaluate.attacks.parse` reads them, without norm and radius.
         norm: of the attacks, ``"linf"`` or ``"l2"``.
         radii: of the attacks, in the units of the inputs; none for two that suit the data.
-        sanity: budget of the checks of the attacks: ``"quick"``, ``"full"``, or ``"none"`` for no checks.
+        sanity: of each attack, at the smallest radius: ``"quick"`` checks the networks of the first seed on some rows,
+            ``"full"`` those of all seeds on all rows with a larger budget, ``"none"`` nothing.
         rows: number of test rows; None for those of the file, or `gossamer.runs.units.DEFAULT_ROWS` at most.
         seed: of rows, noise, corruptions and attacks; None for that of the file, or 0.
         draws: of noise for each row; None for those of the file, or 3.
@@ -120,11 +121,19 @@ class Plan:
             for severity in corruptions.SEVERITIES
         ]
         found += [
-            Condition("attack", _name_of(attack_of(name, self.norm, radius)), self.norm, float(radius))
-            for name in self.attacks
-            for radius in self.radii
+            Condition("attack", name, self.norm, float(radius)) for name in self.attack_names for radius in self.radii
         ]
         return list(dict.fromkeys(found))
+
+    @property
+    def attack_names(self) -> tuple[str, ...]:
+        """The attacks, each written in one way."""
+        return tuple(dict.fromkeys(_name_of(attack_of(name, self.norm, 1.0)) for name in self.attacks))
+
+    @property
+    def checked_radius(self) -> float:
+        """The radius at which attacks are checked, the smallest: where most is left to claim."""
+        return min(self.radii)
 
 
 def attack_of(name: str, norm: str, radius: float) -> attacks.Attack:

@@ -76,17 +76,18 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check of a network's robustness to attacks in one norm; ``measured`` and ``limit`` as far as finite."""
+    """One check of a network's accuracy under an attack (see `gossamer.evaluate.attacks.sanity`)."""
 
     network: NetworkName
     seed: int
+    attack: str
     norm: str
     radius: float
     budget: str
     name: str
     passed: bool
-    measured: float | None
-    limit: float | None
+    measured: float
+    limit: float
     explanation: str
 
     def __post_init__(self) -> None:

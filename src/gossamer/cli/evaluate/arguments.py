@@ -53,7 +53,7 @@ def add_parser(commands: Any) -> None:
         "--attack",
         nargs="+",
         metavar="NAME",
-        help="fgsm, pgd, apgd-ce, apgd-dlr, apgd-t or square, with settings after a colon as in pgd:steps=40,restarts=2",
+        help="fgsm, pgd, apgd-ce, apgd-dlr, apgd-t or square, with settings after a colon: pgd:steps=40,restarts=2",
     )
     under.add_argument("--norm", metavar="NORM", help="of the attacks, linf or l2 (linf)")
     under.add_argument("--radius", type=_numbers, metavar="R,R", help="of the attacks (two that suit the data)")

@@ -112,13 +112,11 @@ class Progress(EvaluationWatch):
 
 def _kind(step: Step) -> str:
     """Steps of one kind take equally long for a pass."""
-    return f"{step.job.network} {'checks' if step.condition is None else step.condition.kind}"
+    return f"{step.job.network} {'checks' if step.checks else step.condition.kind}"
 
 
 def _name(step: Step) -> str:
     job, condition = step.job, step.condition
-    what = "checks of the attacks"
-    if condition is not None:
-        parts = (condition.name.replace("_", " ") or condition.kind, condition.norm, f"{condition.strength:.3g}")
-        what = " ".join(part for part in parts if part and condition.kind != "clean") or "clean"
-    return f"{job.network}, seed {job.seed}: {what}"
+    parts = (condition.name.replace("_", " "), condition.norm, f"{condition.strength:.3g}")
+    what = "clean" if condition.kind == "clean" else " ".join(part for part in parts if part)
+    return f"{job.network}, seed {job.seed}: {'checks of ' if step.checks else ''}{what}"
