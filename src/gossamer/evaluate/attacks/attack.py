@@ -6,7 +6,7 @@ import dataclasses
 import math
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,11 @@ class Attack(ABC):
 
     Raises:
         InputError: an argument is outside its range.
+
+    Example:
+        >>> attack = gs.evaluate.attacks.parse("pgd:steps=20", norm="l2", radius=0.5)
+        >>> isinstance(attack, gs.evaluate.attacks.Attack), attack.objective
+        (True, 'ce')
     """
 
     radius: float
@@ -64,7 +69,7 @@ class Attack(ABC):
 
         Args:
             network: returns logits (N, classes) for ``x``, of at least 2 classes.
-            x: samples (N, …), floating point and finite.
+            x: samples (N, …), float32 or float64, finite.
             y: class numbers (N).
             box: range of the inputs.
             generator: source of all random choices.
@@ -83,7 +88,16 @@ class Attack(ABC):
             return self.search(victim, x, y, box, generator, stop=False)
 
     def prepare(self, network: nn.Module, x: Tensor, generator: torch.Generator) -> AbstractContextManager[Victim]:
-        """The context in which the network answers, by the fields of the attack."""
+        """Prepare a network for the attack, by its fields.
+
+        Args:
+            network: returns logits (N, classes) for ``x``.
+            x: samples (N, …).
+            generator: source of the seeds of random layers.
+
+        Returns:
+            A context manager that yields the prepared network, and afterwards restores it.
+        """
         return attacked(
             network,
             x,
@@ -96,7 +110,19 @@ class Attack(ABC):
     def search(
         self, victim: Victim, x: Tensor, y: Tensor, box: Box, generator: torch.Generator, *, stop: bool
     ) -> Tensor:
-        """The call, for checked samples; with ``stop`` a sample is left alone once it is misclassified."""
+        """Find adversarial inputs, as a call does, for samples that are checked and a network that is prepared.
+
+        Args:
+            victim: the prepared network.
+            x: samples (N, …).
+            y: class numbers (N).
+            box: range of the inputs.
+            generator: source of all random choices.
+            stop: leave a sample alone once it is misclassified.
+
+        Returns:
+            Inputs of the shape of ``x``.
+        """
         if self.radius == 0:
             return x.clone()
         found = Found(x)
@@ -138,4 +164,4 @@ class Found:
     def left(self, stop: bool) -> Tensor:
         """The samples that are still to be attacked: all, or with ``stop`` those that are classified correctly."""
         every = torch.arange(len(self.broken), device=self.broken.device)
-        return cast(Tensor, every[~self.broken]) if stop else every
+        return every[~self.broken] if stop else every

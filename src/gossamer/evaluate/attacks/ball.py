@@ -91,7 +91,8 @@ class Ball:
 
 def length(rows: Tensor) -> Tensor:
     """‖row‖₂ for each row, or the smallest positive number for a row of zeros, so that it can be a divisor."""
-    return rows.norm(dim=1).clamp(min=torch.finfo(rows.dtype).tiny)
+    lengths: Tensor = rows.norm(dim=1)
+    return lengths.clamp(min=torch.finfo(rows.dtype).tiny)
 
 
 def per_sample(values: Tensor, like: Tensor) -> Tensor:

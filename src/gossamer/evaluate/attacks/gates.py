@@ -65,7 +65,18 @@ def straight_through(network: nn.Module, *, layers: tuple[type[nn.Module], ...] 
 
 
 def has_gates(network: nn.Module) -> bool:
-    """Whether `straight_through` changes anything about a network."""
+    """Find out whether a network has hard gates that `straight_through` opens.
+
+    Args:
+        network: any module.
+
+    Returns:
+        Whether one of its modules is a `QuantileThreshold`, a `MeanThreshold` or a `TopK`.
+
+    Example:
+        >>> gs.evaluate.attacks.has_gates(nn.Sequential(nn.Linear(4, 4), gs.TopK(2)))
+        True
+    """
     return any(isinstance(module, (*_THRESHOLDS, activation.TopK)) for module in network.modules())
 
 
@@ -75,7 +86,8 @@ def _identity(module: nn.Module, inputs: tuple[Any, ...], output: Tensor | Code)
     if values.shape != z.shape:
         name, shapes = type(module).__name__, f"{tuple(z.shape)} and {tuple(values.shape)}"
         raise InputError(f"layers must return the shape of their input, got {name} with {shapes}")
-    return _Identity.apply(z, values)  # type: ignore[no-any-return, no-untyped-call]
+    opened: Tensor = _Identity.apply(z, values)  # type: ignore[no-untyped-call]
+    return opened
 
 
 class _Identity(torch.autograd.Function):
@@ -88,5 +100,5 @@ class _Identity(torch.autograd.Function):
         pass
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient, None

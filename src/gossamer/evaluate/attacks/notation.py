@@ -24,7 +24,7 @@ _KINDS: dict[str, tuple[type[Attack], dict[str, Any]]] = {
 _USAGE = f"{', '.join(_KINDS)}, with settings after a colon as in pgd:steps=100,restarts=3"
 
 
-def parse(text: str, *, norm: str = "linf", radius: float = 0.1) -> Attack:
+def parse(text: str, *, norm: str = "linf", radius: float | None = None) -> Attack:
     """Read an attack from a string.
 
     =============  ===========================================================================================
@@ -40,7 +40,7 @@ def parse(text: str, *, norm: str = "linf", radius: float = 0.1) -> Attack:
     Args:
         text: such as ``"pgd:steps=100,restarts=3"``; upper and lower case are the same.
         norm: where the string does not name it.
-        radius: where the string does not name it.
+        radius: where the string does not name it; it is needed in one of the two places.
 
     Returns:
         The attack.
@@ -64,6 +64,8 @@ def parse(text: str, *, norm: str = "linf", radius: float = 0.1) -> Attack:
         if key not in types:
             raise InputError(f"attack {text!r}: settings must be {', '.join(types)}, got {part.strip()!r}")
         settings[key] = _value(types[key], value, key, text)
+    if settings["radius"] is None:
+        raise InputError(f"attack {text!r} must have a radius, as in {text}{',' if colon else ':'}radius=0.1, got none")
     try:
         return kind(**settings)
     except InputError as error:

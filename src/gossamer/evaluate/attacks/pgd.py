@@ -93,10 +93,10 @@ class PGD(Attack):
         InputError: an argument is outside its range.
 
     Example:
-        >>> attack = gs.evaluate.attacks.PGD(norm="l2", radius=0.1, steps=20, restarts=1)
+        >>> attack = gs.evaluate.attacks.PGD(radius=0.2, steps=20, restarts=1)
         >>> box, g = gs.evaluate.attacks.Box(0, 1), torch.Generator().manual_seed(0)
         >>> attack(nn.Identity(), torch.tensor([[0.6, 0.5]]), torch.tensor([0]), box=box, generator=g)
-        tensor([[0.5293, 0.5707]])
+        tensor([[0.4000, 0.7000]])
 
     References:
         Madry, Makelov, Schmidt, Tsipras, Vladu, "Towards deep learning models resistant to adversarial attacks", ICLR

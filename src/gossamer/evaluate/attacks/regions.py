@@ -19,12 +19,12 @@ class Regions(ABC):
         self.generator = generator
 
     @abstractmethod
-    def dims(self, x: Tensor) -> tuple[int, ...]:
-        """The dimensions in which a region extends; there is one for each index of the others, the channels."""
+    def draw(self, x: Tensor, share: float) -> tuple[Tensor, Tensor]:
+        """A region of a share of each sample, and a bump of length 1 in it, zero elsewhere; both broadcast to ``x``."""
 
     @abstractmethod
-    def draw(self, x: Tensor, share: float) -> tuple[Tensor, Tensor]:
-        """A region of a share of each sample, and a bump in it that is zero elsewhere; both broadcast to ``x``."""
+    def shift(self, delta: Tensor, share: float, radius: float) -> Tensor:
+        """A perturbation in the direction of a candidate, from ``delta`` of at most the length ``radius``."""
 
     @abstractmethod
     def signs(self, x: Tensor) -> Tensor:
@@ -45,10 +45,6 @@ class Regions(ABC):
 
 class Squares(Regions):
     """Square windows of images (N, channels, height, width), at a place of its own in each image."""
-
-    def dims(self, x: Tensor) -> tuple[int, ...]:
-        """Height and width."""
-        return (2, 3)
 
     def signs(self, x: Tensor) -> Tensor:
         """One sign for each channel."""
@@ -79,6 +75,21 @@ class Squares(Regions):
         tiles = signs.repeat_interleave(side, 2).repeat_interleave(side, 3)
         return (tiles * _bump(side, side, x).repeat(down, across))[:, :, :height, :width]
 
+    def shift(self, delta: Tensor, share: float, radius: float) -> Tensor:
+        """Add a bump in a window; its length is what the window had, a second one gives up, and the ball leaves.
+
+        Windows have at least 3 × 3 pixels: with single ones the search ends with all of the length in one of them.
+        """
+        share = max(share, min(1.0, 9 / delta[0, 0].numel()))
+        inside, bump = self.draw(delta, share)
+        other, _ = self.draw(delta, share)
+        unused = (radius**2 - _squares(delta, (1, 2, 3))).clamp(min=0) / delta.shape[1]
+        freed = _squares(delta * (inside | other), (2, 3)) + unused  # for each channel
+        old = delta * inside
+        new = bump * self.signs(delta) + old / _squares(old, (2, 3)).sqrt().clamp(min=1e-10)
+        scale = (freed / _squares(new, (2, 3)).clamp(min=1e-20)).sqrt()
+        return torch.where(inside, new * scale, delta * ~other)
+
     def _offsets(self, x: Tensor, size: int, window: int) -> Tensor:
         """For each of ``size`` pixels its number within a random window, −1 outside."""
         first = (random_uniform((len(x), 1), x, self.generator) * (size - window + 1)).floor().long()
@@ -88,10 +99,6 @@ class Squares(Regions):
 
 class Groups(Regions):
     """Random groups of features, which have no neighbours, of samples (N, …)."""
-
-    def dims(self, x: Tensor) -> tuple[int, ...]:
-        """All features."""
-        return tuple(range(1, x.dim()))
 
     def signs(self, x: Tensor) -> Tensor:
         """One sign for each feature."""
@@ -111,14 +118,25 @@ class Groups(Regions):
         size = max(1, round(share * features))
         order = random_uniform((len(x), features), x, self.generator).argsort(1).argsort(1)
         inside = (order < size).view_as(x)
-        return inside, inside.to(x.dtype)
+        return inside, inside.to(x.dtype) / size**0.5
+
+    def shift(self, delta: Tensor, share: float, radius: float) -> Tensor:
+        """Add random signs on a group, of a random length up to ``radius``."""
+        _, bump = self.draw(delta, share)
+        size = random_uniform((len(delta), *[1] * (delta.dim() - 1)), delta, self.generator)
+        return delta + radius * size * bump * self.signs(delta)
+
+
+def _squares(x: Tensor, dims: tuple[int, ...]) -> Tensor:
+    return x.square().sum(dims, keepdim=True)
 
 
 def _bump(height: int, width: int, like: Tensor) -> Tensor:
     """A positive peak in the upper and a negative one in the lower half, together of length 1."""
     upper, lower = height // 2, height - height // 2
-    bump = torch.cat([_peak(upper, width, like), -_peak(lower, width, like)])
-    return bump / bump.norm()
+    bump: Tensor = torch.cat([_peak(upper, width, like), -_peak(lower, width, like)])
+    length: Tensor = bump.norm()
+    return bump / length
 
 
 def _peak(height: int, width: int, like: Tensor) -> Tensor:

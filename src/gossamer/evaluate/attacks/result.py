@@ -75,7 +75,7 @@ def evaluate(
 
     Args:
         network: returns logits (N, classes).
-        x: samples (N, …), floating point and finite.
+        x: samples (N, …), float32 or float64, finite.
         y: class numbers (N).
         attack: such as `APGD`.
         box: range of the inputs.
@@ -121,7 +121,7 @@ def transfer(
     Args:
         source: the network whose gradients are used, of as many classes.
         target: the network whose accuracy is measured.
-        x: samples (N, …), floating point and finite.
+        x: samples (N, …), float32 or float64, finite.
         y: class numbers (N).
         attack: such as `PGD`.
         box: range of the inputs.

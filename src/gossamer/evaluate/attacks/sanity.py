@@ -150,7 +150,7 @@ def sanity(
 
     Args:
         network: returns logits (N, classes).
-        x: samples (N, …), floating point and finite. A few hundred are enough; with n samples, 2/n is within every
+        x: samples (N, …), float32 or float64, finite. A few hundred are enough; with n samples, 2/n is within every
             limit.
         y: class numbers (N).
         box: finite range of the inputs.
@@ -196,10 +196,10 @@ def sanity(
     if not isinstance(attack, Square):
         further["zero gradients"] = lambda: zero_share
         further["gradient free"] = lambda: trial.breaks([Square(queries=plan.queries, **shared)])
-    further["large radius"] = lambda: trial.resist([replace(each, radius=whole) for each in base])
+    further["large radius"] = lambda: trial.resist([_wider(each, whole) for each in base])
     further["more steps"] = lambda: trial.breaks([_longer(each, plan) for each in base])
-    further["transfer"] = lambda: trial.breaks(pair, source or trial.substitute(norm, radius))
-    if has_gates(network):
+    further["transfer"] = lambda: trial.breaks(pair, trial.substitute(norm, radius) if source is None else source)
+    if has_gates(network) and not isinstance(attack, Square):
         further["straight through"] = lambda: trial.breaks([replace(each, straight_through=True) for each in base])
     if attack is not None:
         further["other loss"] = lambda: trial.breaks(pair)
@@ -258,9 +258,15 @@ class _Trial:
         for attack in attacks:
             if bool(left.any()):
                 chosen = self.x[left], self.y[left], attack
-                found = transfer(source or self.network, self.network, *chosen, **self.settings)
+                found = transfer(self.network if source is None else source, self.network, *chosen, **self.settings)
                 left[left.clone()] = found.correct
         return left
+
+
+def _wider(attack: Attack, radius: float) -> Attack:
+    """The attack with another radius, and steps that suit it."""
+    attack = replace(attack, step_size=None) if isinstance(attack, PGD) else attack
+    return replace(attack, radius=radius)
 
 
 def _longer(attack: Attack, plan: _Budget) -> Attack:

@@ -11,8 +11,10 @@ norm        start                                                  candidate
                                                                    second window, set to zero, and the ball leave it
 ==========  =====================================================  ==================================================
 
-Images are (N, channels, height, width). In all other inputs features have no neighbours: a window is a random group of
-features, with a sign for each, and the stripes have the width of one feature.
+Images are (N, channels, height, width), of at least 3 × 3 pixels. In all other inputs features count as having no
+neighbours: a window is a random group of them, the stripes have the width of one, and there is a sign for each. For
+``l2`` their candidate is δ + r u s, brought to the length r, with random signs s on the group, together of length 1,
+and u uniform in [0, 1].
 
 References:
     Andriushchenko, Croce, Flammarion, Hein, "Square Attack: a query-efficient black-box adversarial attack via random
@@ -36,6 +38,7 @@ from gossamer.evaluate.attacks.victim import Victim
 
 __all__ = ["Square"]
 
+_SMALLEST = 3  # pixels of an image's side
 _HALVINGS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)  # shares of the queries
 
 
@@ -86,7 +89,8 @@ class Square(Attack):
     def _search(
         self, victim: Victim, ball: Ball, y: Tensor, found: Found, generator: torch.Generator, stop: bool
     ) -> None:
-        regions: Regions = (Squares if ball.x.dim() == 4 else Groups)(generator)
+        image = ball.x.dim() == 4 and min(ball.x.shape[2:]) >= _SMALLEST
+        regions: Regions = (Squares if image else Groups)(generator)
         found.test(victim, found.left(stop=False), ball.x, y, "margin")
         index = found.left(stop)
         if len(index) == 0:
@@ -121,18 +125,4 @@ class Square(Attack):
         if self.norm == "linf":
             inside = regions.draw(delta, share)[0]
             return ball.project(ball.x + torch.where(inside, self.radius * regions.signs(delta), delta))
-        inside, bump = regions.draw(delta, share)
-        other, _ = regions.draw(delta, share)
-        dims = regions.dims(delta)
-        unused = (self.radius**2 - _squares(delta, tuple(range(1, delta.dim())))).clamp(min=0)
-        freed = _squares(delta * (inside | other), dims)  # for each channel
-        freed = freed + unused / freed[0].numel()
-        old = delta * inside
-        new = bump * regions.signs(delta) + old / _squares(old, dims).sqrt().clamp(min=1e-10)
-        scale = (freed / _squares(new, dims).clamp(min=1e-20)).sqrt()
-        moved = torch.where(inside, new * scale, delta * ~other)
-        return ball.project(ball.x + self.radius * ball.direction(moved))
-
-
-def _squares(x: Tensor, dims: tuple[int, ...]) -> Tensor:
-    return x.square().sum(dims, keepdim=True)
+        return ball.project(ball.x + self.radius * ball.direction(regions.shift(delta, share, self.radius)))

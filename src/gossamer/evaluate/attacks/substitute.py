@@ -59,7 +59,7 @@ def substitute(
     with torch.inference_mode(False), torch.enable_grad():
         for _ in range(_STEPS):
             optimizer.zero_grad()
-            F.cross_entropy(net(points), labels).backward()  # type: ignore[no-untyped-call]
+            F.cross_entropy(net(points), labels).backward()
             optimizer.step()
     return net.eval()
 

@@ -86,7 +86,9 @@ def attacked(
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(evaluating(network))
         stack.enter_context(torch.random.fork_rng([like.device] if like.is_cuda else []))
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
+        if like.is_cuda:
+            torch.cuda.default_generators[like.device.index].manual_seed(seed)
         if straight_through:
             stack.enter_context(past_gates(network))
         try:
@@ -96,9 +98,9 @@ def attacked(
                 if module.generator is not None:
                     module.generator = torch.Generator(module.generator.device).manual_seed(seed)
             if stochastic:
-                for module in network.modules():
-                    if isinstance(module, Noise | _DROPOUT):
-                        module.train()
+                for layer in network.modules():
+                    if isinstance(layer, Noise | _DROPOUT):
+                        layer.train()
             yield Victim(network, expectation)
         finally:
             for parameter, required in needed.items():
@@ -114,8 +116,8 @@ def check_samples(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     if y.dim() != 1 or x.dim() < 2 or len(x) != len(y) or y.numel() == 0:
         shapes = f"{tuple(x.shape)} and {tuple(y.shape)}"
         raise InputError(f"x (N, …) and y (N) must hold as many samples, at least one, got {shapes}")
-    if not x.is_floating_point() or x[0].numel() == 0:
-        raise InputError(f"x must be floating point with at least one feature, got {x.dtype} of {tuple(x.shape)}")
+    if x.dtype not in (torch.float32, torch.float64) or x[0].numel() == 0:
+        raise InputError(f"x must be float32 or float64 with at least one feature, got {x.dtype} of {tuple(x.shape)}")
     finite = x.isfinite().flatten(1).all(1)
     if not bool(finite.all()):
         raise InputError(f"x must be finite, got NaN or infinity in {int((~finite).sum())} of {len(x)} samples")
