@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "extras": {"errors"},
     "measures": {"errors"},
-    "noise": {"errors"},
+    "noise": {"errors", "kernels"},
     "device": BASE,
     "machine": set(),
     "kernels": {"errors"},
@@ -197,4 +197,6 @@ def test_a_wrong_import_would_be_found(importer: str, imported: str) -> None:
 
 def test_a_circle_would_be_found() -> None:
     changed = by_module(GRAPH) | {"training.recipe": {"training.loop"}}
-    assert set(circle(changed)) == {"training.loop", "training.recipe"}
+    found = circle(changed)
+    assert found[0] == found[-1]
+    assert {"training.loop", "training.recipe"} <= set(found)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from gossamer.activation import MeanThreshold as MeanThreshold
     from gossamer.activation import QuantileThreshold as QuantileThreshold
     from gossamer.activation import Sparseout as Sparseout
+    from gossamer.activation import SparseoutPenalty as SparseoutPenalty
     from gossamer.activation import SReLU as SReLU
     from gossamer.activation import TopK as TopK
     from gossamer.associative import AssociativeNetwork as AssociativeNetwork
@@ -91,6 +92,7 @@ _NAMES = {
         "QuantileThreshold",
         "SReLU",
         "Sparseout",
+        "SparseoutPenalty",
         "TopK",
     ),
     "connectivity": (

@@ -189,14 +189,14 @@ def test_its_gradients_are_those_of_the_masked_dense_layer(shape: tuple[int, ...
         torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("live", [0.0, 0.05, 1.0])
+@pytest.mark.parametrize("active", [0.0, 0.05, 1.0])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
-def test_evaluation_gives_what_training_gives(dtype: torch.dtype, live: float) -> None:
-    """Without gradients a layer may read live inputs alone: another order of the sums, the same result."""
+def test_evaluation_gives_what_training_gives(dtype: torch.dtype, active: float) -> None:
+    """Without gradients a layer may read active inputs alone: another order of the sums, the same result."""
     layer = make(40, 30, 0.3).to(dtype)
     generator = seeded(4)
     for batch in (1, 2, 9):
-        x = torch.randn(batch, 40, generator=generator) * (torch.rand(batch, 40, generator=generator) < live)
+        x = torch.randn(batch, 40, generator=generator) * (torch.rand(batch, 40, generator=generator) < active)
         for this_x in (x.to(dtype), x.t().contiguous().t().to(dtype)):
             expected = layer.train()(this_x)
             with torch.no_grad():

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from gossamer import InputError, SReLU, constraints, measures
 from gossamer.activation import Hoyer, TopK
-from gossamer.models import autoencoder
+from gossamer.models import autoencoder, tied_pass
 from gossamer.models.autoencoder import SupervisedAutoencoder, correlation_cost, exponential_schedule
 
 ACTIVITIES: dict[str, Callable[[], str | nn.Module]] = {
@@ -50,13 +50,13 @@ def batch(size: int = 7, seed: int = 2) -> tuple[Tensor, Tensor]:
     return x, torch.randint(0, 4, (size,), generator=seeded(seed))
 
 
-@pytest.fixture(params=["few live", "many live", "plain torch"])
+@pytest.fixture(params=["few active", "many active", "plain torch"])
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Products with active units only, dense products, and PyTorch's own derivative."""
     if request.param == "plain torch":
-        monkeypatch.setattr(autoencoder, "_compiled", lambda x, weight: False)
+        monkeypatch.setattr(autoencoder, "eager_in_cpp", lambda x, weight: False)
     else:
-        monkeypatch.setattr(autoencoder, "_FEW", 1.0 if request.param == "few live" else 0.0)
+        monkeypatch.setattr(tied_pass, "_FEW", 1.0 if request.param == "few active" else 0.0)
 
 
 def differences(function: Callable[[], Tensor], parameter: Tensor, step: float = 1e-6) -> Tensor:
@@ -104,13 +104,13 @@ def test_weights_receive_what_the_formulas_say_as_decoder_and_as_encoder(signed:
         g_r = -(1 - alpha) * (centred / (a.norm() * centred.norm()) - rho * a / a.norm() ** 2)
         g_z = alpha * (net(x)[0].softmax(0) - nn.functional.one_hot(y[0], 4))
         # J = β (Id − b bᵀ/d − t tᵀ/κ²) on the support, with the signs b
-        u, live = W @ x[0], h != 0
-        b, d, r = h.sign(), int(live.sum()), math.sqrt(15) - sparseness * (math.sqrt(15) - 1)
-        size = torch.where(live, u.abs() if signed else u, 0.0)
+        u, active = W @ x[0], h != 0
+        b, d, r = h.sign(), int(active.sum()), math.sqrt(15) - sparseness * (math.sqrt(15) - 1)
+        size = torch.where(active, u.abs() if signed else u, 0.0)
         kappa2 = 1 - r * r / d
-        beta = math.sqrt(kappa2) / torch.where(live, size - size.sum() / d, 0.0).norm()
+        beta = math.sqrt(kappa2) / torch.where(active, size - size.sum() / d, 0.0).norm()
         t = h - b * r / d
-        J = beta * (torch.diag(live.double()) - torch.outer(b, b) / d - torch.outer(t, t) / kappa2)
+        J = beta * (torch.diag(active.double()) - torch.outer(b, b) / d - torch.outer(t, t) / kappa2)
         g_u = J @ (W @ g_r + V.T @ g_z)
     decoder, encoder = torch.outer(h, g_r), torch.outer(g_u, x[0])
     assert min(decoder.abs().max(), encoder.abs().max()) > 1e-3
@@ -123,9 +123,9 @@ def test_all_paths_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for few, compiled in ((1.0, True), (0.0, True), (0.0, False)):
         with monkeypatch.context() as patch:
-            patch.setattr(autoencoder, "_FEW", few)
+            patch.setattr(tied_pass, "_FEW", few)
             if not compiled:
-                patch.setattr(autoencoder, "_compiled", lambda x, weight: False)
+                patch.setattr(autoencoder, "eager_in_cpp", lambda x, weight: False)
             net = network()
             loss = net.loss(x, y, 0.5)
             loss.backward()

@@ -12,7 +12,8 @@ from torch import Tensor
 from gossamer import InputError, measures
 from gossamer.functional import hoyer_projection
 from gossamer.models import Dictionary
-from gossamer.models.dictionary import Coder, hebbian_update_, low_rank, standardized
+from gossamer.models.atoms import low_rank, standardized
+from gossamer.models.dictionary import Coder, hebbian_update_
 from gossamer.studies.dictionary.outcome import neighbours_alike
 from gossamer.training.dictionary import train_dictionary
 

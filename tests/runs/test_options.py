@@ -11,7 +11,7 @@ from gossamer import InputError, SparseLinear
 from gossamer.connectivity import FeatureMajorLinear
 from gossamer.connectivity.allocate import Allocation
 from gossamer.runs import Options
-from gossamer.training.loop import build
+from gossamer.training.architecture import build
 from gossamer.training.recipe import completed, sizes_for
 
 OPTIONS = Options(data="digits", hidden=(30, 20), epochs=2, batch_size=32, threads=1)

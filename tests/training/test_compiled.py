@@ -20,7 +20,7 @@ from gossamer.connectivity import FeatureMajorLinear, Pattern, SparseLinear, Spa
 from gossamer.models.noise import Dropout
 from gossamer.training import Samples
 from gossamer.training.compiled import CompiledSteps, Refused
-from gossamer.training.loop import Pass, one_pass
+from gossamer.training.passes import Pass, one_pass
 from gossamer.training.samples import SparseRows
 from gossamer.training.task import MULTICLASS, MULTILABEL, REGRESSION, Task
 

@@ -125,9 +125,11 @@ def parser() -> argparse.ArgumentParser:
     network.add_argument(
         "--activation",
         metavar="WHAT",
-        help="activation: relu, hoyer:SPARSENESS, topk:UNITS, srelu, allrelu:SLOPE, sigmoid or none (hoyer:0.7)",
+        help="activation: relu, hoyer:SPARSENESS, topk:UNITS, srelu, allrelu:SLOPE, sigmoid or none (hoyer:0.7); "
+        "with noise in training: relu+sparseout:q=Q,p=P",
     )
     network.add_argument("--dropout", type=float, metavar="P", help="probability of dropping a hidden unit (0)")
+    network.add_argument("--weight-noise", metavar="WHAT", help="noise on weights in training: bridgeout:q=Q,p=P")
     network.add_argument(
         "--rewire",
         metavar="RULE",

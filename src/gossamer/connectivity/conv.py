@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from gossamer import kernels
-from gossamer.connectivity.layer import SparseLayer, autocast
+from gossamer.connectivity.layer import SparseLayer
+from gossamer.connectivity.layer_input import autocast
 from gossamer.connectivity.pattern import Pattern
 from gossamer.errors import InputError, check_choice, check_count
 from gossamer.kernels import Geometry, Structure

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from gossamer.data.cells import Cells, Column, Strings
+from gossamer.data.cells import Cells, Column, Strings, arrays
 from gossamer.data.dates import ambiguous, find_form
 from gossamer.data.labels import MISSING, factorise, merged, order
 from gossamer.data.numbers import MARK, NUMBER, OTHER, SWAPPED
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from scipy.sparse import csr_array
 
-__all__ = ["Kinds", "RawTable", "listed", "option", "sort_columns"]
+__all__ = ["Kinds", "RawTable", "listed", "opened", "option", "sort_columns"]
 
 RawTable: TypeAlias = "NDArray[Any] | pd.DataFrame | Cells | csr_array"
 """Rows as read: an array of numbers (n, columns), also sparse, or named columns that may hold other things too."""
@@ -254,3 +254,16 @@ def _categories(name: str, column: Column, rows: NDArray[np.int64], kinds: Kinds
         kinds.notices.append(f"{name!r}: {listed(joined)} {verb} read as {listed(kept)}")
     strings = tuple(sorted(set(to.values()), key=order))
     return (*strings, None) if (part.codes == MISSING).any() else strings
+
+
+def opened(table: RawTable, decimal: str) -> NDArray[Any] | Cells | csr_array:
+    """Return a data frame as `Cells`; anything else as it is."""
+    if isinstance(table, np.ndarray | Cells):
+        return table
+    frame: Any = table
+    if not hasattr(frame, "columns"):
+        return frame  # type: ignore[no-any-return]
+    names = [str(name) for name in frame.columns]
+    if len(set(names)) != len(names):
+        raise InputError(f"columns must be {len(names)} distinct names, got {listed(names)}")
+    return Cells(arrays(frame), decimal)

@@ -28,21 +28,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gossamer.data.cells import Cells, arrays
-from gossamer.data.column_statistics import column_scales, column_statistics, refuse_sparse
-from gossamer.data.columns import RawTable, listed, sort_columns
+from gossamer.data.cells import Cells
+from gossamer.data.column_statistics import column_scales, column_statistics
+from gossamer.data.columns import RawTable, listed, opened, sort_columns
 from gossamer.data.names import Numbered
 from gossamer.data.packing import KINDS, VERSION, packed_names, unpacked
 from gossamer.data.reading import Reading
-from gossamer.data.values import category_codes, column_numbers, date_numbers, numbers, refuse
+from gossamer.data.rescaling import rescaled, rescaled_sparse
+from gossamer.data.values import category_codes, date_numbers, numbers, refuse
 from gossamer.errors import InputError, check_choice
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 __all__ = ["Preprocessing"]
-
-CHUNK = 1024  # rows of pixels handled at a time: they stay in the cache between gathering and dividing
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +121,7 @@ class Preprocessing:
         """
         check_choice("kind", kind, KINDS)
         said = Reading() if reading is None else reading
-        table = _opened(table, said)
+        table = opened(table, said.decimal or ".")
         names: Sequence[str]
         if isinstance(table, Cells):
             names = table.names if columns is None else tuple(columns)
@@ -204,14 +203,14 @@ class Preprocessing:
             InputError: a column is missing or a value does not fit; the message names the row of ``raw``, counted from
                 1.
         """
-        raw = _opened(raw, self.reading)
+        raw = opened(raw, self.reading.decimal or ".")
         self._check(raw)
         count = len(raw) if isinstance(raw, Cells) else raw.shape[0]
         picked = np.arange(count, dtype=np.int64) if rows is None else rows
         if not isinstance(raw, np.ndarray | Cells):
-            return self._sparse(raw, picked)
+            return rescaled_sparse(raw, self.std, picked)
         if self.kind == "scale":
-            return self._scaled(raw, picked)
+            return rescaled(raw, self.columns, self.divisor, picked)
         start = self._starts
         x = np.zeros((len(picked), len(self.features)), dtype=np.float32)
         at = 0
@@ -326,37 +325,6 @@ class Preprocessing:
         if not isinstance(raw, np.ndarray) and self.kind != "sparse":
             raise InputError("rows must be dense as in training, got a sparse matrix")
 
-    def _sparse(self, raw: csr_array, rows: NDArray[np.int64]) -> csr_array:
-        from scipy.sparse import csr_array
-
-        x = csr_array(raw)[rows].astype(np.float64)
-        refuse_sparse(x, rows)
-        scale = self.std[x.indices]
-        np.divide(x.data, scale, out=x.data, where=scale > 0)
-        x.data[scale == 0] = 0  # no row of training had this column
-        with np.errstate(over="ignore"):
-            out = x.astype(np.float32)
-        if not np.isfinite(out.data).all():
-            raise InputError("rows must be numbers near those of training, got some too large for float32")
-        out.eliminate_zeros()
-        return out
-
-    def _scaled(self, raw: NDArray[Any] | Cells, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        x = np.empty((len(rows), len(self.columns)), dtype=np.float32)
-        if isinstance(raw, np.ndarray):
-            for start in range(0, len(rows), CHUNK):
-                part = slice(start, start + CHUNK)
-                np.divide(raw[rows[part]], self.divisor, out=x[part], dtype=np.float32, casting="same_kind")
-        else:
-            for j, name in enumerate(self.columns):
-                x[:, j] = column_numbers(raw[name], name, rows) / self.divisor
-        # One sum shows whether every value is finite, without an array of flags; only then search for the wrong value.
-        with np.errstate(over="ignore", invalid="ignore"):
-            finite = np.isfinite(x.sum(dtype=np.float64))
-        if not finite:
-            refuse(~np.isfinite(x), rows, self.columns, "missing or infinite; pixels must be finite")
-        return x
-
     def to_dict(self) -> dict[str, Any]:
         """Return the state as plain data for JSON; `from_dict` reads it back exactly.
 
@@ -395,16 +363,3 @@ class Preprocessing:
             InputError: ``d`` is of another version or has an invalid part.
         """
         return cls(**unpacked(d))
-
-
-def _opened(table: RawTable, said: Reading) -> NDArray[Any] | Cells | csr_array:
-    """A data frame as `Cells`; anything else as it is."""
-    if isinstance(table, np.ndarray | Cells):
-        return table
-    frame: Any = table
-    if not hasattr(frame, "columns"):
-        return frame  # type: ignore[no-any-return]
-    names = [str(name) for name in frame.columns]
-    if len(set(names)) != len(names):
-        raise InputError(f"columns must be {len(names)} distinct names, got {listed(names)}")
-    return Cells(arrays(frame), said.decimal or ".")

@@ -18,9 +18,8 @@ from typing import Any, Literal, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_array, issparse
 from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -30,24 +29,23 @@ from gossamer.errors import InputError, check_choice, check_count, check_fractio
 from gossamer.estimators.fit_context import all_or_nothing, progress, threads
 from gossamer.estimators.sample_weights import class_numbers, counting, sample_weights
 from gossamer.estimators.scaling import Matrix
-from gossamer.estimators.storage import Stored, read_stored, write_stored
+from gossamer.estimators.storage import Loadable, Stored, write_stored
+from gossamer.estimators.trained_autoencoder import DTYPES, TrainedAutoencoder, rows_of
 from gossamer.io.tensor_file import load_weights
 from gossamer.models.autoencoder import Schedule, SupervisedAutoencoder, exponential_schedule
 from gossamer.training.autoencoder import Descent, train_autoencoder
 from gossamer.training.recipe import sizes_for
-from gossamer.training.samples import Samples, SparseRows
+from gossamer.training.samples import Samples
 
 __all__ = ["SupervisedAutoencoderClassifier"]
 
-Floats = NDArray[np.floating[Any]]
-
-_DTYPES = (np.float64, np.float32)
-_CHUNK = 4096  # samples that go through the network at a time
 _STORED = ("classes_", "n_features_in_", "n_iter_", "loss_curve_", "feature_names_in_", "_seed")
 _TAU = 0.75  # time constant of α, in units of all epochs
 
 
 class SupervisedAutoencoderClassifier(
+    Loadable,
+    TrainedAutoencoder,
     ClassNamePrefixFeaturesOutMixin,  # type: ignore[misc]
     TransformerMixin,  # type: ignore[misc]
     ClassifierMixin,  # type: ignore[misc]
@@ -239,9 +237,7 @@ class SupervisedAutoencoderClassifier(
     ) -> tuple[Matrix, NDArray[np.int64], NDArray[np.float64] | None]:
         """Checked samples that count, the numbers of their classes, and how much they count."""
         least = 2 if reset else 1  # later tables of other widths are refused by the number of features
-        X, labels = validate_data(
-            self, X, y, reset=reset, accept_sparse="csr", dtype=_DTYPES, ensure_min_features=least
-        )
+        X, labels = validate_data(self, X, y, reset=reset, accept_sparse="csr", dtype=DTYPES, ensure_min_features=least)
         check_classification_targets(labels)
         if reset:
             self.classes_ = np.unique(labels if classes is None else np.asarray(classes))
@@ -269,7 +265,7 @@ class SupervisedAutoencoderClassifier(
     def _samples(self, X: Matrix, targets: NDArray[np.int64], weight: NDArray[np.float64] | None) -> Samples:
         device = find_device(self.device)
         counts = None if weight is None else torch.from_numpy(weight).to(device, torch.float32)
-        return Samples(_rows(X, torch.float32, device), torch.from_numpy(targets).to(device), counts)
+        return Samples(rows_of(X, torch.float32, device), torch.from_numpy(targets).to(device), counts)
 
     def _new_model(self, samples: Samples) -> SupervisedAutoencoder:
         check_choice("init", self.init, ("samples", "random"))
@@ -285,84 +281,6 @@ class SupervisedAutoencoderClassifier(
             samples=start if self.init == "samples" else None,
             generator=torch.Generator().manual_seed(self._seed),
         ).to(samples.x.device)
-
-    # ---- the trained network -----------------------------------------------------------------------------------------
-
-    @property
-    def components_(self) -> NDArray[np.float32]:
-        """(hidden, n_features_in_): the weights W, each row the filter of one unit."""
-        check_is_fitted(self, "model_")
-        return self.model_.weight.detach().cpu().numpy()
-
-    @property
-    def _n_features_out(self) -> int:
-        return self.model_.hidden
-
-    def predict(self, X: Matrix) -> NDArray[Any]:
-        """Predict the most probable class of each sample.
-
-        Args:
-            X: (n_samples, n_features_in_).
-
-        Returns:
-            The classes (n_samples).
-        """
-        best = self.predict_proba(X).argmax(1)
-        labels: NDArray[Any] = self.classes_[best]
-        return labels
-
-    def predict_proba(self, X: Matrix) -> Floats:
-        """Predict the probability of each class.
-
-        Args:
-            X: (n_samples, n_features_in_).
-
-        Returns:
-            The probabilities (n_samples, n_classes), in the order of ``classes_``.
-        """
-        return self._mapped(X, lambda model, x: model(x).softmax(1))
-
-    def transform(self, X: Matrix) -> Floats:
-        """Compute the code of each sample.
-
-        Args:
-            X: (n_samples, n_features_in_).
-
-        Returns:
-            The codes (n_samples, hidden).
-        """
-        return self._mapped(X, lambda model, x: model.encode(x))
-
-    def inverse_transform(self, X: ArrayLike) -> Floats:
-        """Reconstruct samples from codes, in correlation only: scale and offset are not those of the samples.
-
-        Args:
-            X: codes (n_samples, hidden).
-
-        Returns:
-            The reconstructions (n_samples, n_features_in_).
-
-        Raises:
-            InputError: ``X`` has another number of columns.
-        """
-        check_is_fitted(self, "model_")
-        codes: Floats = check_array(X, dtype=_DTYPES)
-        if codes.shape[1] != self.model_.hidden:
-            raise InputError(f"X must have {self.model_.hidden} columns, one a unit, got {codes.shape[1]}")
-        return codes @ self.components_.astype(codes.dtype)
-
-    def _mapped(self, X: Matrix, function: Callable[[SupervisedAutoencoder, torch.Tensor], torch.Tensor]) -> Floats:
-        """``function`` of the samples, in their dtype."""
-        check_is_fitted(self, "model_")
-        rows_of: Any = validate_data(self, X, reset=False, accept_sparse="csr", dtype=_DTYPES)
-        device, parts = find_device(self.device), []
-        model: SupervisedAutoencoder | None = None
-        with threads(self.n_jobs), torch.inference_mode():
-            for start in range(0, rows_of.shape[0], _CHUNK):
-                rows = _rows(rows_of[start : start + _CHUNK], None, device)
-                model = copy.deepcopy(self.model_).to(device, rows.dtype) if model is None else model
-                parts.append(function(model, rows if isinstance(rows, torch.Tensor) else rows[:]).cpu())
-        return torch.cat(parts).numpy()
 
     # ---- files -------------------------------------------------------------------------------------------------------
 
@@ -395,21 +313,6 @@ class SupervisedAutoencoderClassifier(
         write_stored(Path(path), Stored(type(self).__name__, kept, fitted, self.model_.state_dict()))
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read an estimator that `save` wrote.
-
-        Args:
-            path: of the file.
-
-        Returns:
-            The estimator.
-
-        Raises:
-            InputError: the file is missing, damaged, of a newer format or of another kind.
-        """
-        return read_stored(Path(path), cls.__name__, cls._from_stored)
-
-    @classmethod
     def _from_stored(cls, stored: Stored) -> Self:
         estimator = cls(**stored.parameters)
         for name in _STORED:
@@ -440,13 +343,3 @@ class SupervisedAutoencoderClassifier(
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def _rows(X: Matrix, dtype: torch.dtype | None, device: torch.device) -> torch.Tensor | SparseRows:
-    """The same numbers, dense or sparse as ``X`` is; a copy if NumPy forbids to write to them."""
-    if issparse(X):
-        sparse: Any = X
-        matrix: Any = csr_array(sparse)
-        number = matrix.dtype if dtype is None else torch.empty(0, dtype=dtype).numpy().dtype
-        return SparseRows(matrix.astype(number), device)
-    return torch.from_numpy(np.require(X, requirements="W")).to(device, dtype)

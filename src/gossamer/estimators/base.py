@@ -20,7 +20,7 @@ from gossamer.estimators.arguments import Arguments
 from gossamer.estimators.fit_context import all_or_nothing, draw_seed, progress, threads
 from gossamer.estimators.sample_weights import Targets, counting, hold_out, sample_weights
 from gossamer.estimators.scaling import Matrix, Scaling
-from gossamer.estimators.storage import Stored, read_stored, write_stored
+from gossamer.estimators.storage import Loadable, Stored, write_stored
 from gossamer.estimators.stream import Stream
 from gossamer.evaluate.importance import strength_out
 from gossamer.evaluate.unit_activations import fan_out
@@ -28,7 +28,7 @@ from gossamer.io.tensor_file import load_weights
 from gossamer.models import MLP
 from gossamer.plasticity import Rewire
 from gossamer.training import Fit, Samples, Task
-from gossamer.training.loop import architecture
+from gossamer.training.architecture import architecture
 from gossamer.training.recipe import SMALL, Recipe
 
 __all__ = ["SparseEstimator", "first_layer"]
@@ -36,7 +36,7 @@ __all__ = ["SparseEstimator", "first_layer"]
 _CELLS = 1 << 20  # inputs that go through the network at a time in prediction
 
 
-class SparseEstimator(Arguments):
+class SparseEstimator(Loadable, Arguments):
     """A multilayer perceptron with sparse connections, trained by gradient descent and rewired after each epoch.
 
     A subclass defines the meaning of outputs by `_task`, `_learn_targets`, `_encode` and its ``predict``.
@@ -286,21 +286,6 @@ class SparseEstimator(Arguments):
         fitted |= {"input_mean": self._scaling.mean, "input_scale": self._scaling.scale}
         parameters["rewire"] = self.rewire if isinstance(self.rewire, str) else self._rule_name()
         write_stored(Path(path), Stored(type(self).__name__, parameters, fitted, self.network_.state_dict()))
-
-    @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read an estimator that `save` wrote.
-
-        Args:
-            path: of the file.
-
-        Returns:
-            The estimator.
-
-        Raises:
-            InputError: the file is missing, damaged, of a newer format or of another kind.
-        """
-        return read_stored(Path(path), cls.__name__, cls._from_stored)
 
     @classmethod
     def _from_stored(cls, stored: Stored) -> Self:

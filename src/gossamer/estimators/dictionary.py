@@ -8,7 +8,6 @@ clean = learner.denoise(noisy)
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -20,9 +19,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from gossamer.device import find_device
 from gossamer.errors import InputError, check_choice, check_count, check_fraction
+from gossamer.estimators.denoising import Denoising
 from gossamer.estimators.fit_context import all_or_nothing, threads
 from gossamer.models.dictionary import Coder, Dictionary
-from gossamer.models.patches import map_patches, noise_level
 from gossamer.training.dictionary import train_dictionary
 
 __all__ = ["DictionaryLearner"]
@@ -34,7 +33,7 @@ _ROWS = 8192  # samples coded at a time
 _DECAY = 20  # steps of `partial_fit` after which the step size has fallen to 1/√2
 
 
-class DictionaryLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class DictionaryLearner(Denoising, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Learn atoms of which a few add up to each sample: ``X ≈ code @ components_``.
 
     The learning rule is Hebbian-like, with codes of given sparseness (EZDL, `gossamer.models.dictionary`). It is
@@ -317,56 +316,6 @@ class DictionaryLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         left = float(np.square(x - self.inverse_transform(self.transform(x))).sum())
         return 1 - left / energy if energy else 0.0
 
-    # ---- images ------------------------------------------------------------------------------------------------------
-
-    def reconstruct(self, image: ArrayLike, *, stride: int = 1) -> Floats:
-        """Reconstruct an image from the codes of all its patches, averaged where they overlap.
-
-        Args:
-            image: (height, width), or (height, width, channels) where patches have channels.
-            stride: pixels from one patch to the next, from 1 to the size of a patch.
-
-        Returns:
-            An image of the same shape.
-
-        Raises:
-            InputError: ``image`` is smaller than a patch, or ``stride`` is outside its range.
-        """
-        return self._mapped(image, stride, lambda x: self.inverse_transform(self.transform(x)))
-
-    def denoise(self, image: ArrayLike, noise: float | None = None, *, stride: int = 1) -> Floats:
-        """Remove Gaussian noise from an image.
-
-        Each patch is fitted by orthogonal matching pursuit until the residual could be noise, and patches are averaged
-        where they overlap. The limit is ours: the energy of noise σ on d pixels is σ²χ² with d degrees of freedom, and
-        a patch is left at its mean plus one standard deviation, σ² (d + √(2d)).
-
-        Args:
-            image: (height, width), or (height, width, channels) where patches have channels.
-            noise: its standard deviation in the units of the image; None to estimate it (`noise_level`), which takes
-                fine texture for noise.
-            stride: pixels from one patch to the next; larger is faster and less clean.
-
-        Returns:
-            An image of the same shape.
-
-        Raises:
-            InputError: ``image`` is smaller than a patch, or an argument is outside its range.
-
-        References:
-            Elad, Aharon, "Image denoising via sparse and redundant representations over learned dictionaries", IEEE
-            Trans. Image Process. 15 (2006).
-        """
-        check_is_fitted(self)
-        pixels = _image(image)
-        level = noise_level(pixels) if noise is None else check_fraction("noise", noise, high=math.inf, open_high=True)
-        tolerance = (self.n_features_in_ + math.sqrt(2 * self.n_features_in_)) * level**2
-        return self._mapped(pixels, stride, lambda x: self._coded(x, "omp", tolerance=tolerance) @ self.components_)
-
-    def _mapped(self, image: ArrayLike, stride: int, function: Callable[[Floats], Floats]) -> Floats:
-        check_is_fitted(self)
-        return map_patches(_image(image), self._patch_shape(self.n_features_in_), function, stride=stride)
-
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
@@ -376,9 +325,3 @@ class DictionaryLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 def _tensor(x: Floats) -> torch.Tensor:
     """``x`` itself, or a copy where it may not be written to, which PyTorch can't promise."""
     return torch.from_numpy(x if x.flags.writeable else x.copy())
-
-
-def _image(image: ArrayLike) -> Floats:
-    """Floating point and finite."""
-    pixels: Floats = check_array(image, dtype=_DTYPES, allow_nd=True, input_name="image")
-    return pixels

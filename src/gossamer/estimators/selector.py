@@ -26,7 +26,7 @@ from gossamer.evaluate.importance import strength_out
 from gossamer.evaluate.unit_activations import fan_out
 from gossamer.models.noise import GaussianNoise
 from gossamer.training import Fit, Recipe, Samples
-from gossamer.training.loop import build
+from gossamer.training.architecture import build
 from gossamer.training.recipe import SMALL
 from gossamer.training.task import REGRESSION
 

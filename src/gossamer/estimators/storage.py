@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from gossamer.errors import InputError
 from gossamer.io.tensor_file import read_tensors, write_tensors
 
-__all__ = ["FORMAT", "Stored", "read_stored", "write_stored"]
+__all__ = ["FORMAT", "Loadable", "Stored", "read_stored", "write_stored"]
 
 FORMAT = 1
 """The newest format that this version reads."""
@@ -75,6 +75,29 @@ def read_stored(path: Path, kind: str, make: Callable[[Stored], Estimator]) -> E
         )
     except (ValueError, KeyError, TypeError, RuntimeError, StopIteration) as error:
         raise InputError(f"{path} is damaged: {error}") from None
+
+
+class Loadable:
+    """An estimator whose file `load` reads."""
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read an estimator that `save` wrote.
+
+        Args:
+            path: of the file.
+
+        Returns:
+            The estimator.
+
+        Raises:
+            InputError: the file is missing, damaged, of a newer format or of another kind.
+        """
+        return read_stored(Path(path), cls.__name__, cls._from_stored)
+
+    @classmethod
+    def _from_stored(cls, stored: Stored) -> Self:
+        raise NotImplementedError
 
 
 def _pack(value: Any, name: str = "", tensors: dict[str, Tensor] | None = None) -> Any:

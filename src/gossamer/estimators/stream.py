@@ -11,7 +11,9 @@ from gossamer.models import MLP
 from gossamer.plasticity import Rewire, preset
 from gossamer.plasticity.presets import RuleArguments
 from gossamer.training import DivergedError, Recipe, Samples, Task
-from gossamer.training.loop import constrain, make_optimizer, one_pass
+from gossamer.training.architecture import constrain
+from gossamer.training.optimizer import make_optimizer
+from gossamer.training.passes import one_pass
 
 __all__ = ["Stream"]
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from gossamer.connectivity import SparseLinear
-from gossamer.connectivity.layer import layer_input
+from gossamer.connectivity.layer_input import layer_input
 from gossamer.connectivity.windows import Convolution, windows
 from gossamer.errors import InputError, check_count
 from gossamer.evaluate.mode import evaluating

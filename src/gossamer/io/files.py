@@ -13,7 +13,16 @@ from pathlib import Path
 from gossamer.errors import InputError
 from gossamer.io.seal import BrokenSealError, unseal
 
-__all__ = ["is_partial", "lock", "read_bytes", "read_sealed", "remove_partial", "write_atomically", "written"]
+__all__ = [
+    "check_format",
+    "is_partial",
+    "lock",
+    "read_bytes",
+    "read_sealed",
+    "remove_partial",
+    "write_atomically",
+    "written",
+]
 
 _PARTIAL = ".partial"
 _LONGEST = 255  # bytes in a file's name
@@ -35,6 +44,15 @@ def read_sealed(path: Path, remedy: str = "") -> bytes:
         return unseal(content)
     except BrokenSealError as error:
         raise InputError(f"{path} is damaged: {error}{remedy}") from None
+
+
+def check_format(path: Path, version: int, newest: int, writer: object) -> None:
+    """Raise `InputError` if the file has a ``version`` above the ``newest`` known; ``writer`` is its gossamer."""
+    if version > newest:
+        raise InputError(
+            f"{path} has format {version}, this gossamer reads up to {newest}: it was written by a newer gossamer "
+            f"({writer}). Upgrade to read it"
+        )
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import gossamer
 from gossamer.errors import InputError
 from gossamer.extras import needs
-from gossamer.io.files import read_bytes, write_atomically
+from gossamer.io.files import check_format, read_bytes, write_atomically
 from gossamer.io.seal import EMPTY_SEAL, BrokenSealError, seal, unseal
 
 __all__ = ["load_weights", "read_tensors", "write_tensors"]
@@ -52,11 +52,7 @@ def read_tensors(path: Path, *, key: str, version: int, what: str) -> tuple[dict
         raise InputError(f"{path} is damaged: {error}") from None
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} is damaged or isn't a safetensors file: {error}") from None
-    if written > version:
-        raise InputError(
-            f"{path} has format {written}, this gossamer reads up to {version}: it was written by a newer gossamer "
-            f"({header.get('gossamer')}). Upgrade to read it"
-        )
+    check_format(path, written, version, header.get("gossamer"))
     return header, tensors
 
 

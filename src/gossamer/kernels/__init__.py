@@ -11,7 +11,7 @@ from gossamer.kernels.affine import linear
 from gossamer.kernels.code import Code
 from gossamer.kernels.convolution import Geometry, conv2d
 from gossamer.kernels.ops import sddmm, spmm, spmm_t
-from gossamer.kernels.route import is_plain, transformed
+from gossamer.kernels.route import eager_in_cpp, is_plain, transformed
 from gossamer.kernels.sorted_lists import csr_of, empty_at, flat_indices_of, follow, merge, split
 from gossamer.kernels.spspmm import reads_active_units, spspmm, spspmm_or_linear
 from gossamer.kernels.srelu import srelu, srelu_backward
@@ -35,6 +35,7 @@ __all__ = [
     "conv2d",
     "csc_permutation",
     "csr_of",
+    "eager_in_cpp",
     "empty_at",
     "flat_indices_of",
     "follow",

@@ -181,6 +181,20 @@ def hoyer_backward(
     inner: int,
     magnitude: bool,
 ) -> None: ...
+def lq_noise(
+    dtype: int,
+    threads: int,
+    count: int,
+    d: int,
+    x: int,
+    y: int,
+    seed: int,
+    p: float,
+    q: float,
+    slope: float,
+    epsilon: float,
+    skip_zeros: bool,
+) -> None: ...
 def conv_forward(
     dtype: int,
     threads: int,
@@ -197,7 +211,7 @@ def conv_backward(
     threads: int,
     t_indptr: int,
     t_indices: int,
-    positions: int,
+    csc_permutation: int,
     values: int,
     x: int,
     dy: int,

@@ -34,6 +34,7 @@ __all__ = [
     "PRODUCTS",
     "REFERENCE",
     "Way",
+    "eager_in_cpp",
     "half_as_float",
     "in_cpp",
     "is_plain",
@@ -110,6 +111,21 @@ def way_back(grad: Tensor) -> Way:
 def in_cpp(x: Tensor, dtypes: Mapping[torch.dtype, int] = PRODUCTS) -> bool:
     """Whether there is a C++ kernel for the device and dtype of ``x``."""
     return x.is_cpu and x.dtype in dtypes
+
+
+def eager_in_cpp(x: Tensor, weight: Tensor) -> bool:
+    """Whether a layer's own autograd function of a dense ``weight`` may read both in C++.
+
+    They have one dtype, float32 or float64, on the CPU, and neither autocast nor anything that `is_plain` excludes is
+    at work.
+    """
+    return (
+        in_cpp(x, ELEMENTWISE)
+        and x.dtype == weight.dtype
+        and is_plain(x)
+        and is_plain(weight)
+        and not torch.is_autocast_enabled("cpu")
+    )
 
 
 def sums_in(dtype: torch.dtype) -> torch.dtype:

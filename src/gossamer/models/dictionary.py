@@ -35,11 +35,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gossamer.errors import InputError, check_choice, check_count, check_fraction
+from gossamer.models.atoms import low_rank, standardized, torus_kernel
 from gossamer.models.pursuit import orthogonal_matching_pursuit
 from gossamer.projections import hoyer_projection
 from gossamer.projections.rows import polar
 
-__all__ = ["Coder", "Dictionary", "Encoding", "hebbian_update_", "low_rank", "standardized"]
+__all__ = ["Coder", "Dictionary", "Encoding", "hebbian_update_"]
 
 Coder = Literal["omp", "projection"]
 
@@ -80,25 +81,6 @@ def _active_product(code: Tensor, matrix: Tensor) -> Tensor:
     active = code[rows, columns]
     result: Tensor = F.embedding_bag(columns, matrix, starts, mode="sum", per_sample_weights=active)
     return result
-
-
-def low_rank(atoms: Tensor, shape: tuple[int, int], rank: int) -> Tensor:
-    """Return the nearest atoms (n, d) that are matrices of ``shape`` with at most that rank."""
-    u, s, v = torch.linalg.svd(atoms.reshape(-1, *shape), full_matrices=False)
-    near: Tensor = (u[:, :, :rank] * s[:, None, :rank]) @ v[:, :rank]
-    return near.reshape(atoms.shape)
-
-
-def _torus_kernel(rows: int, columns: int, width: float) -> Tensor:
-    """(n, n): Gaussian weights of all places of a torus around each of them, Σ = 1."""
-
-    def circle(places: int) -> Tensor:
-        i = torch.arange(places)
-        apart = (i[:, None] - i).abs()
-        weight = torch.exp(-torch.minimum(apart, places - apart).double().square() / (2 * width**2))
-        return weight / weight.sum(1, keepdim=True)
-
-    return torch.kron(circle(rows), circle(columns))
 
 
 class Encoding(NamedTuple):
@@ -185,7 +167,7 @@ class Dictionary(nn.Module):
             if len(grid) != 2 or math.prod(check_count("grid", places, low=1) for places in grid) != n:
                 raise InputError(f"grid must be two numbers of product {n}, one place for each atom, got {grid!r}")
             check_fraction("smoothing", smoothing, high=math.inf, open_low=True, open_high=True)
-            kernel = _torus_kernel(*grid, smoothing).to(atoms)
+            kernel = torus_kernel(*grid, smoothing).to(atoms)
         self.register_buffer("_kernel", kernel, persistent=False)
         self.register_buffer("atoms", atoms.clone())
         self.constrain_()
@@ -356,15 +338,3 @@ class Dictionary(nn.Module):
         names = ("signed", "center", "atom_sparseness", "rank", "grid")
         options = ", ".join(f"{name}={getattr(self, name)}" for name in names)
         return f"{n}, {d}, sparseness={self.sparseness:g}, {options}"
-
-
-def standardized(x: Tensor, center: bool) -> Tensor:
-    """Scale samples to unit length, with ``center`` to zero mean; samples that are constant up to rounding become 0."""
-    if x.dim() != 2 or not x.is_floating_point():
-        raise InputError(f"x must be floating point of shape (batch, features), got {x.dtype} of {tuple(x.shape)}")
-    x = x if x.dtype == torch.float64 else x.float()
-    mean = x.mean(1, keepdim=True) if center else torch.zeros_like(x[:, :1])
-    length, unit = polar(x - mean, 1)
-    if not bool(length.isfinite().all()):
-        raise InputError("x must be finite, got NaN or infinity")
-    return torch.where(length > 8 * torch.finfo(x.dtype).eps * math.sqrt(x.shape[1]) * mean.abs(), unit, 0.0)

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from gossamer.connectivity import SparseConv2d, SparseLayer, SparseLinearReLU
-from gossamer.connectivity.layer import layer_input
+from gossamer.connectivity.layer_input import layer_input
 from gossamer.errors import InputError, check_count, check_fraction
 from gossamer.plasticity.convolved import Convolved
 from gossamer.plasticity.evidence import PairScores, Statistic

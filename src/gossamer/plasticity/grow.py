@@ -12,32 +12,29 @@ rule                          empty positions to fill                           
 `none`                        none: the network shrinks                               pruning
 ============================  ======================================================  ==================================
 
-C and ∂L/∂W are read in blocks (see `pairs`), and a running best is kept: memory is linear in the new connections and
-one block. A rule proposes positions of positive score; where they are too few, the rest are drawn uniformly from the
-other empty positions, so the number of connections never changes. Of equal scores the lowest flat index, out ·
-n_in + in, comes first.
+A rule proposes positions of positive score (see `proposals`); where they are too few, the rest are drawn uniformly from
+the other empty positions, so the number of connections never changes. Of equal scores the lowest flat index, out · n_in
++ in, comes first.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import torch
 from torch import Tensor
 
 from gossamer.errors import InputError, check_count
 from gossamer.kernels import merge
-from gossamer.plasticity.evidence import Evidence, PairScores, Statistic
-from gossamer.plasticity.flat_indices import EmptyIndices, smallest
+from gossamer.plasticity.evidence import Evidence, Statistic
+from gossamer.plasticity.flat_indices import EmptyIndices
 from gossamer.plasticity.gradient import LossGradient
+from gossamer.plasticity.proposals import at_random, highest, in_proportion, nowhere
 from gossamer.plasticity.similarity import Activation, Cosine
 
 __all__ = ["Grow", "cosine", "cosine_proportional", "gradient", "momentum", "none", "sequential", "uniform"]
-
-_DRAWS = 1 << 20  # at a time
 
 
 @dataclass(frozen=True)
@@ -158,7 +155,7 @@ def uniform(*, exclude_removed: bool = False) -> Grow:
     References:
         Mocanu et al., Nature Communications 9:2383 (2018).
     """
-    return Grow("uniform", _by_chance, (), exclude_removed)
+    return Grow("uniform", at_random, (), exclude_removed)
 
 
 def cosine(activation: Activation = "pre", *, absolute: bool = True, exclude_removed: bool = False) -> Grow:
@@ -182,7 +179,7 @@ def cosine(activation: Activation = "pre", *, absolute: bool = True, exclude_rem
         Pieterse, Mocanu, arXiv 1903.07138v1 (2019).
     """
     statistic = Cosine(activation, absolute)
-    return Grow("cosine", partial(_best, statistic=statistic), (statistic,), exclude_removed)
+    return Grow("cosine", partial(highest, statistic=statistic), (statistic,), exclude_removed)
 
 
 def cosine_proportional(
@@ -214,7 +211,7 @@ def cosine_proportional(
         Pieterse, Mocanu, arXiv 1903.07138v1 (2019).
     """
     statistic = Cosine(activation, absolute)
-    propose = partial(_in_proportion, statistic=statistic, tries=check_count("tries", tries))
+    propose = partial(in_proportion, statistic=statistic, tries=check_count("tries", tries))
     return Grow("cosine_proportional", propose, (statistic,), exclude_removed)
 
 
@@ -241,7 +238,7 @@ def gradient(*, exclude_removed: bool = False) -> Grow:
         Evci et al., "Rigging the lottery: making all tickets winners", ICML 2020, equation 1.
     """
     statistic = LossGradient()
-    return Grow("gradient", partial(_best, statistic=statistic), (statistic,), exclude_removed)
+    return Grow("gradient", partial(highest, statistic=statistic), (statistic,), exclude_removed)
 
 
 def momentum(decay: float = 0.9, window: int = 32, *, exclude_removed: bool = False) -> Grow:
@@ -267,7 +264,7 @@ def momentum(decay: float = 0.9, window: int = 32, *, exclude_removed: bool = Fa
         1907.04840 (2019).
     """
     statistic = LossGradient(window, decay)
-    return Grow("momentum", partial(_best, statistic=statistic), (statistic,), exclude_removed)
+    return Grow("momentum", partial(highest, statistic=statistic), (statistic,), exclude_removed)
 
 
 def sequential(first: Grow, then: Grow | None = None, *, patience: int = 40) -> Sequential:
@@ -309,80 +306,4 @@ def none() -> Grow:
         >>> layer.nnz
         400
     """
-    return Grow("none", _nowhere, grows=False)
-
-
-# ---- how they choose -----------------------------------------------------------------------------------------------
-
-
-def _nowhere(e: Evidence, empty: EmptyIndices, count: int) -> Tensor:
-    return empty.occupied[:0]
-
-
-def _by_chance(e: Evidence, empty: EmptyIndices, count: int) -> Tensor:
-    return empty.sample(count, e.generator)
-
-
-def _best(e: Evidence, empty: EmptyIndices, count: int, statistic: Statistic) -> Tensor:
-    return _largest(_empty_blocks(e.statistics[statistic], empty), empty, count)
-
-
-def _empty_blocks(pairs: PairScores, empty: EmptyIndices) -> Iterator[tuple[int, Tensor]]:
-    """The blocks of ``pairs`` with the scores of occupied positions set to 0."""
-    for start, scores in pairs.blocks():
-        ends = torch.tensor([start, start + scores.numel()], device=scores.device)
-        low, high = torch.searchsorted(empty.occupied, ends).tolist()
-        scores[empty.occupied[low:high] - start] = 0
-        yield start, scores
-
-
-def _largest(blocks: Iterator[tuple[int, Tensor]], empty: EmptyIndices, count: int) -> Tensor:
-    """The ``count`` positions of largest positive score, or fewer; ascending."""
-    flat_indices, best = empty.occupied[:0], torch.empty(0, device=empty.occupied.device)
-    floor = 0.0
-    for start, scores in blocks:
-        better = (scores > floor).nonzero().flatten()  # an equal score loses: its position is higher
-        flat_indices = torch.cat([flat_indices, better + start])
-        best = torch.cat([best.to(scores), scores[better]])
-        if 0 < 2 * count < best.numel():  # not at every block: selecting costs more than keeping
-            chosen = smallest(-best, count)
-            flat_indices, best = flat_indices[chosen], best[chosen]
-            floor = float(best.min())
-    return flat_indices[smallest(-best, count)]
-
-
-def _in_proportion(e: Evidence, empty: EmptyIndices, count: int, statistic: Statistic, tries: int) -> Tensor:
-    pairs = e.statistics[statistic]
-    chosen = empty.occupied[:0]  # in the order in which they were accepted
-    made, budget = 0, tries * count
-    while chosen.numel() < count and made < budget:
-        rate = max(chosen.numel(), 1) / made if made else 1.0
-        now = min(math.ceil(1.1 * (count - chosen.numel()) / rate), budget - made, max(count, _DRAWS))
-        ranks, turn = torch.randint(empty.count, (now,), generator=e.generator).to(chosen.device).sort()
-        u = torch.rand(now, generator=e.generator, dtype=torch.float64).to(chosen.device)
-        flat_indices = empty.at(ranks)  # ascending, for locality; then the accepted ones in the order of their draws
-        accepted = u < pairs.at(flat_indices)
-        in_turn = flat_indices[accepted][turn[accepted].argsort()]
-        chosen = _distinct(torch.cat([chosen, in_turn]))[:count]
-        made += now
-    chosen = chosen.sort().values
-    if chosen.numel() < count:  # continue from here by keys
-        rest = empty.without(chosen)
-        blocks = _keyed(_empty_blocks(pairs, rest), e.generator)
-        chosen = merge(chosen, _largest(blocks, rest, count - chosen.numel()))[0]
-    return chosen
-
-
-def _keyed(blocks: Iterator[tuple[int, Tensor]], generator: torch.Generator) -> Iterator[tuple[int, Tensor]]:
-    """Scores C replaced by C / E, E exponential: the n largest are n draws in proportion to C without replacement."""
-    for start, scores in blocks:
-        e = torch.empty(scores.shape, dtype=torch.float64).exponential_(generator=generator)
-        yield start, scores / e.to(scores.device)
-
-
-def _distinct(flat_indices: Tensor) -> Tensor:
-    """The first occurrence of each number, in order."""
-    ordered, place = flat_indices.sort(stable=True)
-    first = torch.ones_like(ordered, dtype=torch.bool)
-    first[1:] = ordered[1:] != ordered[:-1]
-    return flat_indices[place[first].sort().values]
+    return Grow("none", nowhere, grows=False)

@@ -34,11 +34,12 @@ from torch import nn
 from gossamer.errors import check_choice
 from gossamer.plasticity import drop, grow
 from gossamer.plasticity.drop import Drop
+from gossamer.plasticity.first_weights import NewWeights
 from gossamer.plasticity.grow import Grow, Sequential
 from gossamer.plasticity.inputs import Inputs
 from gossamer.plasticity.layers import Where
 from gossamer.plasticity.redistribute import Share
-from gossamer.plasticity.rewire import NewWeights, Record, Regrown, Rewire
+from gossamer.plasticity.rewire import Record, Regrown, Rewire
 from gossamer.plasticity.schedule import Fraction
 
 __all__ = [

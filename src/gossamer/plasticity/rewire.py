@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
@@ -10,7 +9,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from gossamer.connectivity import SparseLayer
 from gossamer.connectivity.distributed import check_resizable
 from gossamer.errors import InputError, check_choice, check_count
 from gossamer.kernels import split
@@ -19,20 +17,20 @@ from gossamer.plasticity import grow as grows
 from gossamer.plasticity.carry import LayerChange, Prepared, core_degrees, prepare
 from gossamer.plasticity.commit import commit
 from gossamer.plasticity.drop import Drop
-from gossamer.plasticity.evidence import Evidence, PairScores, Statistic, generator_for
+from gossamer.plasticity.evidence import Evidence, Statistic, generator_for
+from gossamer.plasticity.first_weights import NewWeights, first_weights
 from gossamer.plasticity.flat_indices import contained
-from gossamer.plasticity.gradient import GradientMemory, LossGradient
 from gossamer.plasticity.grow import Grow, Sequential
-from gossamer.plasticity.inputs import InputMemory, Inputs, calls_of, take
+from gossamer.plasticity.inputs import Inputs
 from gossamer.plasticity.layers import Where, bare, sparse_layers
+from gossamer.plasticity.observer import Observer
 from gossamer.plasticity.optimizers import check_held, check_replaceable, optimizers_in
 from gossamer.plasticity.ranks import check_agreement
 from gossamer.plasticity.redistribute import Share, grown_counts
-from gossamer.plasticity.similarity import Cosine, affordable_samples, measure_cosines
+from gossamer.plasticity.similarity import affordable_samples
 
-__all__ = ["NewWeights", "Record", "Regrown", "Rewire"]
+__all__ = ["Record", "Regrown", "Rewire"]
 
-NewWeights = Literal["zero", "he", "xavier", "normal"]
 Regrown = Literal["new", "keeps"]
 Record = Literal["counts", "degrees", "indices"]
 
@@ -154,10 +152,7 @@ class Rewire:
         self._scores: list[float] = []
         self._degrees: dict[str, list[Tensor]] = {}
         needs = (*self.drop.needs, *self.grow.needs)
-        similarity = any(isinstance(need, Cosine) for need in needs)
-        window = max((need.window for need in needs if isinstance(need, LossGradient)), default=0)
-        self._seen = InputMemory(net, self.samples) if similarity and inputs is None else None
-        self._gradients = GradientMemory(net, self.layers, window) if window else None
+        self._observer = Observer(net, self.layers, needs, keep=self.samples if inputs is None else 0)
 
     @torch.no_grad()
     def step(self, score: float | None = None) -> list[LayerChange]:
@@ -219,31 +214,14 @@ class Rewire:
             for name, layer in self.layers.items()
             if layer.weight_values.requires_grad and 0 < layer.nnz < layer.in_features * layer.out_features + movable
         }
-        statistics = self._measure(chosen, tuple(dict.fromkeys(needs))) if chosen else {}
+        generator = generator_for(self.seed, -1, self.steps)
+        distinct = tuple(dict.fromkeys(needs))
+        statistics = self._observer.measure(chosen, distinct, self.inputs, self.samples, generator, self.group)
         return [
             Evidence(name, layer, generator_for(self.seed, index, self.steps), statistics[name])
             for index, (name, layer) in enumerate(self.layers.items())
             if name in chosen
         ]
-
-    def _measure(
-        self, layers: Mapping[str, SparseLayer], needs: tuple[Statistic, ...]
-    ) -> dict[str, dict[Statistic, PairScores]]:
-        out: dict[str, dict[Statistic, PairScores]] = {name: {} for name in layers}
-        if cosines := [need for need in needs if isinstance(need, Cosine)]:
-            device = next(iter(layers.values())).weight_values.device
-            if self.inputs is not None:
-                calls = calls_of(self.inputs, device, self.samples, generator_for(self.seed, -1, self.steps))
-            else:
-                assert self._seen is not None
-                calls = iter(self._seen.calls)
-            out |= measure_cosines(self.net, layers, cosines, take(calls, self.samples), group=self.group)
-        for need in needs:
-            if isinstance(need, LossGradient):
-                assert self._gradients is not None
-                for name, pairs in self._gradients.measure(layers, need, self.group).items():
-                    out[name][need] = pairs
-        return out
 
     # ---- one layer ---------------------------------------------------------------------------------------------------
 
@@ -281,8 +259,7 @@ class Rewire:
             if self.reset_state and self.optimizer is not None:
                 for optimizer in optimizers_in(self.optimizer):
                     optimizer.state.clear()
-            if self._gradients is not None:
-                self._gradients.forget()
+            self._observer.forget()
             self.log[length:] = entries
             self._degrees, self._scores, self.steps = degrees, scores, step + 1
 
@@ -318,8 +295,7 @@ class Rewire:
             "scores": list(self._scores),
             "log": [dict(entry) for entry in self.log],
             "degrees": {layer: list(rows) for layer, rows in self._degrees.items()},
-            "inputs": [] if self._seen is None else list(self._seen.calls),
-            "gradients": None if self._gradients is None else self._gradients.state(),
+            **self._observer.state(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -340,31 +316,14 @@ class Rewire:
         self._scores = [float(score) for score in state["scores"]]
         self.log = [dict(entry) for entry in state["log"]]
         self._degrees = {layer: list(rows) for layer, rows in state["degrees"].items()}
-        if self._seen is not None:
-            self._seen.calls.clear()
-            self._seen.calls.extend((tuple(args), dict(kwargs)) for args, kwargs in state["inputs"])
-        if self._gradients is not None and state["gradients"] is not None:
-            self._gradients.load(state["gradients"])
+        self._observer.load(state)
 
     def _sizes(self) -> dict[str, list[int]]:
         return {name: [layer.out_features, layer.in_features] for name, layer in self.layers.items()}
 
     def remove_hooks(self) -> None:
         """Remove the hooks on the network; only rules that measure something without ``inputs`` have some."""
-        for memory in (self._seen, self._gradients):
-            if memory is not None:
-                memory.remove()
+        self._observer.remove()
 
     def __repr__(self) -> str:
         return f"Rewire(drop={self.drop.name}, grow={self.grow.name}, layers={list(self.layers)}, steps={self.steps})"
-
-
-def first_weights(new_weights: str, count: int, layer: SparseLayer, generator: torch.Generator) -> Tensor:
-    """Draw the weights that new connections of ``layer`` start with: (count)."""
-    n_in, n_out = layer.in_features, layer.out_features * math.prod(layer.kernel_size)
-    if new_weights == "zero":
-        return torch.zeros(count, dtype=layer.weight_values.dtype, device=layer.weight_values.device)
-    if new_weights == "normal":
-        return (torch.randn(count, generator=generator) / 10).to(layer.weight_values)
-    bound = math.sqrt(6 / (n_in if new_weights == "he" else n_in + n_out))
-    return ((torch.rand(count, generator=generator) * 2 - 1) * bound).to(layer.weight_values)

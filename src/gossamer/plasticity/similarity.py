@@ -33,7 +33,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from gossamer.connectivity import SparseConv2d, SparseLayer
-from gossamer.connectivity.layer import layer_input
+from gossamer.connectivity.layer_input import layer_input
 from gossamer.errors import InputError, check_choice
 from gossamer.plasticity.convolved import add_products_, patches
 from gossamer.plasticity.evidence import PairScores, Statistic

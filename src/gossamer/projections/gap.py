@@ -1,13 +1,13 @@
 """Entries that are zero or not small: the nearest point with a gap around zero, alone or with other limits.
 
-With z the entries that may be live (|x|, or x itself where the result must not be negative), v₁ ≥ v₂ ≥ … in order and
-v_i = z of rank i, the problem
+With z the entries that may be non-zero (|x|, or x itself where the result must not be negative), v₁ ≥ v₂ ≥ … in order
+and v_i = z of rank i, the problem
 
     argmin ‖s − x‖₂    over    s_i = 0 or |s_i| ≥ δ,    ‖s‖₀ ≤ k,    ‖s‖₁ ≤ r  (or = r)
 
-is not convex, but is solved exactly: among all supports of one size j the j largest are best (exchanging a live entry
-with a larger one that is not costs 2 s (v_i − v_j) ≤ 0), and on a given support it is the projection of v − δ on the
-simplex of total r − jδ,
+is not convex, but is solved exactly: among all supports of one size j the j largest are best (exchanging an entry of
+the support with a larger one that is not costs 2 s (v_i − v_j) ≤ 0), and on a given support it is the projection of v
+− δ on the simplex of total r − jδ,
 
     s_i = max(v_i − τ_j, δ),    τ_j = (Σ_{i ≤ m} (v_i − δ) − (r − jδ)) / m,    m = #{i ≤ j: i-th of them above τ_j}.
 
@@ -48,15 +48,15 @@ def gap_projection(
         width: δ, finite and ≥ 0.
         dim: the entries that share ``k`` and ``radius``.
         signed: whether the result may be negative.
-        k: at most so many live entries, ≥ 1; None for any number.
+        k: at most so many non-zero entries, ≥ 1; None for any number.
         radius: r > 0, at least δ where it has to be reached; None for no limit.
         exactly: ‖s‖₁ = radius instead of ≤. Entries grow where ``x`` lies inside; a zero counts as positive.
 
     Returns:
         Tensor of the shape and dtype of ``x``. Without ``k`` and ``radius``: 0 for |x_i| ≤ δ/2, ±δ up to δ, x_i beyond.
-        Of points that are equally near, one with the fewest live entries; of equal entries those of lowest index live.
-        Live entries are at least δ after rounding too. The derivative is 1 for live entries that are not at ±δ, less
-        their mean where the radius is reached, and 0 for all others.
+        Of points that are equally near, one with the fewest non-zero entries; of equal entries those of lowest index
+        stay. Non-zero entries are at least δ after rounding too. The derivative is 1 for non-zero entries that are not
+        at ±δ, less their mean where the radius is reached, and 0 for all others.
 
     Without ``radius`` infinities are numbers, and a NaN stays where it is; with ``k`` it makes its row NaN. With
     ``radius`` a row with a NaN or an infinity becomes NaN, and only that row.
@@ -102,15 +102,15 @@ def rounded_up(width: float, dtype: torch.dtype) -> float:
 
 
 def _limited(z: Tensor, width: float, edge: float, k: int | None, radius: float | None, exactly: bool) -> Tensor:
-    """(…, n) ≥ 0: the live entries of ``z``, of which none is NaN in a row that counts."""
+    """(…, n) ≥ 0: the non-zero entries of ``z``, of which none is NaN in a row that counts."""
     n = z.shape[-1]
     most = n if k is None else min(k, n)
     free_places = None
     with torch.no_grad():
         v, order = z.detach().to(_wide(z)).sort(dim=-1, descending=True, stable=True)
         if radius is None:
-            live = (v > width / 2) & (torch.arange(n, device=z.device) < most)
-            chosen = torch.zeros_like(live).scatter(-1, order, live)
+            kept = (v > width / 2) & (torch.arange(n, device=z.device) < most)
+            chosen = torch.zeros_like(kept).scatter(-1, order, kept)
         else:
             j, m = _support(v.nan_to_num(0.0, 0.0, 0.0), width, most, radius, exactly)
             rank = torch.arange(n, device=z.device)
@@ -119,8 +119,8 @@ def _limited(z: Tensor, width: float, edge: float, k: int | None, radius: float 
     if radius is None or free_places is None:
         return torch.where(chosen, z.clamp(min=edge), 0.0)
     free = torch.where(free_places, z, 0.0)
-    count, live = (places.sum(-1, keepdim=True).to(_wide(z)) for places in (free_places, chosen))
-    left = radius - width * (live - count)  # for those that are not at the edge of the gap
+    count, kept = (places.sum(-1, keepdim=True).to(_wide(z)) for places in (free_places, chosen))
+    left = radius - width * (kept - count)  # for those that are not at the edge of the gap
     tau = (free.to(_wide(z)).sum(-1, keepdim=True) - left) / count.clamp(min=1)
     if not exactly:
         tau = tau.clamp(min=0)

@@ -1,23 +1,74 @@
-"""Checks of a checkpoint against the network that it continues: names, shapes, types and numbers have to agree.
+"""A checkpoint: its file, and checks of its state against the network that it continues.
 
-A file whose checksum is right may still be that of another run. Fused optimizers read as many numbers as the parameter
-has, for any length of their state, so that a wrong one would crash the process.
+A file whose checksum is right may still be that of another run: names, shapes, types and numbers have to agree. Fused
+optimizers read as many numbers as the parameter has, for any length of their state, so that a wrong one would crash the
+process.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import io
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+import gossamer
+from gossamer.errors import InputError
+from gossamer.io.files import check_format, read_bytes, write_atomically, written
+from gossamer.io.seal import seal, unseal
 from gossamer.io.tensor_file import load_weights
 from gossamer.runs.schema import Network, convert
-from gossamer.training.loop import Epoch, Fit
+from gossamer.training import Epoch, Fit
 
-__all__ = ["final_state", "history_of", "restore", "result_of"]
+__all__ = [
+    *("final_state", "history_of", "read_checkpoint", "restore", "result_of", "taking_apart", "write_checkpoint"),
+]
+
+_FORMAT = 1
+
+
+def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Replace the checkpoint at ``path``."""
+    buffer = io.BytesIO()  # so that a full disk is met by our own file, not inside torch's writer
+    torch.save({"format": _FORMAT, "gossamer": gossamer.__version__, "state": state}, buffer)
+    write_atomically(path, seal(buffer.getvalue()))
+
+
+def read_checkpoint(path: Path) -> dict[str, Any] | None:
+    """Return the state of the checkpoint at ``path``, None if there is no file; only data is read, never code."""
+    with written(path):
+        if not path.exists():
+            return None
+    content = read_bytes(path)
+    try:
+        saved = torch.load(io.BytesIO(unseal(content)), map_location="cpu", weights_only=True)
+        version, state = int(saved["format"]), dict(saved["state"])
+    except Exception as error:  # damaged bytes may raise anything in torch
+        raise _damaged(path, error) from None
+    check_format(path, version, _FORMAT, saved.get("gossamer"))
+    return state
+
+
+@contextlib.contextmanager
+def taking_apart(path: Path) -> Iterator[None]:
+    """Report errors that occur while the state of ``path`` is taken apart as a damaged checkpoint."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    if isinstance(error, KeyError):
+        reason = f"it has no {error.args[0]}"
+    else:
+        reason = (str(error) or type(error).__name__).splitlines()[0].partition(". ")[0].rstrip(".")
+    return InputError(f"{path} is damaged ({reason}). Remove it to train this network again from its start")
 
 
 def history_of(state: Mapping[str, Any], epochs: int) -> list[Epoch]:

@@ -29,7 +29,7 @@ from gossamer.runs.plan import Plan, attack_of, passes_of
 from gossamer.runs.robustness import Cell, Check, Condition, Measured, Robustness
 from gossamer.runs.run import jobs_of, load_data_of
 from gossamer.runs.units import UnitRows, unit_rows
-from gossamer.training.loop import build
+from gossamer.training.architecture import build
 
 __all__ = ["EvaluationWatch", "Step", "evaluate_run", "load_network"]
 

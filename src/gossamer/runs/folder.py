@@ -20,32 +20,30 @@ authoritative; a resumed run writes all other files anew from it. A run lives in
 
 from __future__ import annotations
 
-import contextlib
 import io
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
-import gossamer
 from gossamer.errors import InputError
-from gossamer.io.files import is_partial, lock, read_bytes, read_sealed, remove_partial, write_atomically, written
-from gossamer.io.seal import EMPTY_SEAL, BrokenSealError, seal, unseal
+from gossamer.io.files import is_partial, lock, read_sealed, remove_partial, write_atomically, written
+from gossamer.io.seal import seal
+from gossamer.runs.checkpoint import read_checkpoint, taking_apart, write_checkpoint
 from gossamer.runs.options import Options
 from gossamer.runs.robustness import Robustness
 from gossamer.runs.schema import EpochLine, Results, dump, parse
-from gossamer.training.loop import Epoch
+from gossamer.runs.start import check_config, read_start, write_config, write_start
+from gossamer.training import Epoch
 
 __all__ = ["Job", "RunFolder"]
 
-_FORMAT = 1
 _LOCK = ".lock"
 _FILES = ("config.toml", "metrics.jsonl", "results.json", "connectivity.npz", "model.safetensors", "robustness.json")
 _OURS = {*_FILES, "checkpoint", "report.html", "comparison.html"}
@@ -56,16 +54,6 @@ class Job(NamedTuple):
 
     network: Literal["sparse", "dense"]
     seed: int
-
-
-@dataclass(frozen=True)
-class _Start:
-    """``start.json``."""
-
-    format: int
-    gossamer: str
-    fingerprint: str
-    options: dict[str, Any]
 
 
 class RunFolder:
@@ -194,22 +182,8 @@ class RunFolder:
         """
         with written(self._checkpoints):
             self._checkpoints.mkdir(exist_ok=True)
-        start = _Start(_FORMAT, gossamer.__version__, fingerprint, asdict(options))
-        write_atomically(self._start, dump(start, indent=1))  # it makes the folder a run
-        self._write_config(options)
-
-    def _write_config(self, options: Options) -> None:
-        head = f"# The options that the run began with. To change them, start another run. {EMPTY_SEAL}\n"
-        write_atomically(self._config, seal(head.encode() + options.to_toml().encode()))
-
-    def _started(self) -> _Start:
-        start = parse(read_sealed(self._start, self._anew()), _Start, str(self._start))
-        if start.format > _FORMAT:
-            raise InputError(
-                f"{self._start} has format {start.format}, this gossamer reads up to {_FORMAT}: it was written by a "
-                f"newer gossamer ({start.gossamer}). Upgrade to continue with it"
-            )
-        return start
+        write_start(self._start, options, fingerprint)  # it makes the folder a run
+        write_config(self._config, options)
 
     def options(self) -> Options:
         """Return the options that the run began with; ``config.toml`` is written if it is missing.
@@ -220,31 +194,11 @@ class RunFolder:
         Raises:
             InputError: ``config.toml`` has been changed since.
         """
-        started = self._started()
-        options = Options.from_values(started.options, str(self._start))
-        if not self._config.exists():
-            self._write_config(options)
-            return options
-        content = read_bytes(self._config)
-        remedy = (
-            f"A run keeps the options that it began with: remove {self._config} and resume, which writes it anew, "
-            "or train anew with other options"
-        )
-        try:
-            found = Options.from_toml(content.decode(), str(self._config))
-        except (InputError, UnicodeDecodeError) as error:
-            raise InputError(f"{self._config} is damaged or was edited: {error}. {remedy}") from None
-        changes = [
-            f"{name} is {value!r} and was {getattr(options, name)!r}"
-            for name, value in asdict(found).items()
-            if value != getattr(options, name)
-        ]
-        if changes:
-            raise InputError(f"{self._config} was edited: {', '.join(changes)}. {remedy}")
-        try:
-            unseal(content)
-        except BrokenSealError as error:
-            raise InputError(f"{self._config} was edited, though no option changed: {error}. {remedy}") from None
+        options = Options.from_values(read_start(self._start, self._anew()).options, str(self._start))
+        if self._config.exists():
+            check_config(self._config, options)
+        else:
+            write_config(self._config, options)
         return options
 
     def fingerprint(self) -> str:
@@ -253,7 +207,7 @@ class RunFolder:
         Returns:
             The fingerprint.
         """
-        return self._started().fingerprint
+        return read_start(self._start, self._anew()).fingerprint
 
     # ---- states and results ------------------------------------------------------------------------------------------
 
@@ -264,9 +218,7 @@ class RunFolder:
             job: the network.
             state: its state.
         """
-        buffer = io.BytesIO()  # so that a full disk is met by our own file, not inside torch's writer
-        torch.save({"format": _FORMAT, "gossamer": gossamer.__version__, "state": state}, buffer)
-        write_atomically(self.checkpoint(job), seal(buffer.getvalue()))
+        write_checkpoint(self.checkpoint(job), state)
 
     def load(self, job: Job) -> dict[str, Any] | None:
         """Read the last checkpoint of a network; only data is read from it, never code.
@@ -280,46 +232,18 @@ class RunFolder:
         Raises:
             InputError: the checkpoint is damaged or of a newer format.
         """
-        path = self.checkpoint(job)
-        with written(path):
-            if not path.exists():
-                return None
-        content = read_bytes(path)
-        try:
-            saved = torch.load(io.BytesIO(unseal(content)), map_location="cpu", weights_only=True)
-            version, state = int(saved["format"]), dict(saved["state"])
-        except Exception as error:  # damaged bytes may raise anything in torch
-            raise self._damaged(job, error) from None
-        if version > _FORMAT:
-            raise InputError(
-                f"{path} has format {version}, this gossamer reads up to {_FORMAT}: it was written by a newer gossamer "
-                f"({saved.get('gossamer')}). Upgrade to continue with it"
-            )
-        return state
+        return read_checkpoint(self.checkpoint(job))
 
-    @contextlib.contextmanager
-    def reading(self, job: Job) -> Iterator[None]:
-        """Report errors that occur while a state is taken apart as a damaged checkpoint; a context manager.
+    def reading(self, job: Job) -> AbstractContextManager[None]:
+        """Report errors that occur while a state is taken apart as a damaged checkpoint.
 
         Args:
             job: the network whose state is read.
 
-        Yields:
-            Nothing.
+        Returns:
+            A context manager.
         """
-        try:
-            yield
-        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-            raise self._damaged(job, error) from None
-
-    def _damaged(self, job: Job, error: Exception) -> InputError:
-        if isinstance(error, KeyError):
-            reason = f"it has no {error.args[0]}"
-        else:
-            reason = (str(error) or type(error).__name__).splitlines()[0].partition(". ")[0].rstrip(".")
-        return InputError(
-            f"{self.checkpoint(job)} is damaged ({reason}). Remove it to train this network again from its start"
-        )
+        return taking_apart(self.checkpoint(job))
 
     def prepare(self, jobs: Iterable[Job]) -> None:
         """Remove half-written files of a killed process, and bring ``metrics.jsonl`` in line with the checkpoints.

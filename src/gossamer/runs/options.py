@@ -24,7 +24,7 @@ class Options(Recipe):
 
     The networks of a run share one division into training, validation and test rows, that of ``seed``. The dense twin
     has the same hidden layers, seeds, epochs, optimizer and learning rate; its units are ReLU, as in the network that
-    one would train without this package.
+    one would train without this package, with dropout in the place of Sparseout and no noise on weights.
 
     Attributes:
         data: a data set's name or a file.

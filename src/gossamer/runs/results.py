@@ -18,7 +18,7 @@ from gossamer.evaluate.unit_activations import Layer as Module
 from gossamer.evaluate.unit_activations import linear_layers
 from gossamer.machine import available_cpus, busy, load, processor
 from gossamer.runs.schema import FORMAT, Data, Histogram, Layer, Machine, Network, NoiseLevel, Results
-from gossamer.training.loop import Fit, evaluate
+from gossamer.training import Fit, evaluate
 from gossamer.training.samples import Samples
 
 __all__ = ["describe_machine", "measure", "results"]

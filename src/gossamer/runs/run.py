@@ -22,7 +22,8 @@ from gossamer.runs.model_file import ModelFile, save_model
 from gossamer.runs.options import Options
 from gossamer.runs.results import describe_machine, measure, results
 from gossamer.runs.schema import Machine, Network
-from gossamer.training.loop import Epoch, Fit, architecture
+from gossamer.training import Epoch, Fit
+from gossamer.training.architecture import architecture
 from gossamer.training.samples import Samples, SparseRows
 
 __all__ = ["Watch", "jobs_of", "load_data", "load_data_of", "resume", "train"]

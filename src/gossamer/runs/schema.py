@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 from gossamer.errors import InputError, check_count, check_fraction
 from gossamer.extras import needs
 from gossamer.io.seal import EMPTY_SEAL, seal
-from gossamer.training.loop import Epoch
+from gossamer.training import Epoch
 
 __all__ = [
     *("FORMAT", "Data", "EpochLine", "Histogram", "Layer", "Machine", "Network", "NetworkName", "NoiseLevel"),

@@ -1,7 +1,8 @@
 """Training: one loop over samples, the tasks that it minimises, and the recipe; it knows no files."""
 
 from gossamer.training.epoch import DivergedError, Epoch, one_epoch
-from gossamer.training.loop import Fit, evaluate
+from gossamer.training.loop import Fit
+from gossamer.training.passes import evaluate
 from gossamer.training.pruning import Pruning
 from gossamer.training.recipe import Recipe
 from gossamer.training.samples import Samples

@@ -9,186 +9,30 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
-from gossamer.connectivity import SparseLayer, SparseLinear, constraints
-from gossamer.errors import InputError
+from gossamer.connectivity import SparseLayer, SparseLinear
 from gossamer.evaluate.importance import strength_out
-from gossamer.evaluate.mode import evaluating
 from gossamer.evaluate.unit_activations import fan_out, linear_layers
-from gossamer.models import MLP
-from gossamer.noise import Noise
 from gossamer.plasticity import Rewire, preset, schedule
 from gossamer.plasticity.presets import RuleArguments
-from gossamer.training.compiled import CompiledSteps, Refused
-from gossamer.training.epoch import DivergedError, Epoch, random_order
+from gossamer.training.architecture import build, check_stored_sparse, constrain
+from gossamer.training.epoch import DivergedError, Epoch
+from gossamer.training.optimizer import learning_rate_at, make_optimizer, set_learning_rate
+from gossamer.training.passes import OnStep, evaluate, one_pass
 from gossamer.training.pruning import Pruning
 from gossamer.training.recipe import Recipe
-from gossamer.training.samples import Samples, SparseRows
-from gossamer.training.task import MULTICLASS, Tally, Task
+from gossamer.training.samples import Samples
+from gossamer.training.task import MULTICLASS, Task
 
-__all__ = [
-    "DivergedError",
-    "Epoch",
-    "Fit",
-    "architecture",
-    "build",
-    "constrain",
-    "evaluate",
-    "make_optimizer",
-    "one_pass",
-]
-
-TWIN_ACTIVATION = "relu"
-"""Activation of the dense twin: the network that one would train without this package."""
+__all__ = ["Fit"]
 
 _SNAPSHOTS = 100  # recorded states of the input connectivity, at most about so many
 _RECORDED = 10_000_000  # inputs in all of them, at most about so many
-
-OnStep = Callable[[int, Tensor], None]
-
-
-class Pass(NamedTuple):
-    """Mean loss and summed credit of the batches of an epoch, each taken before its step.
-
-    ``fallback`` is the reason why autograd computed it; None if the compiled step did.
-    """
-
-    loss: float
-    credit: float
-    fallback: str | None
-
-
-def evaluate(
-    model: nn.Module, samples: Samples, task: Task = MULTICLASS, *, amp: bool = False, batch_size: int = 4096
-) -> tuple[float, float]:
-    """Measure mean loss and summed credit over samples, in evaluation mode; modes of all modules are restored.
-
-    Args:
-        model: the network.
-        samples: the samples.
-        task: the task of the outputs.
-        amp: compute in bfloat16 where that is safe.
-        batch_size: samples run at a time.
-
-    Returns:
-        The mean loss and the summed credit; for classes, the number of samples that are right.
-
-    Example:
-        >>> samples = gs.training.Samples(torch.eye(3), torch.tensor([0, 1, 1]))
-        >>> gs.training.evaluate(nn.Identity(), samples)[1]
-        2
-    """
-    tally = Tally(task)
-    batch_size = min(batch_size, samples.x.page) if isinstance(samples.x, SparseRows) else batch_size
-    with evaluating(model), torch.inference_mode():
-        for x, y, weight in samples.batches(batch_size):
-            outputs = _outputs(model, x, amp)
-            tally.add(task.loss(outputs, y, weight), outputs, y, weight)
-    return tally.totals()
-
-
-def one_pass(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    samples: Samples,
-    task: Task,
-    *,
-    batch_size: int,
-    seed: tuple[int, int],
-    step: str = "compiled",
-    amp: bool = False,
-    max_grad_norm: float | None = None,
-    before_step: Callable[[int], None] | None = None,
-    on_step: OnStep | None = None,
-    report: OnStep | None = None,
-) -> Pass:
-    """Train on every sample once, in an order drawn by ``seed``, as is dropout.
-
-    ``before_step`` is called with the number 0, 1, … of each batch and may set learning rates. ``on_step`` is called
-    after each step with its number from 1 and its loss, and may change the network. So is ``report``, which may not:
-    the compiled step calls it for several batches at a time, some hundredths of a second later. Without ``on_step``
-    it returns to Python less often.
-    """
-    order_seed, noise_seed = np.random.SeedSequence(seed).generate_state(2, np.uint64).tolist()
-    order = random_order(samples, torch.Generator().manual_seed(order_seed))
-    noisy = [module for module in model.modules() if isinstance(module, Noise) and module.generator is None]
-    noise = torch.Generator(samples.x.device).manual_seed(noise_seed) if noisy else None
-    tally, done, fallback = Tally(task), 0, None
-
-    def take(number: int, x: Tensor, y: Tensor, weight: Tensor | None) -> None:
-        if before_step is not None:
-            before_step(number)
-        outputs = _outputs(model, x, amp)
-        loss = task.loss(outputs, y, weight)
-        optimizer.zero_grad()
-        loss.backward()
-        if max_grad_norm is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
-        optimizer.step()
-        tally.add(loss, outputs, y, weight)
-        told(number + 1, loss.detach())
-
-    def told(number: int, loss: Tensor) -> None:
-        for callback in (on_step, report):
-            if callback is not None:
-                callback(number, loss)
-
-    model.train()
-    try:
-        for module in noisy:
-            module.generator = noise
-        try:
-            if step != "compiled" or amp:
-                raise Refused("the compiled step is turned off" if step != "compiled" else "it does without bfloat16")
-            steps = CompiledSteps(model, optimizer, samples, task, noise=noise, max_grad_norm=max_grad_norm)
-            for done, rows, losses, credits in steps.run(order, batch_size, before_step, singly=on_step is not None):
-                tally.add_sums(rows, losses, credits)
-                if on_step is not None or report is not None:
-                    for number, loss in enumerate((losses / rows).unbind(), start=done - len(rows) + 1):
-                        told(number, loss)
-        except Refused as reason:
-            fallback = str(reason)
-            for number, batch in enumerate(samples.batches(batch_size, order[done * batch_size :]), start=done):
-                take(number, *batch)
-    finally:
-        for module in noisy:
-            module.generator = None
-    return Pass(*tally.totals(), fallback)
-
-
-def _outputs(model: nn.Module, x: Tensor, amp: bool) -> Tensor:
-    if not amp:
-        return model(x)  # type: ignore[no-any-return]
-    with torch.autocast(x.device.type, torch.bfloat16):
-        return model(x).float()  # type: ignore[no-any-return]
-
-
-def architecture(options: Recipe, features: int, outputs: int, *, sparse: bool = True) -> dict[str, Any]:
-    """Return the arguments of `MLP`, as numbers, strings and lists: of the sparse network, or of its dense twin."""
-    return {
-        "in_features": features,
-        "hidden": list(options.hidden),
-        "out_features": outputs,
-        "density": options.density_for(features) if sparse else None,
-        "output_density": options.output_density if sparse else None,
-        "allocate": options.allocate,
-        "activation": options.activation if sparse else TWIN_ACTIVATION,
-        "dropout": options.dropout,
-    }
-
-
-def build(options: Recipe, features: int, outputs: int, *, sparse: bool, seed: int) -> MLP:
-    """Build the untrained network of ``seed``, or its dense twin."""
-    arguments = architecture(options, features, outputs, sparse=sparse)
-    return MLP(**arguments, generator=torch.Generator().manual_seed(seed))
 
 
 class Fit:
@@ -245,7 +89,7 @@ class Fit:
             self.rewire = Rewire(self.model, self.optimizer, **rule, inputs=train.x, seed=seed)
         self.pruning: Pruning | None = None
         if options.prune is not None and sparse:
-            _check_stored_sparse(self.model, options)
+            check_stored_sparse(self.model, options)
             self.pruning = Pruning(
                 options.prune, self.model, self.optimizer, epochs=options.epochs, steps=self.steps, seed=seed
             )
@@ -282,11 +126,16 @@ class Fit:
         options, model = self.options, self.model
         epoch = len(self.history) + 1
         start = time.perf_counter()
+        steps = self.steps
+        behind = (epoch - 1) * steps
         pruned: dict[str, int] = {}
+
+        def before_step(step: int) -> None:
+            set_learning_rate(self.optimizer, learning_rate_at(behind + step, options, steps))
 
         def prune(step: int, _: Tensor) -> None:
             assert self.pruning is not None
-            for change in self.pruning.after_step((epoch - 1) * self.steps + step):
+            for change in self.pruning.after_step(behind + step):
                 pruned[change.layer] = pruned.get(change.layer, 0) + change.dropped.numel()
 
         train_loss, train_credit, self.fallback = one_pass(
@@ -299,7 +148,7 @@ class Fit:
             step=options.step,
             amp=options.amp,
             max_grad_norm=options.max_grad_norm,
-            before_step=partial(self._set_learning_rate, (epoch - 1) * self.steps),
+            before_step=before_step,
             on_step=None if self.pruning is None else prune,
             report=on_step,
         )
@@ -346,15 +195,6 @@ class Fit:
         self.finished = self.finished or epoch - self.best["epoch"] >= patience
         if self.finished:
             self.model.load_state_dict(self.best["model"])
-
-    def _set_learning_rate(self, behind: int, step: int) -> None:
-        # A function of the step alone. LambdaLR would count steps in another state, which checkpoints and the compiled
-        # step would have to carry.
-        rate = self.options.learning_rate
-        if self.options.schedule == "cosine":
-            rate *= 0.5 * (1 + math.cos(math.pi * (behind + step) / (self.options.epochs * self.steps)))
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["scale"]
 
     def _record_connectivity(self, epoch: int) -> None:
         """Of the sparse network, Σ|w| over the connections that leave each input, and their number.
@@ -406,45 +246,6 @@ class Fit:
         self.connectivity = {epoch: (pair[0], pair[1]) for epoch, pair in state["connectivity"].items()}
 
 
-def _check_stored_sparse(model: nn.Module, options: Recipe) -> None:
-    full = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and name != "output"]
-    if full:
-        raise InputError(
-            f"density must leave every hidden layer sparse for prune={options.prune!r}, and allocate="
-            f"{options.allocate!r} gives {', '.join(full)} all connections: lower density, or allocate='uniform'"
-        )
-
-
-def constrain(model: nn.Module, text: str, optimizer: torch.optim.Optimizer, seed: int) -> constraints.Attached:
-    """Keep the weights of all layers of ``model`` but its output in the set that ``text`` names, after every step."""
-    found = constraints.parse(text, seed=seed)
-    return constraints.attach(model, found, optimizer, where=lambda name, _: name != "output")
-
-
 def _connections(model: nn.Module) -> int:
     layers = linear_layers(model).values()
     return sum(layer.nnz if isinstance(layer, SparseLayer) else layer.weight.numel() for layer in layers)
-
-
-def make_optimizer(options: Recipe, model: nn.Module) -> torch.optim.Optimizer:
-    """Make the optimizer, with a ``scale`` for each group of parameters by which its learning rate is multiplied.
-
-    Weights of a sparse layer start larger than those of a dense one by 1/√density. Adam's steps are as long as the
-    learning rate for any gradients: to change both layers in the same proportion, the sparse one's is multiplied
-    by 1/√density. Gradient descent needs no such factor.
-    """
-    groups: dict[float, list[nn.Parameter]] = {}
-    for module in model.modules():
-        own = list(module.parameters(recurse=False))
-        if isinstance(module, SparseLayer) and options.optimizer != "sgd":
-            groups.setdefault(module.density**-0.5, []).append(module.weight_values)
-            own = [parameter for parameter in own if parameter is not module.weight_values]
-        groups.setdefault(1.0, []).extend(own)
-    parameters = [{"params": group, "scale": scale} for scale, group in groups.items()]
-    rate, decay = options.learning_rate, options.weight_decay
-    fused = True if next(model.parameters()).device.type in ("cpu", "cuda") else None
-    if options.optimizer == "sgd":
-        return torch.optim.SGD(parameters, rate, options.momentum, weight_decay=decay, fused=fused)
-    if options.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, rate, weight_decay=decay, fused=fused)
-    return torch.optim.Adam(parameters, rate, weight_decay=decay, fused=fused)

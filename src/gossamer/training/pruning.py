@@ -20,11 +20,11 @@ _KEPT = _FLIPPED = 0.02  # of the weak connections: Baig & Stepanyants 2024, sup
 _USAGE = "gap:WIDTH, magnitude:DENSITY or gradual:DENSITY"
 
 
-def read_prune(text: str) -> tuple[str, float]:
+def read_prune(string: str) -> tuple[str, float]:
     """Read a pruning rule and its number from a string.
 
     Args:
-        text: ``"gap:δ"`` with δ > 0; ``"magnitude:d"`` or ``"gradual:d"`` with a density d in (0, 1).
+        string: ``"gap:δ"`` with δ > 0; ``"magnitude:d"`` or ``"gradual:d"`` with a density d in (0, 1).
 
     Raises:
         InputError: anything else.
@@ -34,18 +34,18 @@ def read_prune(text: str) -> tuple[str, float]:
         >>> read_prune("gradual:0.05")
         ('gradual', 0.05)
     """
-    rule, colon, argument = str(text).strip().lower().partition(":")
+    rule, colon, argument = str(string).strip().lower().partition(":")
     try:
         number = float(argument)
     except ValueError:
         number = math.nan
     if not colon or rule not in ("gap", "magnitude", "gradual") or math.isnan(number):
-        raise InputError(f"prune must be {_USAGE}, got {text!r}")
+        raise InputError(f"prune must be {_USAGE}, got {string!r}")
     high, name = (math.inf, "width") if rule == "gap" else (1.0, "density")
     try:
         check_fraction(name, number, high=high, open_low=True, open_high=True)
     except InputError as error:
-        raise InputError(f"prune {text!r}: {error}") from None
+        raise InputError(f"prune {string!r}: {error}") from None
     return rule, number
 
 
@@ -62,7 +62,7 @@ class Pruning:
     ====================  ============================================================================================
 
     Args:
-        text: the rule, as above.
+        string: the rule, as above.
         net: the network; its sparse layers are pruned.
         optimizer: trains ``net``; its state follows.
         epochs: of training, ≥ 1.
@@ -70,7 +70,7 @@ class Pruning:
         seed: of the moves over the gap, ≥ 0.
 
     Raises:
-        InputError: ``text`` is no rule, or ``net`` has no sparse layer.
+        InputError: ``string`` is no rule, or ``net`` has no sparse layer.
 
     Example:
         >>> net = gs.SparseLinear(100, 50, density=0.5)
@@ -81,9 +81,9 @@ class Pruning:
     """
 
     def __init__(
-        self, text: str, net: nn.Module, optimizer: torch.optim.Optimizer, *, epochs: int, steps: int, seed: int
+        self, string: str, net: nn.Module, optimizer: torch.optim.Optimizer, *, epochs: int, steps: int, seed: int
     ) -> None:
-        self.rule, number = read_prune(text)
+        self.rule, number = read_prune(string)
         self.total = epochs * steps
         self.interval = max(1, steps // _EVENTS)
         until = max(1, 3 * self.total // (4 * self.interval))  # events

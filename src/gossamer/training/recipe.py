@@ -12,7 +12,7 @@ import torch
 from gossamer.connectivity import constraints
 from gossamer.connectivity.allocate import Allocation, epsilon_density
 from gossamer.errors import InputError, check_choice, check_count, check_fraction
-from gossamer.models import activation_from
+from gossamer.models import activation_from, weight_noise_from
 from gossamer.plasticity import PRESETS
 from gossamer.training.pruning import read_prune
 
@@ -40,6 +40,8 @@ class Recipe:
         allocate: how hidden layers share connections: ``"er"``, ``"erk"`` or ``"uniform"``.
         activation: the activation function, as `gossamer.models.activation_from` reads it.
         dropout: probability of dropping a hidden unit, in [0, 1).
+        weight_noise: noise on the weights of the hidden layers in training, ``"bridgeout:q=1.5,p=0.3"``; see
+            `gossamer.models.weight_noise_from`.
         rewire: rule (see `gossamer.plasticity.PRESETS`) that moves connections after each epoch but the last, or
             ``"none"``.
         fraction: share of the connections that the rule moves, in (0, 1).
@@ -79,6 +81,7 @@ class Recipe:
     allocate: Allocation = "er"
     activation: str = "hoyer:0.7"
     dropout: float = 0.0
+    weight_noise: str | None = None
     rewire: str = "SET"
     fraction: float = 0.3
     constraint: str | None = None
@@ -117,6 +120,8 @@ class Recipe:
         check_choice("allocate", self.allocate, get_args(Allocation))
         activation_from(self.activation, generator=torch.Generator())  # torch keeps its own
         check_fraction("dropout", self.dropout, open_high=True)
+        if self.weight_noise is not None:
+            weight_noise_from(self.weight_noise)
         check_choice("rewire", self.rewire, REWIRINGS)
         check_fraction("fraction", self.fraction, open_low=True, open_high=True)
         if self.constraint is not None:

@@ -94,7 +94,7 @@ void test_convolution(const Convolution<T, T>& kernels, const Layer& layer, doub
   const std::int64_t x_pixels = layer.y.input * layer.x.input, y_pixels = layer.y.output * layer.x.output;
 
   // CSR and its transpose.
-  std::vector<std::int32_t> indptr{0}, indices, t_indptr{0}, t_indices, positions;
+  std::vector<std::int32_t> indptr{0}, indices, t_indptr{0}, t_indices, permutation;
   std::vector<std::vector<std::int32_t>> of_column(columns), row_of_column(columns);
   for (std::int64_t row = 0; row < layer.outputs; ++row) {
     for (std::int64_t col = 0; col < columns; ++col) {
@@ -107,7 +107,7 @@ void test_convolution(const Convolution<T, T>& kernels, const Layer& layer, doub
   }
   for (std::int64_t col = 0; col < columns; ++col) {
     t_indices.insert(t_indices.end(), row_of_column[col].begin(), row_of_column[col].end());
-    positions.insert(positions.end(), of_column[col].begin(), of_column[col].end());
+    permutation.insert(permutation.end(), of_column[col].begin(), of_column[col].end());
     t_indptr.push_back(std::int32_t(t_indices.size()));
   }
 
@@ -141,7 +141,7 @@ void test_convolution(const Convolution<T, T>& kernels, const Layer& layer, doub
   }
 
   const Pattern pattern{indptr.data(), indices.data(), nullptr};
-  const Pattern transposed{t_indptr.data(), t_indices.data(), positions.data()};
+  const Pattern transposed{t_indptr.data(), t_indices.data(), permutation.data()};
   std::vector<T> y(dy.size()), dx(x.size()), dv(nnz), dx_alone(x.size()), dv_alone(nnz);
   convolve(kernels, layer, pattern, values.data(), bias.data(), x.data(), y.data(), threads);
   expect_near(y, y_wanted, "output");

@@ -54,7 +54,7 @@ void expect_near(const std::vector<T>& got, const std::vector<double>& wanted, c
 
 struct Pattern {
   std::int64_t rows, cols;
-  std::vector<std::int32_t> indptr, indices, t_indptr, t_indices, positions;
+  std::vector<std::int32_t> indptr, indices, t_indptr, t_indices, permutation;
   std::int64_t nnz() const { return std::int64_t(indices.size()); }
 };
 
@@ -72,9 +72,9 @@ Pattern random_pattern(std::int64_t rows, std::int64_t cols) {
   for (std::int64_t r = 0; r < rows; ++r) p.indptr[r + 1] += p.indptr[r];
   p.t_indptr.resize(cols + 1);
   p.t_indices.resize(count);
-  p.positions.resize(count);
+  p.permutation.resize(count);
   transpose(p.indptr.data(), p.indices.data(), rows, cols, p.t_indptr.data(), p.t_indices.data());
-  csc_permutation(p.indptr.data(), p.t_indptr.data(), p.t_indices.data(), rows, cols, p.positions.data());
+  csc_permutation(p.indptr.data(), p.t_indptr.data(), p.t_indices.data(), rows, cols, p.permutation.data());
   std::int64_t where = 0;
   expect(check(p.indptr.data(), p.indices.data(), rows, cols, count, &where) == 0, "a sound pattern is accepted");
   return p;

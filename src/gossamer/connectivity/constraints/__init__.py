@@ -8,8 +8,9 @@ from gossamer.connectivity.constraints.attach import Attached, attach
 from gossamer.connectivity.constraints.base import Constraint, Per
 from gossamer.connectivity.constraints.intersection import Intersection
 from gossamer.connectivity.constraints.parse import parse
-from gossamer.connectivity.constraints.sets import L0, L1, AverageHoyer, Gap, Hoyer, L1Norm
+from gossamer.connectivity.constraints.sets import L0, L1, Gap, L1Norm
 from gossamer.connectivity.constraints.sign import Sign
+from gossamer.connectivity.constraints.sparseness import AverageHoyer, Hoyer
 
 __all__ = [
     "L0",

@@ -26,7 +26,10 @@ from gossamer.connectivity.constraints.vectors import label_vectors, vector_bloc
 from gossamer.connectivity.layer import SparseLayer, check_plain
 from gossamer.errors import InputError, check_choice
 
-__all__ = ["Constraint", "Per"]
+__all__ = ["VECTOR", "Constraint", "Per"]
+
+VECTOR = {"output": "output's vector", "input": "input's vector", "layer": "layer's vector"}
+"""How messages name the vectors of each ``per``."""
 
 Per = Literal["output", "input", "layer"]
 Target = TypeVar("Target", bound=Tensor | nn.Module)

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from torch import Tensor, nn
 
 from gossamer.connectivity.constraints.base import Constraint
-from gossamer.connectivity.constraints.sets import L0, L1, AverageHoyer, Gap, Hoyer, L1Norm
+from gossamer.connectivity.constraints.sets import L0, L1, Gap, L1Norm
 from gossamer.connectivity.constraints.sign import Sign
+from gossamer.connectivity.constraints.sparseness import AverageHoyer, Hoyer
 from gossamer.connectivity.layer import SparseLayer
 from gossamer.errors import InputError
 from gossamer.projections import gap_projection

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from gossamer.connectivity.constraints.base import Constraint
 from gossamer.connectivity.constraints.intersection import Intersection
-from gossamer.connectivity.constraints.sets import L0, L1, Gap, Hoyer, L1Norm
+from gossamer.connectivity.constraints.sets import L0, L1, Gap, L1Norm
 from gossamer.connectivity.constraints.sign import Sign
+from gossamer.connectivity.constraints.sparseness import Hoyer
 from gossamer.errors import InputError
 
 __all__ = ["parse"]
@@ -15,7 +16,7 @@ __all__ = ["parse"]
 _USAGE = "gap:WIDTH, sign, sign:SHARE, hoyer:SPARSENESS, l0:K, l1:RADIUS or l1norm:MEAN, several joined by +"
 
 
-def parse(text: str, *, seed: int = 0) -> Constraint:
+def parse(string: str, *, seed: int = 0) -> Constraint:
     """Read a constraint from a string.
 
     ====================  ============================================================================================
@@ -29,7 +30,7 @@ def parse(text: str, *, seed: int = 0) -> Constraint:
     ====================  ============================================================================================
 
     Args:
-        text: such as ``"sign+gap:0.02"``; upper and lower case are the same.
+        string: such as ``"sign+gap:0.02"``; upper and lower case are the same.
         seed: of the signs that are drawn, ≥ 0.
 
     Returns:
@@ -43,11 +44,11 @@ def parse(text: str, *, seed: int = 0) -> Constraint:
         >>> constraints.parse("gap:0.02")
         Gap(per='output', signed=True, width=0.02)
     """
-    parts = [_part(part.strip(), text, seed) for part in str(text).lower().split("+")]
+    parts = [_part(part.strip(), string, seed) for part in str(string).lower().split("+")]
     return parts[0] if len(parts) == 1 else Intersection(parts)
 
 
-def _part(part: str, text: str, seed: int) -> Constraint:
+def _part(part: str, string: str, seed: int) -> Constraint:
     name, colon, argument = part.partition(":")
     if name == "sign" and not colon:
         return Sign(seed=seed)
@@ -60,10 +61,10 @@ def _part(part: str, text: str, seed: int) -> Constraint:
         "l1norm": lambda number: L1Norm(float(number)),
     }
     if name not in makers or not colon:
-        raise InputError(f"constraint must be {_USAGE}, got {text!r}")
+        raise InputError(f"constraint must be {_USAGE}, got {string!r}")
     try:
         return makers[name](argument)
     except InputError as error:
-        raise InputError(f"constraint {text!r}: {error}") from None
+        raise InputError(f"constraint {string!r}: {error}") from None
     except ValueError:  # not a number after the colon
-        raise InputError(f"constraint must be {_USAGE}, got {text!r}") from None
+        raise InputError(f"constraint must be {_USAGE}, got {string!r}") from None

@@ -42,7 +42,7 @@ void conv_forward(int dtype, int threads, Address indptr, Address indices, Addre
 
 // dx or dvalues may be null, and both if there is nothing to do. Without dx, values may be, and without dvalues, x.
 // dvalues is float for bfloat16.
-void conv_backward(int dtype, int threads, Address t_indptr, Address t_indices, Address positions, Address values,
+void conv_backward(int dtype, int threads, Address t_indptr, Address t_indices, Address csc_permutation, Address values,
                    Address x, Address dy, Address dx, Address dvalues, const Numbers& layer) {
   nb::gil_scoped_release release;
   if (!dx && !dvalues) return;
@@ -51,7 +51,7 @@ void conv_backward(int dtype, int threads, Address t_indptr, Address t_indices, 
     using S = decltype(storage);
     convolve_back(kernels, layer_of(layer),
                   {at<const std::int32_t>(t_indptr), at<const std::int32_t>(t_indices),
-                   at<const std::int32_t>(positions)},
+                   at<const std::int32_t>(csc_permutation)},
                   at<const S>(values), at<const S>(x), at<const S>(dy), at<S>(dx), at<Compute<S>>(dvalues), threads);
   });
 }

@@ -65,7 +65,7 @@ struct Layer {
   bool input_innermost, output_innermost;  // whether the sample is the innermost dimension, or the outermost one
 };
 struct Pattern {  // CSR of (outputs x inputs / groups * kernel), or its transpose
-  const std::int32_t *indptr, *indices, *positions;
+  const std::int32_t *indptr, *indices, *permutation;
 };
 
 // ---- plan ---------------------------------------------------------------------------------------------------------
@@ -222,7 +222,7 @@ Taps<C> backward_taps(const Layer& layer, const Plan& plan, const Walk& y, const
         const std::int64_t output = pattern.indices[j];
         while (output >= last) last += group_outputs, channel += group_inputs;
         emit((channel * y.target.phases + y.phase[ky]) * x.target.phases + x.phase[kx], block[output],
-             output * plan.source_plane + cell, pattern.positions[j]);
+             output * plan.source_plane + cell, pattern.permutation[j]);
       }
     }
   };

@@ -58,9 +58,9 @@ struct Moments {
     if constexpr (Magnitude) x = absolute<T, W>(x);
     Vector z = x * T(kHoyerShrink) - shift;
     if constexpr (Masked) {
-      const auto live = x > broadcast<T, W>(-std::numeric_limits<T>::infinity());
-      z = select(live, z, Vector{});
-      count<T, W>(state.finite, live);
+      const auto active = x > broadcast<T, W>(-std::numeric_limits<T>::infinity());
+      z = select(active, z, Vector{});
+      count<T, W>(state.finite, active);
     }
     state.top = select(x > state.top, x, state.top);
     state.sum += z;
@@ -186,9 +186,9 @@ struct Pull : ThreeSums<T, W, HoyerPull> {
 
   Pull(const Parameter*, bool) {}
   Vector operator()(State& state, Vector v, Vector s) const {
-    const auto live = s != Vector{};
-    v = select(live, v, Vector{});
-    count<T, W>(state.count, live);
+    const auto active = s != Vector{};
+    v = select(active, v, Vector{});
+    count<T, W>(state.count, active);
     state.second += v * s;
     if constexpr (Magnitude) v = with_sign_of<T, W>(v, s);
     state.first += v;

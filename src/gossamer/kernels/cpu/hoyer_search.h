@@ -46,7 +46,7 @@ inline double gaussian_threshold(double ratio) {
 
 enum class Fate {
   kSearch,   // a threshold exists
-  kTies,     // too many units share the maximum: they alone are live
+  kTies,     // too many units share the maximum: they alone are active
   kFlat,     // fewer than r² units are not −inf: the flattest result there is
   kMasked,   // all units are −inf: all zero
   kInvalid,  // NaN or +inf in the row, or no such sparseness
@@ -56,7 +56,7 @@ template <class T>
 class Search {
  public:
   Fate fate = Fate::kInvalid;
-  double live = 0;  // units that share the maximum (kTies), or that are not −inf (kFlat)
+  double active = 0;  // units that share the maximum (kTies), or that are not −inf (kFlat)
   int passes = 0;
 
   void begin(const HoyerMoments& moments, double shift, double n, double radius, bool magnitude) {
@@ -67,7 +67,7 @@ class Search {
     trial_ = {};
     if (std::isnan(moments.sum) || moments.top == infinity || !(radius > 1 && radius * radius < n)) return;
     fate = finite == 0 ? Fate::kMasked : finite <= radius * radius * (1 + 1e-12) ? Fate::kFlat : Fate::kSearch;
-    live = finite;
+    active = finite;
     if (fate != Fate::kSearch) return;
 
     // A difference x - shift of the largest numbers of both signs is infinite; the mean is not.
@@ -118,7 +118,7 @@ class Search {
       probing_ = false;
       if (sums.count >= radius_ * radius_ * (1 - 1e-12)) {
         fate = Fate::kTies;
-        live = sums.count;
+        active = sums.count;
       } else {
         aim();
       }

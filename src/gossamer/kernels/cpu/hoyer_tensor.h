@@ -139,7 +139,7 @@ void write_special(const Search<T>& search, double radius, bool magnitude, const
   const auto size = [&](std::int64_t i) { return magnitude ? std::fabs(x[i * stride]) : x[i * stride]; };
   T top = -std::numeric_limits<T>::infinity();
   for (std::int64_t i = 0; i < n; ++i) top = std::max(top, size(i));
-  const double live = search.live, even = radius / live;
+  const double active = search.active, even = radius / active;
   // Equal parts and all for the first are mixed so that Σs = r and Σs² = 1.
   const double share = std::sqrt(std::max((1 - radius * even) / (radius * radius - radius * even), 0.0));
   bool first = true;
@@ -156,7 +156,7 @@ void write_special(const Search<T>& search, double radius, bool magnitude, const
         }
         break;
       case Fate::kFlat:
-        out = size(i) > -std::numeric_limits<T>::infinity() ? T(1 / std::sqrt(live)) : T(0);
+        out = size(i) > -std::numeric_limits<T>::infinity() ? T(1 / std::sqrt(active)) : T(0);
         break;
       case Fate::kMasked: out = 0; break;
       default: out = std::numeric_limits<T>::quiet_NaN();

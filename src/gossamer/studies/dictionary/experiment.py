@@ -23,17 +23,13 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gossamer.errors import InputError
+from gossamer.studies.dictionary.photographs import divided_patches, grey_images
 from gossamer.studies.trials import Trial
-
-if TYPE_CHECKING:
-    import torch
 
 __all__ = ["ACTIVE", "PLANS", "Plan", "Rival", "atoms_of", "carry_out", "is_ours", "is_rival", "trials_of"]
 
@@ -45,7 +41,6 @@ ACTIVE = (5, 10, 20)
 
 _FIRST, _NEXT = 0.05, 1.5  # seconds to the first measurement, and the ratio of the times of any two that follow
 _NOISE = 25 / 255  # standard deviation
-_CONTRAST = 5 / 255  # standard deviation that a patch has at least
 _TOPOGRAPHIC_SPARSENESS = 0.9  # a neighbourhood is active where a lone atom would be
 _ATOM_SPARSENESS = 0.6
 
@@ -154,7 +149,7 @@ def carry_out(trial: Trial) -> dict[str, Any]:
     """
     settings = trial.settings
     side, (rows, columns) = settings["side"], settings["grid"]
-    train, held_out = _patches(trial.dataset, side, settings["patches"], settings["held_out"], trial.seed)
+    train, held_out = divided_patches(trial.dataset, side, settings["patches"], settings["held_out"], trial.seed)
     with _one_thread():
         learner = _rival if is_rival(trial.variant) else _none if trial.variant == "patches" else _hebbian
         atoms, curve, own = learner(settings, train, held_out, rows * columns, trial.seed)
@@ -205,7 +200,7 @@ class _Clock:
 def _none(settings: Mapping[str, Any], train: Floats, held_out: Floats, atoms: int, seed: int) -> _Learned:
     clock = _Clock(held_out)
     clock.measure(train[:atoms])
-    return train[:atoms], clock.points, {"live": None, "error": None}
+    return train[:atoms], clock.points, {"active": None, "error": None}
 
 
 def _hebbian(settings: Mapping[str, Any], train: Floats, held_out: Floats, atoms: int, seed: int) -> _Learned:
@@ -267,7 +262,7 @@ def _rival(settings: Mapping[str, Any], train: Floats, held_out: Floats, atoms: 
 
 
 def _own(code: NDArray[Any], left: NDArray[Any]) -> dict[str, float | None]:
-    return {"live": float((code != 0).sum(1).mean()), "error": float(np.square(left).sum(1).mean())}
+    return {"active": float((code != 0).sum(1).mean()), "error": float(np.square(left).sum(1).mean())}
 
 
 @contextmanager
@@ -303,52 +298,8 @@ def _denoised(atoms: Floats, dataset: str, settings: Mapping[str, Any]) -> list[
     learner.n_features_in_ = d
     learner.components_ = np.vstack([np.full((1, d), 1 / math.sqrt(d), np.float32), atoms])
     generator, ratios = np.random.default_rng(0), []
-    for image in _images(dataset)[1][: settings["images"]]:
+    for image in grey_images(dataset)[1][: settings["images"]]:
         noisy = (image + _NOISE * generator.standard_normal(image.shape)).astype(np.float32)
         left = learner.denoise(noisy, _NOISE, stride=settings["stride"]) - image
         ratios.append(-10 * math.log10(float(np.square(left).mean())))
     return ratios
-
-
-# ---- patches ---------------------------------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=1)
-def _images(dataset: str) -> tuple[list[Floats], list[Floats]]:
-    """Grey pictures in [0, 1] to learn from, and others to measure with."""
-    if dataset == "natural_images":
-        from gossamer.data import load_images
-
-        pictures = load_images(dataset).astype(np.float32) / 255
-        return list(pictures[:360]), list(pictures[360:])
-    if dataset != "sample_images":
-        raise InputError(f"dataset must be 'natural_images' or 'sample_images', got {dataset!r}")
-    from sklearn.datasets import load_sample_images
-
-    grey = [picture.mean(2, dtype=np.float32) / 255 for picture in load_sample_images().images]
-    edge = 3 * grey[0].shape[1] // 4
-    return [picture[:, :edge] for picture in grey], [picture[-200:, edge:] for picture in grey]
-
-
-@lru_cache(maxsize=1)
-def _patches(dataset: str, side: int, count: int, held_out: int, seed: int) -> tuple[Floats, Floats]:
-    """(count, side²) and (held_out, side²), of zero mean and length 1; the same to measure with for every seed."""
-    learned, measured = _images(dataset)
-    return _drawn(learned, side, count, np.random.default_rng([seed, 1])), _drawn(
-        measured, side, held_out, np.random.default_rng(0)
-    )
-
-
-def _drawn(images: list[Floats], side: int, count: int, generator: np.random.Generator) -> Floats:
-    """Draw patches, without almost flat ones: at unit length they would be the camera's noise."""
-    import torch
-
-    from gossamer.models.dictionary import standardized
-    from gossamer.models.patches import sample_patches
-
-    kept: list[Floats] = []
-    while sum(map(len, kept)) < count:
-        patches = sample_patches(images, (side, side), count, generator)
-        kept.append(patches[patches.std(1) > _CONTRAST])
-    x: torch.Tensor = standardized(torch.from_numpy(np.concatenate(kept)[:count]), center=True)
-    return x.numpy()

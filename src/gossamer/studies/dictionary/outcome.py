@@ -189,8 +189,8 @@ def _own_table(records: Sequence[Record]) -> Table:
     rows: list[list[Cell]] = []
     for name in _variants(records):
         own = [r["own"] for r in where(records, variant=name)]
-        if own[0]["live"] is not None:
-            rows.append([name, *(float(np.mean([o[what] for o in own])) for what in ("live", "error"))])
+        if own[0]["active"] is not None:
+            rows.append([name, *(float(np.mean([o[what] for o in own])) for what in ("active", "error"))])
     note = "EZDL: the projected code at its best length. scikit-learn: the code of least squares with an l1 penalty α."
     return Table("Each learner's own code", ("atoms", "active coefficients", "error"), rows, note)
 
