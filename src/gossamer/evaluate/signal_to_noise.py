@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gossamer.connectivity.layer import layer_input
+from gossamer.connectivity.layer_input import layer_input
 from gossamer.errors import InputError, check_count
 from gossamer.evaluate.mode import evaluating
 from gossamer.evaluate.unit_activations import linear_layers
