@@ -104,7 +104,7 @@ def test_a_row_without_any_value_has_medians_and_missing_categories() -> None:
     )
     fitted = Preprocessing.fit(table)
     fill, columns = fitted.missing()
-    nothing = frame(**{name: [None] for name in table}).astype({"size": float, "constant": float})
+    nothing = frame(**{str(name): [None] for name in table}).astype({"size": float, "constant": float})
     np.testing.assert_allclose(fill, fitted.transform(nothing)[0], rtol=1e-6)
     owners = [re.split(r"=| is | day| weekday| time", name)[0] for name in fitted.features]
     names = [name for name in fitted.columns if name in owners]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from gossamer.io.seal import EMPTY_SEAL, seal
-from gossamer.runs.robustness import Cell, Check, Robustness
+from gossamer.runs.robustness import Cell, Check, Kind, Robustness
 from gossamer.runs.schema import dump
 
 MakeRun = Callable[..., Path]
@@ -138,11 +138,11 @@ def robustness(networks: Sequence[dict[str, Any]], rows: int, *, failed: bool = 
         layers = [layer["name"] for layer in network["layers"]]
 
         def cell(
-            kind: Any, name: str, norm: str, strength: float, fall: float, snr: Any = None, job: Any = job
+            kind: Kind, name: str, norm: str, strength: float, fall: float, snr: Any = None, job: Any = job
         ) -> Cell:
             slope = fall * (1.0 if job[0] == "sparse" else 1.3)
             correct = round(rows * max(0.05, 0.95 - slope * strength + 0.004 * job[1]))
-            return Cell(*job, kind, name, norm, strength, rows, 1, correct, 0.5, snr)
+            return Cell(job[0], job[1], kind, name, norm, strength, rows, 1, correct, 0.5, snr)
 
         cells.append(cell("clean", "", "", 0.0, 0.0))
         for sigma in (0.1, 0.2, 0.3):

@@ -16,7 +16,7 @@ def test_images_are_pixels_and_the_network_reads_its_own_rows() -> None:
     rows = unit_rows(digits)
     assert rows.images
     assert rows.x.shape == (len(digits.test), 1, 8, 8)
-    assert (rows.low, rows.high) == (0, 1)
+    assert (float(rows.low), float(rows.high)) == (0, 1)
     assert rows.unit == "pixels from 0 to 1"
     assert torch.equal(rows.network(nn.Identity())(rows.x), torch.from_numpy(digits.test.x))
     assert torch.equal(rows.y, torch.from_numpy(digits.test.y))
@@ -33,6 +33,8 @@ def test_channels_are_put_back_in_the_order_of_the_data(tmp_path: Path) -> None:
     torch.testing.assert_close(rows.network(nn.Identity())(rows.x), torch.from_numpy(images.test.x))
     first = images.test.x[0].reshape(4, 5, 3)
     assert rows.x[0, 2, 3, 1] == first[3, 1, 2]
+    read = rows.network(nn.Identity(), reads_images=True)(rows.x)
+    torch.testing.assert_close(read, rows.x)  # bytes / 255 are in these units already
 
 
 def test_standardised_pixels_are_shown_from_0_to_1(tmp_path: Path) -> None:

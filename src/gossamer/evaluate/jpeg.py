@@ -62,7 +62,8 @@ def compress(x: Tensor, quality: int) -> Tensor:
     restored = restored.transpose(3, 4).flatten(4, 5).flatten(2, 3)[:, :, :height, :width]
     if colours is not None:
         restored = torch.einsum("kc,nchw->nkhw", colours.inverse(), restored)
-    return ((restored + 128).round() / 255).clamp(0, 1)
+    pixels: Tensor = ((restored + 128).round() / 255).clamp(0, 1)
+    return pixels
 
 
 def _cosines(like: Tensor) -> Tensor:

@@ -282,7 +282,17 @@ def _cell(step: Step, network: nn.Module, inputs: UnitRows, plan: Plan, watch: E
             noisy = change(inputs.x, torch.Generator().manual_seed(seed))
             found = layer_snr(network, inputs.x, noisy, _BATCH)
             snr = {name.removeprefix("1."): v if math.isfinite(v) else None for name, v in found.items()}
-    return Cell(*step.job, *condition, rows, draws, correct, time.perf_counter() - start, snr, zero)
+    return Cell(
+        network=step.job.network,
+        seed=step.job.seed,
+        **condition._asdict(),
+        rows=rows,
+        draws=draws,
+        correct=correct,
+        seconds=time.perf_counter() - start,
+        snr=snr,
+        zero_gradients=zero,
+    )
 
 
 def _checks(

@@ -44,9 +44,12 @@ class _Given(nn.Module):
         self.images = images
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.images:
-            x = x.permute(0, 2, 3, 1).flatten(1)  # as the data has pixels: by rows, columns, channels
-        return x * self.scale + self.shift
+        rows = x if x.dim() == 2 else x.permute(0, 2, 3, 1).flatten(1)  # pixels by rows, columns, channels
+        rows = rows * self.scale + self.shift
+        if not self.images:
+            return rows
+        _, channels, height, width = x.shape
+        return rows.view(-1, height, width, channels).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,16 +83,17 @@ class UnitRows:
         """Whether the rows are images."""
         return self.x.dim() == 4
 
-    def network(self, model: nn.Module) -> nn.Module:
+    def network(self, model: nn.Module, *, reads_images: bool = False) -> nn.Module:
         """Return the network that reads inputs in these units.
 
         Args:
             model: a network of the run.
+            reads_images: whether it reads images (n, channels, height, width), not rows.
 
         Returns:
             The preprocessing and ``model``.
         """
-        return nn.Sequential(_Given(self.scale, self.shift, self.images), model).to(self.x.device).eval()
+        return nn.Sequential(_Given(self.scale, self.shift, reads_images), model).to(self.x.device).eval()
 
 
 def unit_rows(data: Dataset, rows: int | None = None, seed: int = 0, device: torch.device | None = None) -> UnitRows:
@@ -122,8 +126,9 @@ def unit_rows(data: Dataset, rows: int | None = None, seed: int = 0, device: tor
         found = _images(data, x, y)
     else:
         found = _table(data, x if isinstance(x, np.ndarray) else x.toarray(), y)
-    values = {field.name: getattr(found, field.name) for field in fields(found)}
-    return replace(found, **{name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)})
+    values: dict[str, Any] = {field.name: getattr(found, field.name) for field in fields(found)}
+    tensors: dict[str, Any] = {name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)}
+    return replace(found, **tensors)
 
 
 def _images(data: Dataset, x: NDArray[np.float32], y: Tensor) -> UnitRows:
