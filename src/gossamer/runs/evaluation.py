@@ -34,7 +34,7 @@ from gossamer.training.architecture import build
 __all__ = ["EvaluationWatch", "Step", "evaluate_run", "load_network"]
 
 _BATCH = 256
-_CHECKED = 200  # rows of the quick checks
+_CHECKED = 100  # rows of the quick checks
 _CHECK_PASSES = 3000.0  # forward passes of the checks for each row, about
 _SANITY_PASSES = 2000  # about so many forward passes for each row
 
