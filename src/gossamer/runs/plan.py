@@ -111,7 +111,11 @@ class Plan:
         return replace(plan, corruptions=names if plan.corruptions else (), radii=tuple(dict.fromkeys(radii)))
 
     def conditions(self) -> list[Condition]:
-        """Return what each network is measured under, clean inputs first."""
+        """List what each network is measured under.
+
+        Returns:
+            The conditions, clean inputs first.
+        """
         found = [Condition("clean")]
         found += [Condition("noise", "gaussian", "", float(sigma)) for sigma in self.noise]
         found += [Condition("noise", "uniform", "", float(sigma)) for sigma in self.uniform_noise]
