@@ -72,7 +72,7 @@ class _Budget:
     queries: int
 
 
-_BUDGETS = {"quick": _Budget(100, 1, 200, 2, 300), "full": _Budget(200, 2, 500, 4, 2000)}
+_BUDGETS = {"quick": _Budget(100, 2, 200, 2, 300), "full": _Budget(200, 2, 500, 4, 2000)}
 
 
 @dataclass(frozen=True)
@@ -157,8 +157,8 @@ def sanity(
         radius: r ≥ 0 at which the accuracy was measured.
         norm: of the ball, ``"linf"`` or ``"l2"``.
         generator: source of all random choices.
-        budget: ``"quick"`` or ``"full"``. The default attacks have 100 steps, or 2 times 200. They are compared with 2
-            times 200 steps, or 4 times 500, and 300 queries of the search without gradients, or 2000.
+        budget: ``"quick"`` or ``"full"``. The default attacks have 2 times 100 steps, or 2 times 200. They are compared
+            with 2 times 200 steps, or 4 times 500, and 300 queries of the search without gradients, or 2000.
         attack: the attack whose accuracy is judged, with the radius and the norm above. The default is two, `APGD` with
             the cross-entropy and with the difference of logits ratio.
         source: another network of the same classes, such as the dense twin, for the transfer attack. By default a
@@ -272,7 +272,7 @@ def _wider(attack: Attack, radius: float) -> Attack:
 def _longer(attack: Attack, plan: _Budget) -> Attack:
     """The attack with more steps and restarts, or more queries."""
     if isinstance(attack, PGD | APGD):
-        restarts = max(plan.more_restarts, attack.restarts + 1)
+        restarts = max(plan.more_restarts, attack.restarts)
         return replace(attack, steps=max(plan.more_steps, 2 * attack.steps), restarts=restarts)
     if isinstance(attack, Square):
         return replace(attack, queries=4 * attack.queries)
