@@ -21,6 +21,7 @@ from gossamer import data as data_room
 from gossamer.bench.command import bench
 from gossamer.cli import terminal
 from gossamer.cli.associate.run import associate
+from gossamer.cli.evaluate.command import evaluate
 from gossamer.errors import InputError
 from gossamer.evaluate.predictor import Predictor
 from gossamer.io.files import write_atomically
@@ -31,7 +32,7 @@ from gossamer.training import DivergedError
 from gossamer.training.recipe import completed
 from gossamer.training.samples import SparseRows
 
-__all__ = ["associate", "bench", "predict", "report", "study", "summary", "train"]
+__all__ = ["associate", "bench", "evaluate", "predict", "report", "study", "summary", "train"]
 
 _WITH_RESUME = {"command", "resume", "no_report", "quiet", "json"}
 

@@ -27,6 +27,7 @@ from gossamer.bench import command as bench
 from gossamer.cli import train_arguments
 from gossamer.cli.argument_types import add_format, add_output, as_name, as_path
 from gossamer.cli.associate import arguments as associate
+from gossamer.cli.evaluate import arguments as evaluate
 from gossamer.errors import InputError
 from gossamer.extras import OPTIONAL
 from gossamer.studies import command as study
@@ -107,6 +108,7 @@ def parser() -> argparse.ArgumentParser:
     summary.add_argument("run", type=as_path, metavar="RUN", help="the folder of a finished run")
     summary.add_argument("--json", action="store_true", help="print results.json instead")
 
+    evaluate.add_parser(commands)
     associate.add_parser(commands)
     study.add_parser(commands)
     bench.add_parser(commands)

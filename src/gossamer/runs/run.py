@@ -26,7 +26,7 @@ from gossamer.runs.results import describe_machine, measure, results
 from gossamer.runs.schema import Machine, Network
 from gossamer.training import Epoch, Fit
 
-__all__ = ["Watch", "jobs_of", "load_data", "resume", "train"]
+__all__ = ["Watch", "jobs_of", "load_data", "load_data_of", "resume", "train"]
 
 
 class Watch:
@@ -130,6 +130,17 @@ def load_data(options: Options) -> Dataset:
     return data_room.load(options.data, target=options.target, seed=options.seed, reading=options.reading())
 
 
+def load_data_of(folder: RunFolder, options: Options) -> Dataset:
+    """Load the samples of a run; `InputError` if they are others than those that it began with."""
+    data = load_data(options)
+    if _fingerprint(data) != folder.fingerprint():
+        raise InputError(
+            f"the data {options.data!r} is not the data of the run in {folder.path}: its rows, or the way they are "
+            "read, have changed. Bring the old file back, or train anew"
+        )
+    return data
+
+
 def train(
     options: Options, data: Dataset, out: Path | None = None, watch: Watch | None = None, *, overwrite: bool = False
 ) -> RunFolder:
@@ -186,12 +197,7 @@ def resume(path: Path, watch: Watch | None = None) -> RunFolder:
     with folder.locked():
         options = folder.options()
         device = find_device(options.device)
-        data = load_data(options)
-        if _fingerprint(data) != folder.fingerprint():
-            raise InputError(
-                f"the data {options.data!r} is not the data of the run in {path}: its rows, or the way they are "
-                "read, have changed. Bring the old file back, or train anew"
-            )
+        data = load_data_of(folder, options)
         arguments = architecture_of(options, data)
         _complete(folder, options, data, device, watch or Watch(), arguments)
     return folder

@@ -210,11 +210,12 @@ def parse(content: bytes, kind: type[Record], where: str) -> Record:
         values = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where} is damaged: {error}") from None
-    if kind is Results and isinstance(values, dict):
+    newest = FORMAT if kind is Results else getattr(kind, "newest", None)
+    if newest is not None and isinstance(values, dict):
         version = values.get("format")
-        if isinstance(version, int) and version > FORMAT:
+        if isinstance(version, int) and version > newest:
             raise InputError(
-                f"{where}: format must be at most {FORMAT}, got {version}: it was written by a newer gossamer "
+                f"{where}: format must be at most {newest}, got {version}: it was written by a newer gossamer "
                 f"({values.get('gossamer', 'unknown')}). Upgrade to read it"
             )
     return convert(values, kind, where)
