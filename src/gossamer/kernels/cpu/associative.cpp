@@ -23,7 +23,7 @@ using std::uint32_t;
 using std::uint64_t;
 using std::uint8_t;
 
-constexpr uint32_t kPick = 1, kGap = 2;  // uses of random numbers, the last word of a counter
+constexpr uint32_t kPick = 1, kGap = 2, kGapRest = 3;  // uses of random numbers, the last word of a counter
 constexpr int kPatience = 256;           // steps between looks at the clock
 
 struct List {
@@ -137,8 +137,7 @@ class Learner {
     int64_t pattern = 0;
     const uint8_t* row = own_.none;
     if (any) {
-      const uint32_t random = Philox::first_word(0, uint32_t(steps_), uint32_t(uint64_t(steps_) >> 32), kPick, unit_.seed);
-      pattern = select(own_.violated, int64_t((uint64_t(random) * uint64_t(wrong_)) >> 32));
+      pattern = select(own_.violated, int64_t((uint64_t(random_pick()) * uint64_t(wrong_)) >> 32));
       row = x_.rows + pattern * n_;
       kick = unit_.kick * own_.target[pattern];
     }
@@ -251,23 +250,7 @@ class Learner {
     const uint32_t low = set_.chance;
     if (low == 0) return;
     uint64_t *kept = own_.kept, *flipped = own_.flipped;  // by rank among the candidates
-    for (int64_t word = 0; 64 * word < candidates; ++word) kept[word] = flipped[word] = 0;
-    Words blocks{};
-    for (int lane = 0; lane < kDoubles; ++lane) blocks[lane] = uint64_t(lane);
-    const Words zero{}, steps = zero + uint64_t(uint32_t(steps_)), far = zero + (uint64_t(steps_) >> 32);
-    const Longs end = Longs{} + int64_t(low);
-    for (int64_t first = 0; 4 * first < candidates; first += kDoubles) {
-      Words c[4] = {blocks + uint64_t(first), steps, far, zero + uint64_t(kGap)};
-      keys_.mix(c);
-      uint64_t high_bits = 0, low_bits = 0;
-      for (int word = 0; word < 4; ++word) {  // rank 4 lane + word: kept at 2^32 - low and above, flipped below low
-        const Words from = (c[word] + uint64_t(low)) & uint64_t(0xffffffffu), own = c[word] & uint64_t(0xffffffffu);
-        high_bits |= deposit(bits_of(same_bits<Longs>(from) < end), 0x1111111111111111u) << word;
-        low_bits |= deposit(bits_of(same_bits<Longs>(own) < end), 0x1111111111111111u) << word;
-      }
-      kept[4 * first / 64] |= high_bits << (4 * first % 64);
-      flipped[4 * first / 64] |= low_bits << (4 * first % 64);
-    }
+    for (int64_t word = 0; 64 * word < candidates; ++word) draw(word, kept[word], flipped[word]);
     int64_t rank = 0;
     for (int64_t word = 0; rank < candidates; ++word) {
       const uint64_t gap = own_.gap[word], flips = deposit(bits_from(flipped, rank, candidates), gap);
@@ -277,6 +260,57 @@ class Learner {
       }
       rank += __builtin_popcountll(gap);
     }
+  }
+
+  // The random word that chooses an association; those of a few steps are drawn together.
+  uint32_t random_pick() {
+    if (picks_begin_ < 0 || steps_ - picks_begin_ >= kDoubles) {
+      Words c[4] = {Words{}, lane_numbers() + uint64_t(steps_), Words{}, Words{} + uint64_t(kPick)};
+      c[2] = c[1] >> 32;
+      keys_.mix(c);
+      store<uint64_t, kDoubles>(picks_, c[0]);
+      picks_begin_ = steps_;
+    }
+    return uint32_t(picks_[steps_ - picks_begin_]);
+  }
+
+  static Words lane_numbers() {
+    Words numbers{};
+    for (int lane = 0; lane < kDoubles; ++lane) numbers[lane] = uint64_t(lane);
+    return numbers;
+  }
+
+  // Which of the candidates 64 word to 64 word + 63 are kept and which flipped: with u of 32 random bits, u < chance flips and
+  // ~u < chance keeps. Bytes of a block of Philox are the highest 8 bits; of the few that these leave open, the other 24 are
+  // drawn too.
+  void draw(int64_t word, uint64_t& kept, uint64_t& flipped) const {
+    uint64_t bytes[8];
+    const Words steps = Words{} + uint64_t(steps_);
+    for (int first = 0; first < 4; first += kDoubles) {
+      Words c[4] = {lane_numbers() + uint64_t(4 * word + first), steps, steps >> 32, Words{} + uint64_t(kGap)};
+      keys_.mix(c);
+      const Words low = (c[0] & uint64_t(0xffffffffu)) | c[1] << 32, high = (c[2] & uint64_t(0xffffffffu)) | c[3] << 32;
+      for (int lane = 0; lane < kDoubles && first + lane < 4; ++lane) {
+        bytes[2 * (first + lane)] = low[lane], bytes[2 * (first + lane) + 1] = high[lane];
+      }
+    }
+    const auto* random = reinterpret_cast<const uint8_t*>(bytes);
+    const int top = int(set_.chance >> 24);  // at most 128
+    flipped = bytes_below(random, top), kept = ~bytes_below(random, 256 - top);
+    uint64_t open = bytes_below(random, top + 1) & ~flipped & ~kept;
+    open |= ~bytes_below(random, 255 - top) & ~kept & ~flipped;
+    for (; open; open &= open - 1) {
+      const int bit = __builtin_ctzll(open);
+      const uint32_t u = uint32_t(random[bit]) << 24 | rest_of(64 * word + bit);
+      flipped |= uint64_t(u < set_.chance) << bit, kept |= uint64_t(~u < set_.chance) << bit;
+    }
+  }
+
+  // The 24 lower bits of the random number of a candidate.
+  uint32_t rest_of(int64_t rank) const {
+    Words c[4] = {Words{} + uint64_t(rank / 4), Words{} + uint64_t(steps_), Words{} + (uint64_t(steps_) >> 32), Words{} + uint64_t(kGapRest)};
+    keys_.mix(c);
+    return uint32_t(c[rank % 4][0]) >> 8;
   }
 
   // Up to 64 bits of a longer row, from one of them on.
@@ -458,6 +492,8 @@ class Learner {
   double *j_, *after_;
   double edge_;  // delta, where it is the same for all inputs
   List rising_{own_.lists + 3 * n_}, falling_{own_.lists + 5 * n_}, gone_{own_.lists + 7 * n_};  // inputs: k, and J
+  uint64_t picks_[kDoubles];
+  int64_t picks_begin_ = -1;  // of the first of them, a number of a step
   int64_t steps_ = 0, wrong_ = 0, wrong_signs_ = 0, in_gap_ = 0;
   double sum_ = 0;  // of |J|
 };

@@ -59,6 +59,23 @@ inline std::uint64_t bits_of(Longs mask) {
 #endif
 }
 
+// Of 64 bytes, one bit for each that is below a limit of at most 256.
+inline std::uint64_t bytes_below(const std::uint8_t* p, int limit) {
+  std::uint64_t bits = 0;
+#if defined(__AVX2__)
+  if (limit == 0) return 0;
+  const __m256i last = _mm256_set1_epi8(char(limit - 1));
+  for (int part = 0; part < 64; part += 32) {
+    const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + part));
+    const __m256i below = _mm256_cmpeq_epi8(_mm256_min_epu8(bytes, last), bytes);
+    bits |= std::uint64_t(std::uint32_t(_mm256_movemask_epi8(below))) << part;
+  }
+#else
+  for (int byte = 0; byte < 64; ++byte) bits |= std::uint64_t(p[byte] < limit) << byte;
+#endif
+  return bits;
+}
+
 // The lowest bits of a word, one after the other, where a mask has ones.
 inline std::uint64_t deposit(std::uint64_t bits, std::uint64_t mask) {
 #if defined(__BMI2__)
@@ -115,32 +132,15 @@ inline Words multiply(Words a, std::uint32_t b) {
 #endif
 }
 
-// Philox4x32-10 (Salmon et al. 2011): a counter of four words becomes four random words.
-struct Philox {
-  static constexpr std::uint32_t kFirst = 0xD2511F53u, kSecond = 0xCD9E8D57u, kWeyl0 = 0x9E3779B9u, kWeyl1 = 0xBB67AE85u;
-
-  static std::uint32_t first_word(std::uint32_t c0, std::uint32_t c1, std::uint32_t c2, std::uint32_t c3,
-                                  std::uint64_t seed) {
-    auto key0 = std::uint32_t(seed), key1 = std::uint32_t(seed >> 32);
-    for (int round = 0; round < 10; ++round) {
-      const std::uint64_t first = std::uint64_t(c0) * kFirst, second = std::uint64_t(c2) * kSecond;
-      c0 = std::uint32_t(second >> 32) ^ c1 ^ key0;
-      c2 = std::uint32_t(first >> 32) ^ c3 ^ key1;
-      c1 = std::uint32_t(second);
-      c3 = std::uint32_t(first);
-      key0 += kWeyl0;
-      key1 += kWeyl1;
-    }
-    return c0;
-  }
-};
-
-// The keys of all rounds of a seed; and the same for a counter in each lane, where the upper halves of lanes are noise.
+// Philox4x32-10 (Salmon et al. 2011) under one seed: a counter of four words in each lane becomes four random words, where
+// the upper halves of lanes are noise.
 class PhiloxKeys {
  public:
+  static constexpr std::uint32_t kFirst = 0xD2511F53u, kSecond = 0xCD9E8D57u, kWeyl0 = 0x9E3779B9u, kWeyl1 = 0xBB67AE85u;
+
   explicit PhiloxKeys(std::uint64_t seed) {
     auto key0 = std::uint32_t(seed), key1 = std::uint32_t(seed >> 32);
-    for (int round = 0; round < 10; ++round, key0 += Philox::kWeyl0, key1 += Philox::kWeyl1) {
+    for (int round = 0; round < 10; ++round, key0 += kWeyl0, key1 += kWeyl1) {
       first_[round] = Words{} + std::uint64_t(key0);
       second_[round] = Words{} + std::uint64_t(key1);
     }
@@ -148,7 +148,7 @@ class PhiloxKeys {
 
   void mix(Words* c) const {
     for (int round = 0; round < 10; ++round) {
-      const Words first = multiply(c[0], Philox::kFirst), second = multiply(c[2], Philox::kSecond);
+      const Words first = multiply(c[0], kFirst), second = multiply(c[2], kSecond);
       c[0] = (second >> 32) ^ c[1] ^ first_[round];
       c[2] = (first >> 32) ^ c[3] ^ second_[round];
       c[1] = second;
