@@ -37,7 +37,7 @@ struct Problem {
     for (std::int64_t row = 0; row < m; ++row) {
       for (std::int64_t i = 0; i < n; ++i) {
         if (below(3)) continue;
-        rows[row * n_pad + i] = columns[i * m_pad + row] = 1;
+        rows[row * n_pad + i] = 1, columns[i * m_pad + row] = 255;
         bits[(row * n_pad + i) / 64] |= std::uint64_t(1) << (i % 64);
         halves[i * (m_pad / 2) + row / 64 * 32 + row % 32] |= std::uint8_t(1 << (row % 64 / 32 * 4));
       }

@@ -184,12 +184,7 @@ class Learner {
       kick_sign_ = kick;
     }
     const uint64_t* reading = any ? x_.bits + pattern * (n_ / 64) : nullptr;
-    if (kind == Kind::gap && any) {
-      for (int64_t slot = 0; slot < slots_; ++slot) own_.reads[slot] = row[own_.inputs[slot]];
-      for (int64_t slot = slots_; slot % 64; ++slot) own_.reads[slot] = 0;
-      for (int64_t word = 0; word < slot_words(); ++word) own_.reading[word] = ~bytes_below(own_.reads + 64 * word, 1);
-      row = own_.reads;
-    }
+    if (kind == Kind::gap && any) row = read(row);
     bool moves = perceptron(row, kick, any);
     if (kind == Kind::gap) moves |= kick_zeros(reading, kick);
     const double c = std::nearbyint(set_.rate * (mean() - unit_.w) / unit_.quantum) * unit_.quantum;
@@ -204,6 +199,17 @@ class Learner {
         if (j_[gone_.items[entry]] == 0) remove(gone_.items[entry]);
       }
     }
+  }
+
+  // The inputs of slots, of a pattern.
+  const uint8_t* read(const uint8_t* __restrict__ row) {
+    const int64_t size = slots_;
+    const int32_t* __restrict__ inputs = own_.inputs;
+    uint8_t* __restrict__ reads = own_.reads;
+    for (int64_t slot = 0; slot < size; ++slot) reads[slot] = row[inputs[slot]];
+    for (int64_t slot = size; slot % 64; ++slot) reads[slot] = 0;
+    for (int64_t word = 0; word < slot_words(); ++word) own_.reading[word] = ~bytes_below(reads + 64 * word, 1);
+    return reads;
   }
 
   // The zero weights that are kicked, but for those that are clipped then; whether the l1 step moves any.
@@ -564,7 +570,7 @@ class Learner {
       for (int64_t entry = 0; entry < list.size; ++entry) {
         const uint8_t* column = x_.columns + list.items[entry] * m_ + row;
         const Doubles change = all(own_.change[list.items[entry]]);
-        for (int part = 0; part < kTile; ++part) sums[part] += change * load_bytes(column + part * kDoubles);
+        for (int part = 0; part < kTile; ++part) sums[part] += where(load_mask(column + part * kDoubles), change);
       }
       for (int part = 0; part < kTile; ++part) store<double, kDoubles>(own_.field + row + part * kDoubles, sums[part]);
     }

@@ -7,8 +7,8 @@ namespace gossamer {
 
 constexpr std::int64_t kPatternPad = 64;
 
-// m patterns of n binary inputs, one byte 0 or 1 an input: by patterns and by inputs. Every row and every column is padded
-// with zeros to whole blocks of kPatternPad. Rows besides as bits.
+// m patterns of n binary inputs, one byte an input: by patterns, 0 or 1, and by inputs, 0 or 255. Every row and every column is
+// padded with zeros to whole blocks of kPatternPad. Rows besides as bits.
 struct Patterns {
   std::int64_t n, m;  // padded
   const std::uint8_t *rows, *columns;

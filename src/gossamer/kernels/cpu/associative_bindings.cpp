@@ -47,7 +47,7 @@ class OwnedPatterns {
       std::memcpy(rows_.data() + row * result.n, x + row * n_, std::size_t(n_));
       for (std::int64_t col = 0; col < n_; ++col) {
         const std::uint8_t value = x[row * n_ + col];
-        columns_[std::size_t(col * result.m + row)] = value;
+        columns_[std::size_t(col * result.m + row)] = std::uint8_t(-value);
         bits_[std::size_t((row * result.n + col) / 64)] |= std::uint64_t(value) << (col % 64);
         halves_[std::size_t(col * (result.m / 2) + row / 64 * 32 + row % 32)] |= std::uint8_t(value << (row % 64 / 32 * 4));
       }

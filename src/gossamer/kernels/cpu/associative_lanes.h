@@ -105,6 +105,21 @@ inline Doubles load_bytes(const std::uint8_t* p) {
 #endif
 }
 
+// Bytes 0 or 255 as masks.
+inline Longs load_mask(const std::uint8_t* p) {
+#if defined(__AVX512F__)
+  return same_bits<Longs>(_mm512_cvtepi8_epi64(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+#elif defined(__AVX2__)
+  std::int32_t four;
+  std::memcpy(&four, p, 4);
+  return same_bits<Longs>(_mm256_cvtepi8_epi64(_mm_cvtsi32_si128(four)));
+#else
+  Longs result{};
+  for (int lane = 0; lane < kDoubles; ++lane) result[lane] = std::int8_t(p[lane]);
+  return result;
+#endif
+}
+
 inline Doubles load_whole(const std::int32_t* p) {
 #if defined(__AVX512F__)
   return same_bits<Doubles>(_mm512_cvtepi32_pd(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))));
