@@ -60,7 +60,8 @@ template <Kind kind, bool has_signs>
 class Learner {
  public:
   Learner(const OnlineSettings& settings, const Patterns& patterns, const OnlineUnit& unit, const OnlineScratch& own)
-      : set_(settings), x_(patterns), unit_(unit), own_(own), n_(patterns.n), m_(patterns.m), keys_(unit.seed), j_(own.j), after_(own.after) {
+      : set_(settings), x_(patterns), unit_(unit), own_(own), n_(patterns.n), m_(patterns.m),
+        keys_(unit.seed), j_(own.j), after_(own.after) {
     edge_ = smallest_ = unit_.delta[0];
     for (int64_t i = 0; i < n_; ++i) {
       j_[i] = after_[i] = own_.next[i] = own_.delta[i] = own_.signs[i] = 0;
@@ -389,9 +390,9 @@ class Learner {
     return numbers;
   }
 
-  // Which of the candidates 64 word to 64 word + 63 are kept and which flipped: with u of 32 random bits, u < chance flips and
-  // ~u < chance keeps. Bytes of a block of Philox are the highest 8 bits; of the few that these leave open, the other 24 are
-  // drawn too.
+  // Which of the candidates 64 word to 64 word + 63 are kept and which flipped: with u of 32 random bits, u < chance flips
+  // and ~u < chance keeps. Bytes of a block of Philox are the highest 8 bits; for the few that these leave open, the other
+  // 24 are drawn too.
   void draw(int64_t word, uint64_t& kept, uint64_t& flipped) const {
     uint64_t bytes[8];
     const Words steps = Words{} + uint64_t(steps_);
@@ -417,7 +418,8 @@ class Learner {
 
   // The 24 lower bits of the random number of a candidate.
   uint32_t rest_of(int64_t rank) const {
-    Words c[4] = {Words{} + uint64_t(rank / 4), Words{} + uint64_t(steps_), Words{} + (uint64_t(steps_) >> 32), Words{} + uint64_t(kGapRest)};
+    const Words steps = Words{} + uint64_t(steps_);
+    Words c[4] = {Words{} + uint64_t(rank / 4), steps, steps >> 32, Words{} + uint64_t(kGapRest)};
     keys_.mix(c);
     return uint32_t(c[rank % 4][0]) >> 8;
   }
@@ -509,8 +511,12 @@ class Learner {
   void add_columns(const List& plus, const List& minus, int32_t* out) const {
     if (!fresh && plus.size == 0 && minus.size == 0) return;
     int64_t block = 0;
-    for (; block + 4 <= m_ / 64; block += 4) add_blocks<fresh, 4>(plus, minus, block, out);
+    for (; block + 8 <= m_ / 64; block += 8) add_blocks<fresh, 8>(plus, minus, block, out);
     switch (m_ / 64 - block) {
+      case 7: return add_blocks<fresh, 7>(plus, minus, block, out);
+      case 6: return add_blocks<fresh, 6>(plus, minus, block, out);
+      case 5: return add_blocks<fresh, 5>(plus, minus, block, out);
+      case 4: return add_blocks<fresh, 4>(plus, minus, block, out);
       case 3: return add_blocks<fresh, 3>(plus, minus, block, out);
       case 2: return add_blocks<fresh, 2>(plus, minus, block, out);
       case 1: return add_blocks<fresh, 1>(plus, minus, block, out);
