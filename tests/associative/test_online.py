@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from gossamer.associative.conditions import stop_conditions
 from gossamer.associative.online import OnlineResult, OnlineState, learn_online
-from gossamer.associative.philox import philox
+from gossamer.associative.philox import philox, random_bytes, random_words
 from gossamer.associative.plain import plain_steps
 from gossamer.associative.problem import Associations, random_associations, random_signs
 from gossamer.associative.rule import Grid, OnlineRule
@@ -321,6 +321,29 @@ def test_random_words_are_those_of_philox() -> None:
     assert_array_equal(found[0], [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8])
     assert_array_equal(found[1], [0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD])
     assert_array_equal(found[2], [0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1])
+
+
+@pytest.mark.parametrize("count", [0, 1, 4, 15, 16, 17])
+def test_random_bytes_are_those_of_the_words(count: int) -> None:
+    words = random_words(7, 2**32 + 5, 2, (count + 3) // 4)
+    assert random_bytes(7, 2**32 + 5, 2, count).tolist() == list(words.astype("<u4").tobytes())[:count]
+
+
+def test_weights_in_the_gap_are_kept_and_flipped_with_the_same_chance() -> None:
+    """One step without any association, all weights in the gap: ε of them are kept and ε flipped, also at ε = 2⁻⁹."""
+    for chance in (0.02, 2.0**-9, 0.25, 0.4999):
+        result = learn_online(
+            Associations(np.zeros((0, 40_000), bool), np.zeros(0, bool)),
+            robustness=0.0,
+            gap=2.0,
+            weights=np.full((1, 40_000), 1.0),
+            rule=OnlineRule(exploration=chance),
+            generator=0,
+            max_steps=1,
+        )
+        error = 4.5 * np.sqrt(chance * (1 - chance) / 40_000)
+        assert abs((result.weights == 2).mean() - chance) < error
+        assert abs((result.weights == -2).mean() - chance) < error
 
 
 @pytest.mark.parametrize(

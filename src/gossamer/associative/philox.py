@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["philox", "random_words"]
+__all__ = ["philox", "random_bytes", "random_words"]
 
 _WORD = np.uint64(0xFFFFFFFF)
 _FIRST, _SECOND = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
@@ -52,3 +52,10 @@ def random_words(seed: int | np.uint64, step: int, use: int, count: int) -> NDAr
     counter = np.empty((len(blocks), 4), np.uint64)
     counter[:, 0], counter[:, 1], counter[:, 2], counter[:, 3] = blocks, step & 0xFFFFFFFF, step >> 32, use
     return philox(counter, np.uint64(seed)).reshape(-1)[:count]
+
+
+def random_bytes(seed: int | np.uint64, step: int, use: int, count: int) -> NDArray[np.uint64]:
+    """``count`` random bytes: byte r is bits 8 (r mod 4) and up of word ⌊r / 4⌋ of `random_words`."""
+    words = random_words(seed, step, use, (count + 3) // 4)
+    shifts = np.arange(0, 32, 8, dtype=np.uint64)
+    return np.asarray((words[:, None] >> shifts) & np.uint64(0xFF)).reshape(-1)[:count]

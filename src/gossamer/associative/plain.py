@@ -10,14 +10,14 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from gossamer.associative.philox import random_words
+from gossamer.associative.philox import random_bytes, random_words
 from gossamer.associative.rule import Grid, OnlineRule
 
 __all__ = ["plain_steps"]
 
 Floats = NDArray[np.float64]
 
-_PICK, _GAP = 1, 2  # uses of random words
+_PICK, _GAP, _GAP_REST = 1, 2, 3  # uses of random numbers
 
 
 def plain_steps(
@@ -80,7 +80,8 @@ def plain_steps(
             if signs is not None:
                 j[j * signs < 0] = 0
         weak = np.flatnonzero((j != 0) & (np.abs(j) < gap))
-        words = random_words(seed, step, _GAP, len(weak))
+        u = random_bytes(seed, step, _GAP, len(weak)) << np.uint64(24)  # 8 bits of 32, which mostly decide
+        u |= random_words(seed, step, _GAP_REST, len(weak)) >> np.uint64(8)
         edge = gap[weak] * np.sign(j[weak])
-        j[weak] = np.where(words >= 2**32 - rule.chance, edge, np.where(words < rule.chance, -edge, 0))
+        j[weak] = np.where(u >= 2**32 - rule.chance, edge, np.where(u < rule.chance, -edge, 0))
         step += 1

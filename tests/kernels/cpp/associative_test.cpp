@@ -37,7 +37,7 @@ struct Problem {
     for (std::int64_t row = 0; row < m; ++row) {
       for (std::int64_t i = 0; i < n; ++i) {
         if (below(3)) continue;
-        rows[row * n_pad + i] = columns[i * m_pad + row] = 1;
+        rows[row * n_pad + i] = 1, columns[i * m_pad + row] = 255;
         bits[(row * n_pad + i) / 64] |= std::uint64_t(1) << (i % 64);
         halves[i * (m_pad / 2) + row / 64 * 32 + row % 32] |= std::uint8_t(1 << (row % 64 / 32 * 4));
       }
@@ -76,18 +76,19 @@ void learn(const Problem& problem, Unit& unit, const OnlineSettings& settings, b
   std::vector<double> of_n[6], of_m[2];
   for (auto& v : of_n) v.resize(n);
   for (auto& v : of_m) v.resize(m);
-  std::vector<std::int32_t> whole[3], lists(8 * n);
+  std::vector<std::int32_t> whole[3], lists(8 * n), inputs(n), slot_of(n);
   for (auto& v : whole) v.resize(m);
-  std::vector<std::uint64_t> bits[8], violated(m / 64);
+  std::vector<std::uint64_t> bits[11], violated(m / 64);
   for (auto& v : bits) v.resize(n / 64);
-  std::vector<std::uint8_t> none(n);
+  std::vector<std::uint8_t> none(n), reads(n);
   std::vector<std::uint16_t> overlaps(remembers ? m * m : 0);
   const std::unique_ptr<bool[]> known(new bool[m]());
   const OnlineScratch scratch{of_n[0].data(),  of_n[1].data(),  of_n[2].data(),  of_n[3].data(),  of_n[4].data(),
                               of_n[5].data(),  of_m[0].data(),  of_m[1].data(),  whole[0].data(), whole[1].data(),
-                              whole[2].data(), lists.data(),    bits[0].data(),  bits[1].data(),  bits[2].data(),
-                              bits[3].data(),  bits[4].data(),  bits[5].data(),  bits[6].data(),  bits[7].data(),
-                              violated.data(), none.data(),
+                              whole[2].data(), lists.data(),    inputs.data(),   slot_of.data(),  bits[0].data(),
+                              bits[1].data(),  bits[2].data(),  bits[3].data(),  bits[4].data(),  bits[5].data(),
+                              bits[6].data(),  bits[7].data(),  bits[8].data(),  bits[9].data(),  bits[10].data(),
+                              violated.data(), none.data(),     reads.data(),
                               remembers ? overlaps.data() : nullptr, known.get()};
   const OnlineUnit job{unit.threshold,      unit.robustness,      1,           unit.kick,
                        kQuantum,            1e9,                  unit.targets.data(), unit.delta.data(),

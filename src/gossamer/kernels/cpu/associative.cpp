@@ -6,6 +6,10 @@
 //     kick (number of kicked weights that a pattern reads) - c T + delta (number set to the edge) + (the rest),   T = X k
 // where numbers are sums of bytes, T follows the few k that change, and only the rest, mostly weights that were
 // eliminated, are added one by one.
+//
+// Weights lie in slots. With a gap only those that are connected have one, in no order: of the zero weights that a pattern
+// kicks nearly all fall into the gap at once, all at the same value, so they are no more than bits, by input. A slot that
+// becomes zero is filled by the last one. Without a gap slots are inputs.
 
 #include "associative.h"
 
@@ -23,7 +27,7 @@ using std::uint32_t;
 using std::uint64_t;
 using std::uint8_t;
 
-constexpr uint32_t kPick = 1, kGap = 2;  // uses of random numbers, the last word of a counter
+constexpr uint32_t kPick = 1, kGap = 2, kGapRest = 3;  // uses of random numbers, the last word of a counter
 constexpr int kPatience = 256;           // steps between looks at the clock
 
 struct List {
@@ -56,18 +60,22 @@ template <Kind kind, bool has_signs>
 class Learner {
  public:
   Learner(const OnlineSettings& settings, const Patterns& patterns, const OnlineUnit& unit, const OnlineScratch& own)
-      : set_(settings), x_(patterns), unit_(unit), own_(own), n_(patterns.n), m_(patterns.m), keys_(unit.seed), j_(own.j), after_(own.after) {
-    edge_ = unit_.delta[0];
+      : set_(settings), x_(patterns), unit_(unit), own_(own), n_(patterns.n), m_(patterns.m),
+        keys_(unit.seed), j_(own.j), after_(own.after) {
+    edge_ = smallest_ = unit_.delta[0];
     for (int64_t i = 0; i < n_; ++i) {
-      const bool is = i < set_.n;
-      j_[i] = is ? unit_.weights[i] + 0.0 : 0;
-      after_[i] = 0;
-      own_.delta[i] = is ? unit_.delta[i] : 0;
-      own_.signs[i] = is && has_signs ? unit_.signs[i] : 0;
-      own_.none[i] = 0;
-      if (is && unit_.delta[i] != edge_) edge_ = -1;  // of several sizes: no change equals it
+      j_[i] = after_[i] = own_.next[i] = own_.delta[i] = own_.signs[i] = 0;
+      own_.none[i] = own_.reads[i] = 0;
     }
-    for (int64_t word = 0; word < n_ / 64; ++word) own_.up[word] = own_.down[word] = own_.connected[word] = 0;
+    for (int64_t word = 0; word < n_ / 64; ++word) {
+      own_.up[word] = own_.down[word] = own_.connected[word] = own_.fresh[word] = own_.positive[word] = 0;
+    }
+    for (int64_t i = 0; i < set_.n; ++i) {
+      if (unit_.delta[i] != edge_) edge_ = -1;  // of several sizes: no change equals it
+      if (unit_.delta[i] < smallest_) smallest_ = unit_.delta[i];
+      if (unit_.delta[i] == unit_.kick) kick_is_edge_ = true;
+      if (has_signs && unit_.signs[i] > 0) own_.positive[i / 64] |= uint64_t(1) << (i % 64);
+    }
     for (int64_t row = 0; row < m_; ++row) {
       own_.target[row] = row >= set_.m ? 0 : unit_.targets[row] ? 1 : -1;
       own_.field[row] = 0;
@@ -92,7 +100,8 @@ class Learner {
       step();
       ++steps_;
     }
-    for (int64_t i = 0; i < set_.n; ++i) unit_.weights[i] = j_[i];
+    for (int64_t i = 0; i < set_.n; ++i) unit_.weights[i] = 0;
+    for (int64_t slot = 0; slot < slots_; ++slot) unit_.weights[own_.inputs[slot]] = j_[slot];
     *unit_.steps = steps_;
     *unit_.status = int32_t(status);
     unit_.report[0] = double(wrong_), unit_.report[1] = double(wrong_signs_), unit_.report[2] = double(in_gap_);
@@ -111,11 +120,12 @@ class Learner {
     steps_ = *unit_.steps;
     List singles{own_.lists};
     for (int64_t i = 0; i < set_.n; ++i) {
-      const double j = j_[i], size = std::fabs(j);
+      const double j = unit_.weights[i] + 0.0, size = std::fabs(j);
       sum_ += size;
-      wrong_signs_ += j * own_.signs[i] < 0;
-      in_gap_ += size > 0 && size < own_.delta[i];
+      wrong_signs_ += has_signs && j * unit_.signs[i] < 0;
+      in_gap_ += size > 0 && size < unit_.delta[i];
       own_.change[i] = j;
+      if (kind != Kind::gap || j != 0) j_[append(i)] = j;
       if (j == 0) continue;
       singles.add(int32_t(i));
       own_.connected[i / 64] |= uint64_t(1) << (i % 64);
@@ -124,9 +134,41 @@ class Learner {
     change_fields(0, 0);
   }
 
+  // Gives an input a slot, whose weight is zero.
+  int64_t append(int64_t i) {
+    const int64_t slot = slots_++;
+    if (slot % kDoubles == 0) {  // numbers in the rest of a vector are zeros
+      for (double* array : {j_, after_, own_.next}) store<double, kDoubles>(array + slot, Doubles{});
+    }
+    if (slot % 64 == 0) own_.clipped[slot / 64] = own_.reading[slot / 64] = own_.kicked[slot / 64] = 0;
+    j_[slot] = after_[slot] = own_.next[slot] = 0;
+    own_.delta[slot] = unit_.delta[i];
+    own_.signs[slot] = has_signs ? unit_.signs[i] : 0;
+    own_.inputs[slot] = int32_t(i), own_.slot_of[i] = int32_t(slot);
+    return slot;
+  }
+
+  // Takes the slot of a weight that is zero, and fills it with the last one.
+  void remove(int64_t slot) {
+    const int64_t last = --slots_, i = own_.inputs[slot];
+    own_.connected[i / 64] &= ~(uint64_t(1) << (i % 64));
+    for (double* array : {j_, own_.delta, own_.signs}) {
+      array[slot] = array[last];
+      array[last] = 0;
+    }
+    own_.inputs[slot] = own_.inputs[last], own_.slot_of[own_.inputs[slot]] = int32_t(slot);
+    for (uint64_t* bits : {own_.up, own_.down}) {
+      const uint64_t bit = bits[last / 64] >> (last % 64) & 1;
+      bits[last / 64] &= ~(uint64_t(1) << (last % 64));
+      bits[slot / 64] = (bits[slot / 64] & ~(uint64_t(1) << (slot % 64))) | (slot == last ? 0 : bit << (slot % 64));
+    }
+  }
+
+  int64_t slot_words() const { return (slots_ + 63) / 64; }
+
   void record() {
-    int64_t zeros = 0;
-    for (int64_t i = 0; i < set_.n; ++i) zeros += j_[i] == 0;
+    int64_t zeros = set_.n;
+    for (int64_t slot = 0; slot < slots_; ++slot) zeros -= j_[slot] != 0;
     double* at = unit_.history + 3 * (steps_ / set_.every - set_.first_record);
     at[0] = double(wrong_), at[1] = double(zeros) / double(set_.n), at[2] = mean() / unit_.w;
   }
@@ -137,17 +179,73 @@ class Learner {
     int64_t pattern = 0;
     const uint8_t* row = own_.none;
     if (any) {
-      const uint32_t random = Philox::first_word(0, uint32_t(steps_), uint32_t(uint64_t(steps_) >> 32), kPick, unit_.seed);
-      pattern = select(own_.violated, int64_t((uint64_t(random) * uint64_t(wrong_)) >> 32));
+      pattern = select(own_.violated, int64_t((uint64_t(random_pick()) * uint64_t(wrong_)) >> 32));
       row = x_.rows + pattern * n_;
       kick = unit_.kick * own_.target[pattern];
+      kick_sign_ = kick;
     }
-    const bool moves = perceptron(row, kick, any);
+    const uint64_t* reading = any ? x_.bits + pattern * (n_ / 64) : nullptr;
+    if (kind == Kind::gap && any) row = read(row);
+    bool moves = perceptron(row, kick, any);
+    if (kind == Kind::gap) moves |= kick_zeros(reading, kick);
     const double c = std::nearbyint(set_.rate * (mean() - unit_.w) / unit_.quantum) * unit_.quantum;
+    fresh_value_ = kick > 0 ? kick - c : kick + c;
+    if (kind == Kind::gap && fresh_count_ && !fresh_falls()) give_slots(kick);
     for (List* list : {&rising_, &falling_, &gone_}) list->size = 0;
-    l1_and_gap(any ? x_.bits + pattern * (n_ / 64) : nullptr, c, moves);
+    l1_and_gap(kind == Kind::gap && any ? own_.reading : reading, c, moves);
     if (kind == Kind::gap) revive();
     follow(pattern, kick, c);
+    if (kind == Kind::gap) {
+      for (int64_t entry = gone_.size; entry-- > 0;) {  // the last slot first
+        if (j_[gone_.items[entry]] == 0) remove(gone_.items[entry]);
+      }
+    }
+  }
+
+  // The inputs of slots, of a pattern.
+  const uint8_t* read(const uint8_t* __restrict__ row) {
+    const int64_t size = slots_;
+    const int32_t* __restrict__ inputs = own_.inputs;
+    uint8_t* __restrict__ reads = own_.reads;
+    for (int64_t slot = 0; slot < size; ++slot) reads[slot] = row[inputs[slot]];
+    for (int64_t slot = size; slot % 64; ++slot) reads[slot] = 0;
+    for (int64_t word = 0; word < slot_words(); ++word) own_.reading[word] = ~bytes_below(reads + 64 * word, 1);
+    return reads;
+  }
+
+  // The zero weights that are kicked, but for those that are clipped then; whether the l1 step moves any.
+  bool kick_zeros(const uint64_t* reading, double kick) {
+    bool moves = false;
+    fresh_count_ = 0;
+    for (int64_t word = 0; word < n_ / 64; ++word) {
+      uint64_t bits = reading ? reading[word] & ~own_.connected[word] : 0;
+      if (has_signs) bits &= kick > 0 ? own_.positive[word] : ~own_.positive[word];
+      own_.fresh[word] = bits;
+      fresh_count_ += __builtin_popcountll(bits);
+      moves |= bits && !kick_is_edge_;
+      for (; bits && !moves; bits &= bits - 1) moves = unit_.delta[64 * word + __builtin_ctzll(bits)] != std::fabs(kick);
+    }
+    sum_ += double(fresh_count_) * std::fabs(kick);
+    return moves;
+  }
+
+  // Whether the l1 step leaves all of these in the gap.
+  bool fresh_falls() const {
+    const bool turns = (fresh_value_ < 0) != (kick_sign_ < 0);
+    return !kick_is_edge_ && fresh_value_ != 0 && std::fabs(fresh_value_) < smallest_ && !(has_signs && turns);
+  }
+
+  // Makes these weights like all others.
+  void give_slots(double kick) {
+    for (int64_t word = 0; word < n_ / 64; ++word) {
+      for (uint64_t bits = own_.fresh[word]; bits; bits &= bits - 1) {
+        const int64_t i = 64 * word + __builtin_ctzll(bits), slot = append(i);
+        own_.next[slot] = kick;
+        own_.reading[slot / 64] |= uint64_t(1) << (slot % 64);
+      }
+      own_.connected[word] |= own_.fresh[word];
+      own_.fresh[word] = 0;
+    }
   }
 
   // next = J + kick X, clipped; whether the l1 step moves any of them, where that matters.
@@ -156,9 +254,9 @@ class Learner {
     double* __restrict__ next = own_.next;
     Doubles sum{};
     Longs any{};
-    for (int64_t word = 0; word < n_ / 64; ++word) {
+    for (int64_t word = 0; word < slot_words(); ++word) {
       uint64_t clipped = 0;
-      for (int part = 0, end = part_of(set_.n, word); part < end; part += kDoubles) {
+      for (int part = 0, end = part_of(slots_, word); part < end; part += kDoubles) {
         const int64_t i = 64 * word + part;
         Doubles j = load_doubles(now + i) + kick * load_bytes(row + i);
         if (has_signs) {
@@ -184,9 +282,10 @@ class Learner {
     double *__restrict__ next = own_.next, *__restrict__ after = after_;
     Doubles sum{};
     wrong_signs_ = 0;
-    for (int64_t word = 0; word < n_ / 64; ++word) {
+    for (int64_t word = 0; kind == Kind::gap && word < n_ / 64; ++word) own_.gap[word] = own_.fresh[word];
+    for (int64_t word = 0; word < slot_words(); ++word) {
       uint64_t moving = 0, negative = 0, nonzero = 0, staying = 0, clipped = own_.clipped[word];
-      for (int part = 0, end = part_of(set_.n, word); part < end; part += kDoubles) {
+      for (int part = 0, end = part_of(slots_, word); part < end; part += kDoubles) {
         const int64_t i = 64 * word + part;
         Doubles sign{}, j = load_doubles(next + i), k;
         if (has_signs) sign = load_doubles(signs + i);
@@ -225,23 +324,33 @@ class Learner {
       const uint64_t gap = kind == Kind::gap ? nonzero & ~staying : 0, gone = gap | clipped;
       const uint64_t connected = nonzero & ~gap;  // in the older rule, some that were clipped first
       const uint64_t minus = moving & negative & ~gone, plus = moving & ~negative & ~gone;
-      own_.gap[word] = gap;
+      if (kind == Kind::gap) {
+        for (uint64_t bits = gap; bits; bits &= bits - 1) {
+          const int32_t i = own_.inputs[64 * word + __builtin_ctzll(bits)];
+          own_.gap[i / 64] |= uint64_t(1) << (i % 64);
+        }
+      }
       own_.kicked[word] = row ? row[word] & ~gone : 0;
-      add_bits(rising_, word, plus & ~own_.up[word]);
-      add_bits(rising_, word, own_.down[word] & ~minus);
-      add_bits(falling_, word, minus & ~own_.down[word]);
-      add_bits(falling_, word, own_.up[word] & ~plus);
-      add_bits(gone_, word, gone & (own_.connected[word] | connected));
+      add_inputs(rising_, word, plus & ~own_.up[word]);
+      add_inputs(rising_, word, own_.down[word] & ~minus);
+      add_inputs(falling_, word, minus & ~own_.down[word]);
+      add_inputs(falling_, word, own_.up[word] & ~plus);
+      add_bits(gone_, word, kind == Kind::gap ? gone : gone & (own_.connected[word] | connected));
       own_.up[word] = plus, own_.down[word] = minus;
-      own_.connected[word] = connected;
+      if (kind != Kind::gap) own_.connected[word] = connected;
     }
     sum_ = sum_of(sum);
     in_gap_ = 0;
     double* before = j_;
     j_ = after_, after_ = before;
     if (has_signs && !clip) {
-      for (int64_t i = 0; i < set_.n; ++i) wrong_signs_ += j_[i] * own_.signs[i] < 0;
+      for (int64_t slot = 0; slot < slots_; ++slot) wrong_signs_ += j_[slot] * own_.signs[slot] < 0;
     }
+  }
+
+  // The inputs of slots that are set in a word.
+  void add_inputs(List& list, int64_t word, uint64_t bits) const {
+    for (; bits; bits &= bits - 1) list.add(own_.inputs[64 * word + __builtin_ctzll(bits)]);
   }
 
   // Of the weights in the gap, which are zero by now, some are set to its edge, on either side.
@@ -251,23 +360,7 @@ class Learner {
     const uint32_t low = set_.chance;
     if (low == 0) return;
     uint64_t *kept = own_.kept, *flipped = own_.flipped;  // by rank among the candidates
-    for (int64_t word = 0; 64 * word < candidates; ++word) kept[word] = flipped[word] = 0;
-    Words blocks{};
-    for (int lane = 0; lane < kDoubles; ++lane) blocks[lane] = uint64_t(lane);
-    const Words zero{}, steps = zero + uint64_t(uint32_t(steps_)), far = zero + (uint64_t(steps_) >> 32);
-    const Longs end = Longs{} + int64_t(low);
-    for (int64_t first = 0; 4 * first < candidates; first += kDoubles) {
-      Words c[4] = {blocks + uint64_t(first), steps, far, zero + uint64_t(kGap)};
-      keys_.mix(c);
-      uint64_t high_bits = 0, low_bits = 0;
-      for (int word = 0; word < 4; ++word) {  // rank 4 lane + word: kept at 2^32 - low and above, flipped below low
-        const Words from = (c[word] + uint64_t(low)) & uint64_t(0xffffffffu), own = c[word] & uint64_t(0xffffffffu);
-        high_bits |= deposit(bits_of(same_bits<Longs>(from) < end), 0x1111111111111111u) << word;
-        low_bits |= deposit(bits_of(same_bits<Longs>(own) < end), 0x1111111111111111u) << word;
-      }
-      kept[4 * first / 64] |= high_bits << (4 * first % 64);
-      flipped[4 * first / 64] |= low_bits << (4 * first % 64);
-    }
+    for (int64_t word = 0; 64 * word < candidates; ++word) draw(word, kept[word], flipped[word]);
     int64_t rank = 0;
     for (int64_t word = 0; rank < candidates; ++word) {
       const uint64_t gap = own_.gap[word], flips = deposit(bits_from(flipped, rank, candidates), gap);
@@ -279,6 +372,58 @@ class Learner {
     }
   }
 
+  // The random word that chooses an association; those of a few steps are drawn together.
+  uint32_t random_pick() {
+    if (picks_begin_ < 0 || steps_ - picks_begin_ >= kDoubles) {
+      Words c[4] = {Words{}, lane_numbers() + uint64_t(steps_), Words{}, Words{} + uint64_t(kPick)};
+      c[2] = c[1] >> 32;
+      keys_.mix(c);
+      store<uint64_t, kDoubles>(picks_, c[0]);
+      picks_begin_ = steps_;
+    }
+    return uint32_t(picks_[steps_ - picks_begin_]);
+  }
+
+  static Words lane_numbers() {
+    Words numbers{};
+    for (int lane = 0; lane < kDoubles; ++lane) numbers[lane] = uint64_t(lane);
+    return numbers;
+  }
+
+  // Which of the candidates 64 word to 64 word + 63 are kept and which flipped: with u of 32 random bits, u < chance flips
+  // and ~u < chance keeps. Bytes of a block of Philox are the highest 8 bits; for the few that these leave open, the other
+  // 24 are drawn too.
+  void draw(int64_t word, uint64_t& kept, uint64_t& flipped) const {
+    uint64_t bytes[8];
+    const Words steps = Words{} + uint64_t(steps_);
+    for (int first = 0; first < 4; first += kDoubles) {
+      Words c[4] = {lane_numbers() + uint64_t(4 * word + first), steps, steps >> 32, Words{} + uint64_t(kGap)};
+      keys_.mix(c);
+      const Words low = (c[0] & uint64_t(0xffffffffu)) | c[1] << 32, high = (c[2] & uint64_t(0xffffffffu)) | c[3] << 32;
+      for (int lane = 0; lane < kDoubles && first + lane < 4; ++lane) {
+        bytes[2 * (first + lane)] = low[lane], bytes[2 * (first + lane) + 1] = high[lane];
+      }
+    }
+    const auto* random = reinterpret_cast<const uint8_t*>(bytes);
+    const int top = int(set_.chance >> 24);  // at most 128
+    flipped = bytes_below(random, top), kept = ~bytes_below(random, 256 - top);
+    uint64_t open = bytes_below(random, top + 1) & ~flipped & ~kept;
+    open |= ~bytes_below(random, 255 - top) & ~kept & ~flipped;
+    for (; open; open &= open - 1) {
+      const int bit = __builtin_ctzll(open);
+      const uint32_t u = uint32_t(random[bit]) << 24 | rest_of(64 * word + bit);
+      flipped |= uint64_t(u < set_.chance) << bit, kept |= uint64_t(~u < set_.chance) << bit;
+    }
+  }
+
+  // The 24 lower bits of the random number of a candidate.
+  uint32_t rest_of(int64_t rank) const {
+    const Words steps = Words{} + uint64_t(steps_);
+    Words c[4] = {Words{} + uint64_t(rank / 4), steps, steps >> 32, Words{} + uint64_t(kGapRest)};
+    keys_.mix(c);
+    return uint32_t(c[rank % 4][0]) >> 8;
+  }
+
   // Up to 64 bits of a longer row, from one of them on.
   static uint64_t bits_from(const uint64_t* words, int64_t first, int64_t size) {
     const int64_t word = first / 64, shift = first % 64;
@@ -287,12 +432,15 @@ class Learner {
   }
 
   void revive(int64_t i, bool flip) {
-    const double j = (own_.next[i] < 0) != flip ? -own_.delta[i] : own_.delta[i];
-    j_[i] = j;
-    sum_ += own_.delta[i];
-    wrong_signs_ += j * own_.signs[i] < 0;
-    own_.connected[i / 64] |= uint64_t(1) << (i % 64);
-    if (after_[i] == 0) gone_.add(int32_t(i));  // others are there already
+    const uint64_t bit = uint64_t(1) << (i % 64);
+    const bool fresh = own_.fresh[i / 64] & bit;
+    const int64_t slot = fresh ? append(i) : own_.slot_of[i];
+    const double delta = own_.delta[slot], value = fresh ? fresh_value_ : own_.next[slot];
+    j_[slot] = (value < 0) != flip ? -delta : delta;
+    sum_ += delta;
+    wrong_signs_ += j_[slot] * own_.signs[slot] < 0;
+    own_.connected[i / 64] |= bit;
+    if (fresh) gone_.add(int32_t(slot));  // others are there already
   }
 
   // The fields, after a step; `after` is what the weights were before it.
@@ -300,8 +448,8 @@ class Learner {
     if (kick != 0) count_kicked(pattern);
     List singles{own_.lists}, up{own_.lists + n_}, down{own_.lists + 2 * n_};
     for (int64_t entry = 0; entry < gone_.size; ++entry) {
-      const int32_t i = gone_.items[entry];
-      const double change = own_.change[i] = j_[i] - after_[i];
+      const int32_t slot = gone_.items[entry], i = own_.inputs[slot];
+      const double change = own_.change[i] = j_[slot] - after_[slot];
       if (std::fabs(change) == edge_) {
         (change > 0 ? up : down).add(i);
       } else if (change != 0) {
@@ -320,21 +468,27 @@ class Learner {
   // with all others are remembered, or from nothing, whichever is nearer.
   void count_kicked(int64_t pattern) {
     const uint64_t* bits = x_.bits + pattern * (n_ / 64);
-    int64_t all_kicked = 0, different = 0;
-    for (int64_t word = 0; word < n_ / 64; ++word) {
-      all_kicked += __builtin_popcountll(own_.kicked[word]);
-      different += __builtin_popcountll(own_.kicked[word] ^ bits[word]);
-    }
+    int64_t all_kicked = 0, all_read = 0;
+    for (int64_t word = 0; word < n_ / 64; ++word) all_read += __builtin_popcountll(bits[word]);
+    for (int64_t word = 0; word < slot_words(); ++word) all_kicked += __builtin_popcountll(own_.kicked[word]);
     List more{own_.lists}, fewer{own_.lists + n_};
-    if (own_.overlaps && different < all_kicked) {
+    if (own_.overlaps && all_read - all_kicked < all_kicked) {
       const uint16_t* overlap = overlaps_of(pattern);
       for (int64_t row = 0; row < m_; ++row) own_.count[row] = overlap[row];
-      for (int64_t word = 0; different && word < n_ / 64; ++word) {
-        add_bits(fewer, word, bits[word] & ~own_.kicked[word]);  // and kicked are a part of them
+      for (int64_t word = 0; word < n_ / 64; ++word) {
+        own_.gap[word] = kind == Kind::gap ? bits[word] : bits[word] & ~own_.kicked[word];
       }
+      if (kind == Kind::gap) {
+        for (int64_t word = 0; word < slot_words(); ++word) add_inputs(more, word, own_.kicked[word]);
+        for (; more.size; --more.size) {
+          const int32_t i = more.items[more.size - 1];
+          own_.gap[i / 64] &= ~(uint64_t(1) << (i % 64));
+        }
+      }
+      for (int64_t word = 0; word < n_ / 64; ++word) add_bits(fewer, word, own_.gap[word]);
       add_columns(more, fewer, own_.count);
     } else {
-      for (int64_t word = 0; word < n_ / 64; ++word) add_bits(more, word, own_.kicked[word]);
+      for (int64_t word = 0; word < slot_words(); ++word) add_inputs(more, word, own_.kicked[word]);
       add_columns<true>(more, fewer, own_.count);
     }
   }
@@ -357,8 +511,12 @@ class Learner {
   void add_columns(const List& plus, const List& minus, int32_t* out) const {
     if (!fresh && plus.size == 0 && minus.size == 0) return;
     int64_t block = 0;
-    for (; block + 4 <= m_ / 64; block += 4) add_blocks<fresh, 4>(plus, minus, block, out);
+    for (; block + 8 <= m_ / 64; block += 8) add_blocks<fresh, 8>(plus, minus, block, out);
     switch (m_ / 64 - block) {
+      case 7: return add_blocks<fresh, 7>(plus, minus, block, out);
+      case 6: return add_blocks<fresh, 6>(plus, minus, block, out);
+      case 5: return add_blocks<fresh, 5>(plus, minus, block, out);
+      case 4: return add_blocks<fresh, 4>(plus, minus, block, out);
       case 3: return add_blocks<fresh, 3>(plus, minus, block, out);
       case 2: return add_blocks<fresh, 2>(plus, minus, block, out);
       case 1: return add_blocks<fresh, 1>(plus, minus, block, out);
@@ -418,7 +576,7 @@ class Learner {
       for (int64_t entry = 0; entry < list.size; ++entry) {
         const uint8_t* column = x_.columns + list.items[entry] * m_ + row;
         const Doubles change = all(own_.change[list.items[entry]]);
-        for (int part = 0; part < kTile; ++part) sums[part] += change * load_bytes(column + part * kDoubles);
+        for (int part = 0; part < kTile; ++part) sums[part] += where(load_mask(column + part * kDoubles), change);
       }
       for (int part = 0; part < kTile; ++part) store<double, kDoubles>(own_.field + row + part * kDoubles, sums[part]);
     }
@@ -458,6 +616,12 @@ class Learner {
   double *j_, *after_;
   double edge_;  // delta, where it is the same for all inputs
   List rising_{own_.lists + 3 * n_}, falling_{own_.lists + 5 * n_}, gone_{own_.lists + 7 * n_};  // inputs: k, and J
+  uint64_t picks_[kDoubles];
+  int64_t picks_begin_ = -1;  // of the first of them, a number of a step
+  double smallest_;             // delta
+  bool kick_is_edge_ = false;   // of any weight
+  double kick_sign_ = 1, fresh_value_ = 0;  // of the last kick; of zero weights that it kicked, after the l1 step
+  int64_t fresh_count_ = 0, slots_ = 0;
   int64_t steps_ = 0, wrong_ = 0, wrong_signs_ = 0, in_gap_ = 0;
   double sum_ = 0;  // of |J|
 };

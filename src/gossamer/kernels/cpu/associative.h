@@ -7,8 +7,8 @@ namespace gossamer {
 
 constexpr std::int64_t kPatternPad = 64;
 
-// m patterns of n binary inputs, one byte 0 or 1 an input: by patterns and by inputs. Every row and every column is padded
-// with zeros to whole blocks of kPatternPad. Rows besides as bits.
+// m patterns of n binary inputs, one byte an input: by patterns, 0 or 1, and by inputs, 0 or 255. Every row and every column is
+// padded with zeros to whole blocks of kPatternPad. Rows besides as bits.
 struct Patterns {
   std::int64_t n, m;  // padded
   const std::uint8_t *rows, *columns;
@@ -22,9 +22,12 @@ struct OnlineScratch {
   double *field, *target;                                     // m
   std::int32_t *total, *count, *edges;                        // m
   std::int32_t* lists;                                        // 8 n
-  std::uint64_t *connected, *up, *down, *kicked, *gap, *clipped, *kept, *flipped;  // n / 64
+  std::int32_t *inputs, *slot_of;                             // n
+  std::uint64_t *connected, *fresh, *gap, *positive;          // n / 64, by inputs
+  std::uint64_t *up, *down, *kicked, *clipped, *reading;      // n / 64, by slots
+  std::uint64_t *kept, *flipped;                              // n / 64
   std::uint64_t* violated;                                    // m / 64
-  std::uint8_t* none;                                         // n
+  std::uint8_t *none, *reads;                                 // n
   std::uint16_t* overlaps;                                    // (m, m) X Xt, where known; or null
   bool* known;                                                // (m) rows of overlaps
 };

@@ -43,6 +43,23 @@ inline std::uint64_t bits_of(Longs mask) {
 #endif
 }
 
+// Of 64 bytes, one bit for each that is below a limit of at most 256.
+inline std::uint64_t bytes_below(const std::uint8_t* p, int limit) {
+  std::uint64_t bits = 0;
+#if defined(__AVX2__)
+  if (limit == 0) return 0;
+  const __m256i last = _mm256_set1_epi8(char(limit - 1));
+  for (int part = 0; part < 64; part += 32) {
+    const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + part));
+    const __m256i below = _mm256_cmpeq_epi8(_mm256_min_epu8(bytes, last), bytes);
+    bits |= std::uint64_t(std::uint32_t(_mm256_movemask_epi8(below))) << part;
+  }
+#else
+  for (int byte = 0; byte < 64; ++byte) bits |= std::uint64_t(p[byte] < limit) << byte;
+#endif
+  return bits;
+}
+
 // The lowest bits of a word, one after the other, where a mask has ones.
 inline std::uint64_t deposit(std::uint64_t bits, std::uint64_t mask) {
 #if defined(__BMI2__)
@@ -68,6 +85,21 @@ inline Doubles load_bytes(const std::uint8_t* p) {
 #else
   Doubles result{};
   for (int lane = 0; lane < kDoubles; ++lane) result[lane] = p[lane];
+  return result;
+#endif
+}
+
+// Bytes 0 or 255 as masks.
+inline Longs load_mask(const std::uint8_t* p) {
+#if defined(__AVX512F__)
+  return same_bits<Longs>(_mm512_cvtepi8_epi64(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+#elif defined(__AVX2__)
+  std::int32_t four;
+  std::memcpy(&four, p, 4);
+  return same_bits<Longs>(_mm256_cvtepi8_epi64(_mm_cvtsi32_si128(four)));
+#else
+  Longs result{};
+  for (int lane = 0; lane < kDoubles; ++lane) result[lane] = std::int8_t(p[lane]);
   return result;
 #endif
 }
