@@ -11,6 +11,7 @@ from gossamer.connectivity.layer import SparseLayer
 from gossamer.connectivity.linear import SparseLinear, SparseLinearReLU, sparse_linear
 from gossamer.connectivity.normalized import NormalizedConv2d, NormalizedLinear, unit_filters
 from gossamer.connectivity.pattern import Pattern
+from gossamer.connectivity.recurrent import SparseGRU, SparseLSTM
 from gossamer.connectivity.sparsify import sparsify_
 
 __all__ = [
@@ -22,6 +23,8 @@ __all__ = [
     "NormalizedLinear",
     "Pattern",
     "SparseConv2d",
+    "SparseGRU",
+    "SparseLSTM",
     "SparseLayer",
     "SparseLinear",
     "SparseLinearReLU",

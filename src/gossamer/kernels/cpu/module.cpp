@@ -34,6 +34,7 @@ void bind_associative(nb::module_& m);
 void bind_convolution(nb::module_& m);
 void bind_hoyer(nb::module_& m);
 void bind_linear(nb::module_& m);
+void bind_recurrent(nb::module_& m);
 void bind_spspmm(nb::module_& m);
 void bind_srelu(nb::module_& m);
 void bind_tensor(nb::module_& m);
@@ -243,6 +244,7 @@ NB_MODULE(_cpu, m) {
   bind_convolution(m);
   bind_hoyer(m);
   bind_linear(m);
+  bind_recurrent(m);
   bind_spspmm(m);
   bind_srelu(m);
   bind_tensor(m);
