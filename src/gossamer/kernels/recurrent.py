@@ -68,7 +68,8 @@ def _check(values: Tensor, s: Structure, x: Tensor, bias: Tensor | None, gates: 
     for name, tensor in ({"x": x} | states).items():
         if tensor.dtype != values.dtype or tensor.device != values.device:
             raise InputError(
-                f"{name} must be {values.dtype} on {values.device} as the weights, got {tensor.dtype} on {tensor.device}"
+                f"{name} must be {values.dtype} on {values.device} as the weights, "
+                f"got {tensor.dtype} on {tensor.device}"
             )
 
 
@@ -213,9 +214,8 @@ def _lstm_backward(
 
 def _laid_out(x: Tensor) -> Tensor:
     """``x`` (steps, batch, features) in the memory of `_sequence`, as the forward pass has left it."""
-    steps, batch, _ = x.shape
-    wanted = _sequence(x, 0).stride()
-    return x if x.stride() == wanted or min(x.shape) == 0 else _sequence(x, x.shape[2]).copy_(x)
+    like = _sequence(x, x.shape[2])
+    return x if x.stride() == like.stride() else like.copy_(x)
 
 
 # ---- GRU -----------------------------------------------------------------------------------------------------------
