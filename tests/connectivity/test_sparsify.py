@@ -65,7 +65,7 @@ def test_where_chooses_by_name_and_layer() -> None:
     assert list(sparse_layers(model)) == ["0", "2.0"]
     model = sparsify_(network(), 0.2, where=lambda _, layer: layer.out_features == 4)
     assert list(sparse_layers(model)) == ["3"]
-    with pytest.raises(InputError, match=r"no nn.Linear layer to make sparse at which where\(…\) is true"):
+    with pytest.raises(InputError, match=r"no layer to make sparse .* at which where\(…\) is true"):
         sparsify_(network(), 0.2, where=lambda name, layer: False)
 
 
@@ -125,7 +125,7 @@ def test_a_shared_layer_stays_shared() -> None:
     model(torch.randn(3, 8, generator=seeded(0))).sum().backward()
     model = sparsify_(Twice(), 0.5, where=lambda name, _: name == "first")
     assert model.block[2] is model.first
-    with pytest.raises(InputError, match=r"no nn\.Linear layer"):
+    with pytest.raises(InputError, match="no layer to make sparse"):
         sparsify_(Twice(), 0.5, where=lambda name, _: name == "block.0")
 
 
@@ -170,7 +170,7 @@ def test_subclasses_are_left_alone() -> None:
         sparsify_(model, 0.5)
     assert list(sparse_layers(model)) == ["0"]
     assert type(model[1]) is Special
-    with pytest.raises(InputError, match=r"model has no nn\.Conv2d and no nn\.Linear layer to make sparse$"):
+    with pytest.raises(InputError, match=r"model has no layer to make sparse \(nn\.Linear, .*\)$"):
         sparsify_(nn.Sequential(Special(4, 4), nn.ReLU()), 0.5)
 
 
@@ -196,5 +196,5 @@ def test_unknown_choices_are_refused() -> None:
 
 def test_a_sparse_model_has_nothing_left_to_replace() -> None:
     model = sparsify_(network(), 0.2)
-    with pytest.raises(InputError, match=r"model has no nn\.Conv2d and no nn\.Linear layer"):
+    with pytest.raises(InputError, match="model has no layer to make sparse"):
         sparsify_(model, 0.2)

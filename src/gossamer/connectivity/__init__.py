@@ -2,6 +2,7 @@
 
 from gossamer.connectivity import constraints
 from gossamer.connectivity.allocate import allocate_densities
+from gossamer.connectivity.attention import SparseMultiheadAttention
 from gossamer.connectivity.bridgeout import Bridgeout, BridgeoutLinear, BridgeoutSparseLinear, bridgeout
 from gossamer.connectivity.compact import compact_
 from gossamer.connectivity.conv import SparseConv2d, sparse_conv2d
@@ -28,6 +29,7 @@ __all__ = [
     "SparseLayer",
     "SparseLinear",
     "SparseLinearReLU",
+    "SparseMultiheadAttention",
     "allocate_densities",
     "bridgeout",
     "compact_",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -261,7 +262,7 @@ def _layers(
     generator: torch.Generator | None,
 ) -> list[nn.Module]:
     gates, sparse, dense = _CELLS[cell]
-    pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
+    pairs = list(pairwise(sizes))
     if density is None:
         made: list[nn.Module] = []
         for inputs, outputs in pairs:
