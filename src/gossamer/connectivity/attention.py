@@ -214,16 +214,12 @@ class SparseMultiheadAttention(Noise, nn.Module):
             dtype=self.q_proj.weight_values.dtype,
         ).to_empty(device=self.q_proj.weight_values.device)
         twins = {name: getattr(self, name).to_dense() for name in ("q_proj", "k_proj", "v_proj", "out_proj")}
-        dense.out_proj.load_state_dict(twins["out_proj"].state_dict())
-        three = [twins[name] for name in ("q_proj", "k_proj", "v_proj")]
-        if dense._qkv_same_embed_dim:
-            dense.in_proj_weight.copy_(torch.cat([twin.weight for twin in three]))
-        else:
-            for name in ("q_proj", "k_proj", "v_proj"):
-                getattr(dense, f"{name}_weight").copy_(twins[name].weight)
-        if dense.in_proj_bias is not None:
-            dense.in_proj_bias.copy_(torch.cat([twin.bias for twin in three]))
-        return dense.requires_grad_(self.q_proj.weight_values.requires_grad).train(self.training)
+        targets = _parameters(dense)
+        for name, twin in twins.items():
+            for (target, rows), parameter in zip(targets[name], twin.parameters(), strict=True):
+                target[rows] = parameter
+                target.requires_grad_(parameter.requires_grad)  # a joint one: as the last of its parts
+        return dense.train(self.training)
 
     @classmethod
     @torch.no_grad()
@@ -243,15 +239,9 @@ class SparseMultiheadAttention(Noise, nn.Module):
         """
         if dense.bias_k is not None or dense.add_zero_attn:
             raise InputError("dense must have neither add_bias_kv nor add_zero_attn: there is no sparse counterpart")
-        names = ("q_proj", "k_proj", "v_proj")
-        weights = (
-            dict(zip(names, dense.in_proj_weight.chunk(3), strict=True))
-            if dense._qkv_same_embed_dim
-            else {name: getattr(dense, f"{name}_weight") for name in names}
-        )
-        weights["out_proj"] = dense.out_proj.weight
+        given = {name: [(tensor[rows], tensor) for tensor, rows in pair] for name, pair in _parameters(dense).items()}
         if patterns is None:
-            patterns = {name: Pattern.from_mask(weight != 0) for name, weight in weights.items()}
+            patterns = {name: Pattern.from_mask(pair[0][0] != 0) for name, pair in given.items()}
         layer = cls(
             dense.embed_dim,
             dense.num_heads,
@@ -265,21 +255,33 @@ class SparseMultiheadAttention(Noise, nn.Module):
             device=dense.out_proj.weight.device,
             dtype=dense.out_proj.weight.dtype,
         )
-        biases = {"out_proj": dense.out_proj.bias}
-        if dense.in_proj_bias is not None:
-            biases |= dict(zip(names, dense.in_proj_bias.chunk(3), strict=True))
-        for name, weight in weights.items():
+        for name, ((weight, whole), *bias) in given.items():
             inner: SparseLinear = getattr(layer, name)
-            inner.weight_values.copy_(weight.flatten()[inner.pattern.flat_indices])
-            if inner.bias is not None:
-                inner.bias.copy_(biases[name])
-        return layer.requires_grad_(dense.out_proj.weight.requires_grad).train(dense.training)
+            inner.weight_values.copy_(weight.flatten()[inner.pattern.flat_indices]).requires_grad_(whole.requires_grad)
+            for numbers, whole_bias in bias:
+                assert inner.bias is not None
+                inner.bias.copy_(numbers).requires_grad_(whole_bias.requires_grad)
+        return layer.train(dense.training)
 
     def extra_repr(self) -> str:
         """Show the arguments."""
         shown = f"{self.embed_dim}, {self.num_heads}"
         shown += f", dropout={self.dropout:g}" if self.dropout else ""
         return shown + (", batch_first=True" if self.batch_first else "")
+
+
+def _parameters(dense: nn.MultiheadAttention) -> dict[str, list[tuple[nn.Parameter, slice]]]:
+    """Weight and, if there is one, bias of each projection: parameters, and which of their rows."""
+    found: dict[str, list[tuple[nn.Parameter, slice]]] = {}
+    for index, name in enumerate(("q_proj", "k_proj", "v_proj")):
+        rows = slice(index * dense.embed_dim, (index + 1) * dense.embed_dim)
+        joint = dense._qkv_same_embed_dim
+        weight = dense.in_proj_weight if joint else getattr(dense, f"{name}_weight")
+        found[name] = [(weight, rows if joint else slice(None))]
+        if dense.in_proj_bias is not None:
+            found[name].append((dense.in_proj_bias, rows))
+    found["out_proj"] = [(parameter, slice(None)) for parameter in dense.out_proj.parameters()]
+    return found
 
 
 def _added(mask: Tensor, like: Tensor) -> Tensor:

@@ -229,8 +229,7 @@ class SparseRecurrent(Noise, nn.Module):
             dtype=like.dtype,
         ).to_empty(device=like.device)
         for name, layer in self.projections().items():
-            twin = layer.to_dense()
-            for kind, parameter in twin.named_parameters():
+            for kind, parameter in layer.to_dense().named_parameters():
                 target = getattr(dense, f"{kind}_{name}")
                 target.copy_(parameter).requires_grad_(parameter.requires_grad)
         return dense.train(self.training)

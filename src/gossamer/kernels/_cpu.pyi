@@ -337,6 +337,7 @@ class TrainingStep32:
     ) -> None: ...
 
 class TrainingStep64(TrainingStep32): ...
+
 def lstm(
     dtype: int,
     threads: int,

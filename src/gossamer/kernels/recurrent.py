@@ -89,6 +89,11 @@ def _compact(state: Tensor) -> Tensor:
     return state.t().contiguous()
 
 
+def _last(state: Tensor) -> Tensor:
+    """(batch, units) in memory of its own, feature-major."""
+    return state.new_empty(state.t().shape).t().copy_(state)
+
+
 def _order(steps: int, reverse: bool) -> range:
     return range(steps - 1, -1, -1) if reverse else range(steps)
 
@@ -149,7 +154,7 @@ def _lstm(
     y, cells, gates = _sequence(x, units), _sequence(x, units), _sequence(x, 4 * units)
     if not in_cpp(x, ELEMENTWISE):
         made_y, c, made_cells, made_gates = _lstm_in_torch(values, s, x, bias, h0, c0, reverse)
-        return y.copy_(made_y), c.clone(), cells.copy_(made_cells), gates.copy_(made_gates)
+        return y.copy_(made_y), _last(c), cells.copy_(made_cells), gates.copy_(made_gates)
     x, h0, c0, values = _by_features(x), _compact(h0), _compact(c0), values.contiguous()
     bias = None if bias is None else bias.contiguous()
     _cpu.lstm(
@@ -157,7 +162,7 @@ def _lstm(
         0 if bias is None else bias.data_ptr(), units, steps, batch, reverse, x.data_ptr(), x.stride(0), h0.data_ptr(),
         c0.data_ptr(), gates.data_ptr(), cells.data_ptr(), y.data_ptr(),
     )  # fmt: skip
-    return y, cells[0 if reverse else -1].clone(), cells, gates
+    return y, _last(cells[0 if reverse else -1]), cells, gates
 
 
 def _lstm_backward(
@@ -335,7 +340,7 @@ def _fake_lstm(
     reverse: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     units = h0.shape[1]
-    return _sequence(x, units), x.new_empty(h0.shape), _sequence(x, units), _sequence(x, 4 * units)
+    return _sequence(x, units), x.new_empty(h0.t().shape).t(), _sequence(x, units), _sequence(x, 4 * units)
 
 
 def _fake_lstm_backward(
