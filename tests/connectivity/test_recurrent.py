@@ -42,6 +42,8 @@ def flat(state: Any) -> Tensor:
 
 def compare(sparse: Recurrent, dense: nn.LSTM | nn.GRU, x: Tensor, state: Any) -> None:
     """Outputs, states and all gradients agree."""
+    sparse.zero_grad()
+    dense.zero_grad()
     a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
     (y, after), (expected, expected_after) = sparse(a, state), dense(b, state)
     torch.testing.assert_close(y, expected)
@@ -70,8 +72,6 @@ def test_they_equal_the_masked_dense_layers(
     dense = sparse.to_dense()
     x = numbers(3, 4, 7)
     compare(sparse, dense, x, None)
-    sparse.zero_grad()
-    dense.zero_grad()
     compare(sparse, dense, x, state_of(kind, num_layers * (1 + bidirectional), 3 if batch_first else 4, 5))
 
 
