@@ -164,7 +164,9 @@ class LanguageModel(nn.Module):
             vocabulary, width, _weight=torch.empty(vocabulary, width).uniform_(-0.1, 0.1, generator=generator)
         )
         self.noises = nn.ModuleList(_noise(dropout, q) for _ in sizes)
-        self.weight_noise = Bridgeout(weight_drop, weight_drop_q) if check_p(weight_drop) else None
+        self.weight_noise = (
+            Bridgeout(weight_drop, weight_drop_q) if check_fraction("weight_drop", weight_drop) else None
+        )
         self.layers = nn.ModuleList(_layers(self.cell, sizes, density, allocate, self.weight_noise, generator))
         self.output: nn.Linear | nn.AdaptiveLogSoftmaxWithLoss
         if cutoffs is not None:
@@ -294,6 +296,11 @@ def _adaptive(
         raise InputError(
             f"cutoffs must be ascending, distinct whole numbers from 1 to {vocabulary - 1}, got {cutoffs}"
         ) from None
+    if width < made.div_value ** len(cutoffs):  # the group of the rarest tokens would have no inputs
+        raise InputError(
+            f"cutoffs must be at most {int(math.log(width, made.div_value))} for {width} features, got {cutoffs}: each "
+            f"further group of tokens has {made.div_value:g} times fewer"
+        )
     made = made.to_empty(device=torch.get_default_device())
     for parameter in made.parameters():
         bound = 1 / math.sqrt(parameter.shape[-1])

@@ -181,8 +181,8 @@ class Transformer(nn.Module):
         check_choice("positions", positions, ("rotary", "learned"))
         check_fraction("dropout", dropout, open_high=True)
         if width % heads or (positions == "rotary" and width // heads % 2):
-            even = "an even number " if positions == "rotary" else ""
-            raise InputError(f"width must be {even}times heads = {heads}, got {width}")
+            factor = "an even multiple" if positions == "rotary" else "a multiple"
+            raise InputError(f"width must be {factor} of heads = {heads}, got {width}")
         self.head_size = width // heads
         self.embedding = nn.Embedding(vocabulary, width, _weight=_normal(vocabulary, width, generator))
         self.positions = (
