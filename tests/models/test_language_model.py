@@ -198,8 +198,12 @@ def test_errors() -> None:
         ({"dropout": 0.5, "q": -1.0}, "q must be"),
         ({"weight_drop": 1.5}, r"weight_drop must be in \[0, 1\]"),
         ({"cutoffs": [4]}, "cutoffs need tied=False"),
-        ({"cutoffs": [8, 4], "tied": False}, "cutoffs must be ascending, distinct whole numbers from 1 to 12"),
-        ({"cutoffs": [4, 8], "tied": False, "hidden": 15}, r"cutoffs must be at most 1 for 15 features, got \[4, 8\]"),
+        ({"cutoffs": [], "tied": False}, "cutoffs must be one number at least"),
+        (
+            {"cutoffs": [8, 4], "tied": False, "hidden": 16},
+            "cutoffs must be ascending, distinct whole numbers from 1 to 12",
+        ),
+        ({"cutoffs": [4, 8], "tied": False, "hidden": 15}, "power of their count at most the 15 features"),
         ({"cutoffs": [13], "tied": False}, "cutoffs must be ascending, distinct whole numbers from 1 to 12"),
     ):
         with pytest.raises(InputError, match=message):

@@ -12,7 +12,9 @@ from torch import nn
 
 import gossamer as gs
 from gossamer import InputError, SparseLinear
-from gossamer.models import Transformer, apply_rotation, rotary_angles
+from gossamer.models import Transformer
+from gossamer.models.noise import Dropout
+from gossamer.models.transformer import apply_rotation, rotary_angles
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -99,7 +101,7 @@ def test_all_draws_come_from_the_generators(density: float | None) -> None:
     a, b = transformer(density=density, dropout=0.5), transformer(density=density, dropout=0.5)
     for model in (a, b):
         for module in model.modules():
-            if isinstance(module, gs.models.transformer.Dropout):
+            if isinstance(module, Dropout):
                 module.generator = seeded(3)
     assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
     first = a(TOKENS)

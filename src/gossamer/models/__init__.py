@@ -8,7 +8,7 @@ from gossamer.models.language_model import LanguageModel, LockedDropout, detach_
 from gossamer.models.mlp import MLP, activation_from
 from gossamer.models.patches import map_patches, sample_patches
 from gossamer.models.pursuit import orthogonal_matching_pursuit
-from gossamer.models.transformer import Transformer, TransformerBlock, apply_rotation, rotary_angles
+from gossamer.models.transformer import Transformer, TransformerBlock
 from gossamer.models.vgg import HEBBIAN_ALPHA, VGG, HaHBlock, StandardBlock, vgg16
 
 __all__ = [
@@ -24,13 +24,11 @@ __all__ = [
     "Transformer",
     "TransformerBlock",
     "activation_from",
-    "apply_rotation",
     "correlation_cost",
     "detach_state",
     "exponential_schedule",
     "map_patches",
     "orthogonal_matching_pursuit",
-    "rotary_angles",
     "sample_patches",
     "vgg16",
 ]

@@ -21,6 +21,7 @@ from gossamer.noise import Noise, check_p
 __all__ = ["LanguageModel", "LockedDropout", "detach_state"]
 
 State = tuple[Any, ...]
+_FEWER = 4  # features, from one group of an adaptive softmax to the next
 _CELLS: dict[str, tuple[int, type[SparseLSTM] | type[SparseGRU], type[nn.LSTM] | type[nn.GRU]]] = {
     "lstm": (4, SparseLSTM, nn.LSTM),
     "gru": (3, SparseGRU, nn.GRU),
@@ -290,17 +291,17 @@ def _layers(
 def _adaptive(
     width: int, vocabulary: int, cutoffs: list[int], generator: torch.Generator | None
 ) -> nn.AdaptiveLogSoftmaxWithLoss:
+    if not cutoffs or width < _FEWER ** len(cutoffs):  # the group of the rarest tokens would have no features
+        raise InputError(
+            f"cutoffs must be one number at least, and {_FEWER} to the power of their count at most the {width} features "
+            f"of the last layer, got {cutoffs}: each further group of tokens has {_FEWER} times fewer features"
+        )
     try:
-        made = nn.AdaptiveLogSoftmaxWithLoss(width, vocabulary, cutoffs, device="meta")
+        made = nn.AdaptiveLogSoftmaxWithLoss(width, vocabulary, cutoffs, _FEWER, device="meta")
     except ValueError:
         raise InputError(
             f"cutoffs must be ascending, distinct whole numbers from 1 to {vocabulary - 1}, got {cutoffs}"
         ) from None
-    if width < made.div_value ** len(cutoffs):  # the group of the rarest tokens would have no inputs
-        raise InputError(
-            f"cutoffs must be at most {int(math.log(width, made.div_value))} for {width} features, got {cutoffs}: each "
-            f"further group of tokens has {made.div_value:g} times fewer"
-        )
     made = made.to_empty(device=torch.get_default_device())
     for parameter in made.parameters():
         bound = 1 / math.sqrt(parameter.shape[-1])

@@ -67,6 +67,7 @@ class TransformerBlock(nn.Module):
         expand: width → hidden.
         activation: f, from (samples, hidden) to (samples, hidden).
         contract: hidden → width.
+        width: of ``x``.
         heads: number of heads.
         dropout: probability of zeroing an output of either part in training.
 
