@@ -102,7 +102,9 @@ def main() -> None:
     for name in arguments.only.split(","):
         taken = measure(cases[name](), arguments.rounds)
         ratio = taken["dense"] / taken["sparse"]
-        print(f"{name:15} sparse {taken['sparse']:8.1f} ms   dense {taken['dense']:8.1f} ms   dense / sparse {ratio:.2f}")
+        print(
+            f"{name:15} sparse {taken['sparse']:8.1f} ms   dense {taken['dense']:8.1f} ms   dense / sparse {ratio:.2f}"
+        )
 
 
 if __name__ == "__main__":

@@ -8,11 +8,12 @@ from gossamer.connectivity.compact import compact_
 from gossamer.connectivity.conv import SparseConv2d, sparse_conv2d
 from gossamer.connectivity.dense import FeatureMajorLinear
 from gossamer.connectivity.dense_equal import to_dense
+from gossamer.connectivity.gru import SparseGRU
 from gossamer.connectivity.layer import SparseLayer
 from gossamer.connectivity.linear import SparseLinear, SparseLinearReLU, sparse_linear
+from gossamer.connectivity.lstm import SparseLSTM
 from gossamer.connectivity.normalized import NormalizedConv2d, NormalizedLinear, unit_filters
 from gossamer.connectivity.pattern import Pattern
-from gossamer.connectivity.recurrent import SparseGRU, SparseLSTM
 from gossamer.connectivity.sparsify import sparsify_
 
 __all__ = [

@@ -54,6 +54,10 @@ class SparseMultiheadAttention(Noise, nn.Module):
 
     in_proj_bias = None  # PyTorch's Transformer layers ask: without it they call this module, not their fused path
     _qkv_same_embed_dim = False
+    q_proj: SparseLinear
+    k_proj: SparseLinear
+    v_proj: SparseLinear
+    out_proj: SparseLinear
 
     def __init__(
         self,

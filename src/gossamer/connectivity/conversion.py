@@ -9,10 +9,12 @@ from torch import Tensor, nn
 
 from gossamer.connectivity.attention import SparseMultiheadAttention
 from gossamer.connectivity.conv import SparseConv2d
+from gossamer.connectivity.gru import SparseGRU
 from gossamer.connectivity.layer import SparseLayer
 from gossamer.connectivity.linear import SparseLinear
+from gossamer.connectivity.lstm import SparseLSTM
 from gossamer.connectivity.pattern import Pattern
-from gossamer.connectivity.recurrent import SparseGRU, SparseLSTM, matrix_shapes
+from gossamer.connectivity.recurrent import matrix_shapes
 
 __all__ = ["KINDS", "Part", "has_counterpart", "make_sparse", "parts_of", "why_unfit"]
 

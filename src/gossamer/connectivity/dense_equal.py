@@ -8,9 +8,10 @@ from typing import TypeVar
 from torch import nn
 
 from gossamer.connectivity.attention import SparseMultiheadAttention
+from gossamer.connectivity.gru import SparseGRU
 from gossamer.connectivity.layer import SparseLayer
 from gossamer.connectivity.linear import SparseLinearReLU
-from gossamer.connectivity.recurrent import SparseGRU, SparseLSTM
+from gossamer.connectivity.lstm import SparseLSTM
 
 __all__ = ["to_dense"]
 

@@ -10,8 +10,9 @@ from gossamer.kernels import _cpu
 from gossamer.kernels.affine import linear
 from gossamer.kernels.code import Code
 from gossamer.kernels.convolution import Geometry, conv2d
+from gossamer.kernels.gru import gru, gru_cell
+from gossamer.kernels.lstm import lstm, lstm_cell
 from gossamer.kernels.ops import sddmm, spmm, spmm_t
-from gossamer.kernels.recurrent import gru, gru_cell, lstm, lstm_cell
 from gossamer.kernels.route import eager_in_cpp, is_plain, transformed
 from gossamer.kernels.sorted_lists import csr_of, empty_at, flat_indices_of, follow, merge, split
 from gossamer.kernels.spspmm import reads_active_units, spspmm, spspmm_or_linear

@@ -173,9 +173,10 @@ class LanguageModel(nn.Module):
         if cutoffs is not None:
             self.output = _adaptive(sizes[-1], vocabulary, list(cutoffs), generator)
         else:
-            self.output = nn.utils.skip_init(nn.Linear, sizes[-1], vocabulary)
-            nn.init.uniform_(self.output.weight, -0.1, 0.1, generator)
-            nn.init.zeros_(self.output.bias)
+            linear: nn.Linear = nn.utils.skip_init(nn.Linear, sizes[-1], vocabulary)
+            nn.init.uniform_(linear.weight, -0.1, 0.1, generator)
+            nn.init.zeros_(linear.bias)
+            self.output = linear
         if tied:
             self.output.weight = self.embedding.weight
 
@@ -293,8 +294,8 @@ def _adaptive(
 ) -> nn.AdaptiveLogSoftmaxWithLoss:
     if not cutoffs or width < _FEWER ** len(cutoffs):  # the group of the rarest tokens would have no features
         raise InputError(
-            f"cutoffs must be one number at least, and {_FEWER} to the power of their count at most the {width} features "
-            f"of the last layer, got {cutoffs}: each further group of tokens has {_FEWER} times fewer features"
+            f"cutoffs must be one number at least, and {_FEWER} to the power of their count at most the {width} "
+            f"features of the last layer, got {cutoffs}: each further group of tokens has {_FEWER} times fewer"
         )
     try:
         made = nn.AdaptiveLogSoftmaxWithLoss(width, vocabulary, cutoffs, _FEWER, device="meta")

@@ -115,7 +115,8 @@ class TransformerBlock(nn.Module):
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(-1, width)
         x = x + self.dropout(self.attended(mixed)).view(x.shape)
         hidden = self.activation(self.expand(self.norm2(x).flatten(0, 1)))
-        return x + self.dropout(self.contract(hidden)).view(x.shape)
+        result: Tensor = x + self.dropout(self.contract(hidden)).view(x.shape)
+        return result
 
 
 class Transformer(nn.Module):

@@ -1,5 +1,5 @@
 // One step of a recurrent layer, element by element, as plain pointers and sizes; the mathematics stands in
-// kernels/recurrent.py. Products with the recurrent weights come before (forward) or after it (backward).
+// kernels/lstm.py and gru.py. Products with the recurrent weights come before (forward) or after it (backward).
 //
 // A matrix is (units x batch) or (gates * units x batch), gate g of unit u in row g * units + u. One that belongs to a
 // sequence is a column block of it, whose rows are `stride` apart; others are compact, with rows of `batch` numbers.
