@@ -70,7 +70,7 @@ def by_features(x: Tensor) -> Tensor:
 
 def compact(state: Tensor) -> Tensor:
     """(batch, units) -> (units, batch), contiguous."""
-    return state.t().contiguous()
+    return state.resolve_neg().t().contiguous()
 
 
 def last_of(state: Tensor) -> Tensor:
