@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gossamer import InputError, Pattern
-from gossamer.kernels import Structure, gru, lstm, sequence, validate
+from gossamer.kernels import Structure, _cpu, gru, lstm, sequence, validate
 from gossamer.kernels.gru import _gru_in_torch
 from gossamer.kernels.lstm import _lstm_in_torch
 
@@ -78,6 +78,27 @@ def test_it_computes_what_plain_torch_does(
     right = torch.autograd.grad(expected, inputs, grads)
     for a, b in zip(mine, right, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5 if dtype == torch.float32 else 1e-10, atol=1e-5)
+
+
+@KINDS
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_every_instruction_set(kind: str, level: int) -> None:
+    best = {"baseline": 0, "avx2": 1, "avx512": 2}[_cpu.isa()]
+    try:
+        _cpu.use_isa(level)
+    except ValueError:
+        pytest.skip("this processor lacks it")
+    try:
+        for dtype in (torch.float32, torch.float64):
+            given = operands(kind, 3, 37, 6, dtype=dtype)
+            inputs = [x.requires_grad_() for x in given if type(x) is Tensor]
+            y, expected = results(kind, given, False), plain(kind, *given, reverse=False)
+            grads = [numbers(*x.shape, dtype=dtype, seed=9 + i) for i, x in enumerate(y)]
+            found = (*y, *torch.autograd.grad(y, inputs, grads))
+            for mine, right in zip(found, (*expected, *torch.autograd.grad(expected, inputs, grads)), strict=True):
+                torch.testing.assert_close(mine, right, rtol=1e-5 if dtype == torch.float32 else 1e-10, atol=1e-5)
+    finally:
+        _cpu.use_isa(best)
 
 
 @KINDS
