@@ -24,8 +24,8 @@ def numbers(*shape: int, seed: int = 1) -> Tensor:
     return torch.randn(*shape, generator=seeded(seed), dtype=torch.float64)
 
 
-def attention(**options: Any) -> SparseMultiheadAttention:
-    options = {"density": 0.4, "generator": seeded(), "dtype": torch.float64} | options
+def attention(**options: Any) -> Any:
+    options = dict[str, Any]({"density": 0.4, "generator": seeded(), "dtype": torch.float64}) | options
     return SparseMultiheadAttention(8, 2, **options)
 
 
@@ -111,7 +111,7 @@ def test_dropout_follows_its_generator() -> None:
 
 def test_inside_the_transformers_of_pytorch() -> None:
     layer = nn.TransformerDecoderLayer(8, 2, 16, dropout=0.0, batch_first=True, dtype=torch.float64)
-    model = gs.sparsify_(nn.TransformerDecoder(layer, 2), 0.4, generator=seeded())
+    model: Any = gs.sparsify_(nn.TransformerDecoder(layer, 2), 0.4, generator=seeded())
     assert isinstance(model.layers[1].multihead_attn, SparseMultiheadAttention)
     dense, x, memory = gs.to_dense(model), numbers(3, 5, 8), numbers(3, 4, 8, seed=2)
     assert type(dense.layers[1].multihead_attn) is nn.MultiheadAttention
@@ -124,7 +124,7 @@ def test_inside_the_transformers_of_pytorch() -> None:
 def test_rewiring(rule: str) -> None:
     layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
     torch.manual_seed(0)
-    model = gs.sparsify_(nn.TransformerEncoder(layer, 2, enable_nested_tensor=False), 0.4, generator=seeded())
+    model: Any = gs.sparsify_(nn.TransformerEncoder(layer, 2, enable_nested_tensor=False), 0.4, generator=seeded())
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     rewire = getattr(gs, rule)(model, optimizer)
     assert "layers.0.self_attn.q_proj" in rewire.layers
@@ -142,7 +142,7 @@ def test_rewiring(rule: str) -> None:
 def test_frozen_parameters_stay_frozen() -> None:
     dense = nn.MultiheadAttention(8, 2).eval()
     dense.out_proj.weight.requires_grad_(False)
-    sparse = SparseMultiheadAttention.from_dense(dense)
+    sparse: Any = SparseMultiheadAttention.from_dense(dense)
     assert not sparse.training
     assert not sparse.out_proj.weight_values.requires_grad
     assert sparse.out_proj.bias.requires_grad

@@ -50,9 +50,8 @@ REVERSE = pytest.mark.parametrize("reverse", [False, True])
 
 
 def plain(kind: str, *operands: Any, reverse: bool) -> tuple[Tensor, ...]:
-    if kind == "lstm":
-        return _lstm_in_torch(*operands, reverse)[:2]
-    return _gru_in_torch(*operands, reverse)[:1]
+    function: Callable[..., tuple[Tensor, ...]] = _lstm_in_torch if kind == "lstm" else _gru_in_torch
+    return function(*operands, reverse)[: 2 if kind == "lstm" else 1]
 
 
 def results(kind: str, given: tuple[Any, ...], reverse: bool) -> tuple[Tensor, ...]:
@@ -74,9 +73,9 @@ def test_it_computes_what_plain_torch_does(
     for mine, right in zip(y, expected, strict=True):
         torch.testing.assert_close(mine, right)
     grads = [numbers(*x.shape, dtype=dtype, seed=9 + i) for i, x in enumerate(y)]
-    mine = torch.autograd.grad(y, inputs, grads)
-    right = torch.autograd.grad(expected, inputs, grads)
-    for a, b in zip(mine, right, strict=True):
+    found = torch.autograd.grad(y, inputs, grads)
+    others = torch.autograd.grad(expected, inputs, grads)
+    for a, b in zip(found, others, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5 if dtype == torch.float32 else 1e-10, atol=1e-5)
 
 

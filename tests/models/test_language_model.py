@@ -26,8 +26,8 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def language_model(**options: Any) -> LanguageModel:
-    options = {"width": 6, "hidden": 9, "layers": 3, "density": 0.3, "generator": seeded()} | options
+def language_model(**options: Any) -> Any:
+    options = dict[str, Any]({"width": 6, "hidden": 9, "layers": 3, "density": 0.3, "generator": seeded()}) | options
     return LanguageModel(13, **options)
 
 

@@ -23,8 +23,11 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def transformer(**options: Any) -> Transformer:
-    options = {"width": 16, "blocks": 2, "heads": 2, "context": 7, "density": 0.3, "generator": seeded()} | options
+def transformer(**options: Any) -> Any:
+    options = (
+        dict[str, Any]({"width": 16, "blocks": 2, "heads": 2, "context": 7, "density": 0.3, "generator": seeded()})
+        | options
+    )
     return Transformer(11, **options)
 
 
@@ -40,7 +43,7 @@ VARIANTS: tuple[dict[str, Any], ...] = (
 @pytest.mark.parametrize("options", VARIANTS)
 def test_it_equals_its_masked_dense_twin(options: dict[str, Any]) -> None:
     sparse = transformer(**options).double()
-    dense = gs.to_dense(sparse)
+    dense: Any = gs.to_dense(sparse)
     assert not any(isinstance(module, SparseLinear) for module in dense.modules())
     logits, expected = sparse(TOKENS), dense(TOKENS)
     torch.testing.assert_close(logits, expected)
@@ -49,8 +52,9 @@ def test_it_equals_its_masked_dense_twin(options: dict[str, Any]) -> None:
     (expected * factors).sum().backward()
     for name, module in sparse.named_modules():
         if isinstance(module, SparseLinear):
-            gradient = dense.get_parameter(f"{name}.weight").grad
+            gradient = dense.get_submodule(name).weight.grad
             torch.testing.assert_close(module.weight_values.grad, gradient.flatten()[module.pattern.flat_indices])
+            assert module.bias is not None
             torch.testing.assert_close(module.bias.grad, dense.get_parameter(f"{name}.bias").grad)
     for name, parameter in sparse.named_parameters():
         if "norm" in name or "embedding" in name or name.startswith(("output", "positions")):
