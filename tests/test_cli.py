@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 import gossamer
+import gossamer as gs
 from gossamer.cli import main
 from gossamer.training import Epoch, Fit
+from gossamer.training.architecture import architecture
 
 SMALL = ["--hidden=12", "--epochs=2", "--batch-size=32", "--threads=1", "--density=0.4", "--activation=relu"]
 
@@ -118,6 +120,38 @@ def test_every_option_reaches_the_config(table: Path, tmp_path: Path) -> None:
         "threads = 1",
     ):  # fmt: skip
         assert line in lines
+
+
+def test_noise_is_trained_with_and_the_twin_has_dropout(table: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    noise = ["--activation=relu+sparseout:q=1.5,p=0.3", "--weight-noise=bridgeout:q=1,p=0.2"]
+    assert main(["train", str(table), "--target=kind", f"--out={path}", "--quiet", *SMALL, *noise]) == 0
+    lines = (path / "config.toml").read_text().splitlines()
+    assert 'activation = "relu+sparseout:q=1.5,p=0.3"' in lines
+    assert 'weight_noise = "bridgeout:q=1,p=0.2"' in lines
+    folder = gs.runs.RunFolder(path)
+    options, model = folder.options(), gs.runs.load_model(path / "model.safetensors").model
+    assert any(isinstance(layer, gs.BridgeoutSparseLinear) for layer in model.modules())
+    assert [layer.p for layer in model.modules() if isinstance(layer, gs.Sparseout)][:1] == [0.3]
+    twin = architecture(options, 4, 3, sparse=False)
+    assert (twin["activation"], twin["dropout"], "weight_noise" in twin) == ("relu", 0.3, False)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--activation=relu+sparseout:q=1.5,p=2", "p must be in [0, 1), got '2'"),
+        ("--activation=relu+sparseout", "sparseout must have an exponent q"),
+        ("--weight-noise=bridgeout", "bridgeout must have an exponent q"),
+    ],
+)
+def test_wrong_noise_is_refused_before_anything_is_written(
+    words: str, message: str, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "run"
+    assert main(["train", str(table), "--target=kind", f"--out={path}", *SMALL, words]) != 0
+    assert message in capsys.readouterr().err
+    assert not path.exists()
 
 
 def test_rules_are_found_in_any_spelling_with_their_own_fraction(table: Path, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ ROOT = Path(gs.__file__).parent
 ROOMS = (
     *("", "activation", "associative", "associative.conditions", "associative.recall", "associative.solve"),
     *("associative.theory", "bench", "connectivity", "connectivity.constraints", "data", "estimators", "evaluate"),
+    *("evaluate.attacks",),
     *("functional", "measures", "models", "plasticity", "plasticity.drop", "plasticity.grow", "plasticity.schedule"),
     *("projections", "report", "runs", "training"),
 )

@@ -109,6 +109,19 @@ def test_hebbian(run: Run) -> None:
     assert 0.2 < survived < clean
 
 
+def test_robustness(run: Run) -> None:
+    names, shown = run("docs/robustness.md")
+    (_, clean), (_, noisy), (_, noisier), (blurred,), (ratios,), (before, attacked), (_, checks) = shown
+    assert clean > 0.9
+    assert noisier < noisy < clean
+    assert blurred[1] < blurred[0] <= clean
+    assert list(ratios) == ["linear1", "output"]
+    assert before == clean
+    assert attacked < 0.6
+    assert checks >= 5
+    assert names["checked"].accuracy <= names["checked"].clean_accuracy
+
+
 @pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning")  # by the exporter
 def test_pytorch(run: Run) -> None:
     names, shown = run("docs/pytorch.md")

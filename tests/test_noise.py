@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gossamer import noise
+from gossamer import kernels
 from gossamer.noise import perturb
 
 F64 = torch.float64
@@ -47,7 +47,7 @@ def test_mean_and_variance_are_x_and_that_of_the_penalty(p: float, q: float) -> 
 def test_least_squares_is_penalised_as_derived(
     p: float, q: float, gradient: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(noise, "_TINY", 0.0)  # it changes |h|^q by 10⁻¹² / |h|
+    monkeypatch.setattr(kernels.lq_noise, "EPSILON", 0.0)  # it changes |h|^q by 10⁻¹² / |h|
     h, b, y, masks = numbers(40, 8), numbers(8, seed=1), numbers(40, seed=2), all_masks(8)
     chance = chances(masks, p)
     noisy = perturb(h, masks[:, None, :], p, q, gradient)  # (256, 40, 8); rows that share a mask keep the mean

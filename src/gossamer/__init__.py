@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from gossamer.activation import MeanThreshold as MeanThreshold
     from gossamer.activation import QuantileThreshold as QuantileThreshold
     from gossamer.activation import Sparseout as Sparseout
+    from gossamer.activation import SparseoutPenalty as SparseoutPenalty
     from gossamer.activation import SReLU as SReLU
     from gossamer.activation import TopK as TopK
     from gossamer.associative import AssociativeNetwork as AssociativeNetwork
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from gossamer.connectivity import BridgeoutSparseLinear as BridgeoutSparseLinear
     from gossamer.connectivity import NormalizedConv2d as NormalizedConv2d
     from gossamer.connectivity import NormalizedLinear as NormalizedLinear
+    from gossamer.connectivity import NormalizedSparseConv2d as NormalizedSparseConv2d
     from gossamer.connectivity import Pattern as Pattern
     from gossamer.connectivity import SparseConv2d as SparseConv2d
     from gossamer.connectivity import SparseGRU as SparseGRU
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
     from gossamer.estimators import SparseFeatureSelector as SparseFeatureSelector
     from gossamer.estimators import SparseRegressor as SparseRegressor
     from gossamer.estimators import SupervisedAutoencoderClassifier as SupervisedAutoencoderClassifier
+    from gossamer.evaluate.predictor import Predictor as Predictor
     from gossamer.evaluate.summary import summary as summary
     from gossamer.kernels import Code as Code
     from gossamer.plasticity import CTRE as CTRE
@@ -93,6 +96,7 @@ _NAMES = {
         "QuantileThreshold",
         "SReLU",
         "Sparseout",
+        "SparseoutPenalty",
         "TopK",
     ),
     "connectivity": (
@@ -101,6 +105,7 @@ _NAMES = {
         "BridgeoutSparseLinear",
         "NormalizedConv2d",
         "NormalizedLinear",
+        "NormalizedSparseConv2d",
         "Pattern",
         "SparseConv2d",
         "SparseGRU",
@@ -125,7 +130,7 @@ _NAMES = {
         "SparseRegressor",
         "SupervisedAutoencoderClassifier",
     ),
-    "evaluate": ("summary",),
+    "evaluate": ("Predictor", "summary"),
     "kernels": ("Code",),
     "plasticity": (
         "CTRE",

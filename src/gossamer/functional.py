@@ -3,6 +3,7 @@
 from gossamer.activation.divisive import divisive_norm
 from gossamer.activation.hebbian import hebbian_cost
 from gossamer.activation.sparseout import sparseout
+from gossamer.activation.sparseout_penalty import sparseout_penalty
 from gossamer.activation.threshold import mean_threshold, quantile_threshold
 from gossamer.activation.top_k import top_k
 from gossamer.activation.units import all_relu, srelu
@@ -43,6 +44,7 @@ __all__ = [
     "sparse_conv2d",
     "sparse_linear",
     "sparseout",
+    "sparseout_penalty",
     "srelu",
     "top_k",
     "unit_filters",

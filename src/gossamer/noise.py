@@ -42,11 +42,14 @@ import torch
 from torch import Tensor
 
 from gossamer.errors import InputError, check_choice, check_fraction
+from gossamer.kernels.lq_noise import lq_noise as fused
+from gossamer.kernels.lq_noise import multiplier
+from gossamer.kernels.route import transformed
 
 __all__ = ["Gradient", "Noise", "check_gradient", "check_p", "check_q", "lq_noise", "perturb"]
 
 Gradient = Literal["frozen", "exact"]
-_TINY = 1e-12  # ε
+_SEEDS = 2**63 - 1
 
 
 class Noise:
@@ -111,6 +114,10 @@ def lq_noise(
         raise _NotFloatingError(f"{name} must be floating point, got {x.dtype}")
     if not training or p == 0:
         return x if copies is None else x.expand(copies, *x.shape)
+    if x.is_cpu and copies is None and p < 1 and (q != 2 or generator is not None) and not transformed():
+        seed = torch.randint(_SEEDS, (), device=x.device, generator=generator)
+        wide = x if x.dtype in (torch.float32, torch.float64) else x.float()
+        return fused(wide, seed, p, q, gradient == "exact").to(x.dtype)
     r = torch.empty_like(x) if copies is None else x.new_empty((copies, *x.shape))
     return perturb(x, r.bernoulli_(1 - p, generator=generator), p, q, gradient)
 
@@ -124,20 +131,15 @@ def perturb(x: Tensor, r: Tensor, p: float, q: float, gradient: str) -> Tensor:
     if p == 1:  # r is 0, and so is 1 − p
         return x * r.to(x.dtype)
     if q == 2:  # the arithmetic of F.dropout, bit for bit
-        return x * (r.to(x.dtype) / (1 - p))
+        return x * multiplier(x, r, p, q)
     wide = x if x.dtype in (torch.float32, torch.float64) else x.float()
-    xi = (r.to(wide.dtype) / (1 - p)).sub_(1)
     if gradient == "exact":
-        return _Exact.apply(wide, xi, q).to(x.dtype)  # type: ignore[no-any-return, no-untyped-call]
-    return (wide * (_strength(wide.detach(), q) * xi).add_(1)).to(x.dtype)
-
-
-def _strength(x: Tensor, q: float) -> Tensor:
-    return (x.abs() + _TINY) ** (q / 2 - 1)
+        return _Exact.apply(wide, r, p, q).to(x.dtype)  # type: ignore[no-any-return, no-untyped-call]
+    return (wide * multiplier(wide.detach(), r, p, q)).to(x.dtype)
 
 
 class _Exact(torch.autograd.Function):
-    """Keeps x, which its producer mostly keeps as well, and ξ; its gradient can be differentiated again.
+    """Keeps x, which its producer mostly keeps as well, and the mask; its gradient can be differentiated again.
 
     It has no ``jvp``: the compiler refuses functions that have one.
     """
@@ -145,16 +147,16 @@ class _Exact(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, xi: Tensor, q: float) -> Tensor:
-        return x * (_strength(x, q) * xi).add_(1)
+    def forward(x: Tensor, r: Tensor, p: float, q: float) -> Tensor:
+        return x * multiplier(x, r, p, q)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, float], output: Tensor) -> None:
-        x, xi, ctx.q = inputs
-        ctx.save_for_backward(x, xi)
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, float, float], output: Tensor) -> None:
+        x, r, ctx.p, ctx.q = inputs
+        ctx.save_for_backward(x, r)
 
     @staticmethod
-    def backward(ctx: Any, d: Tensor) -> tuple[Tensor, None, None]:
-        x, xi = ctx.saved_tensors
-        strength = _strength(x, ctx.q).masked_fill(x == 0, 0)
-        return (d * (1 + ctx.q / 2 * strength * xi)).sum_to_size(x.shape), None, None
+    def backward(ctx: Any, d: Tensor) -> tuple[Tensor, None, None, None]:
+        x, r = ctx.saved_tensors
+        slope = multiplier(x, r, ctx.p, ctx.q, ctx.q / 2).masked_fill(x == 0, 1)
+        return (d * slope).sum_to_size(x.shape), None, None, None

@@ -352,6 +352,53 @@ def test_a_compiled_network_learns_the_same(mode: str) -> None:
         torch.testing.assert_close(ours, theirs)
 
 
+@pytest.mark.parametrize("needs_x", [False, True])
+def test_twins_change_the_way_and_not_the_gradients(needs_x: bool) -> None:
+    results = []
+    for twins in (True, False):
+        net, x = Net(), X.clone().requires_grad_(needs_x)
+        hebbian = HebbianLoss(net.convs, ALPHA, winners=0.2, anti=0.3)
+        for conv in net.convs:
+            assert conv.gives_twin
+            conv.gives_twin = twins  # type: ignore[assignment]
+        (F.cross_entropy(net(x), Y) + hebbian()).backward()
+        results.append([p.grad for p in net.parameters()] + [x.grad] * needs_x)
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-13)
+
+
+def test_there_is_a_twin_where_a_local_cost_in_training_asks_for_it() -> None:
+    layer, x = NormalizedConv2d(2, 4, 3), X.float()
+    assert not hasattr(layer(x), "twin")
+    hebbian = HebbianLoss([layer], 1.0, gradient="joint")
+    assert not hasattr(layer(x), "twin")
+    hebbian.remove()
+    hebbian = HebbianLoss([layer], 1.0)
+    assert torch.equal(layer(x).twin, layer(x))
+    assert not hasattr(layer.eval()(x), "twin")
+    with torch.no_grad():
+        assert not hasattr(layer.train()(x), "twin")
+    for other, images in (
+        (NormalizedConv2d(2, 4, 3, bias=True), x),
+        (NormalizedConv2d(2, 4, 3, padding="same"), x),
+        (NormalizedConv2d(2, 4, 3, padding=1, padding_mode="reflect"), x),
+        (NormalizedConv2d(2, 4, 3), x[0]),
+        (layer.requires_grad_(False), x),
+    ):
+        loss = HebbianLoss([other], 1.0, dim=-3)
+        assert not hasattr(other(images.requires_grad_()), "twin")
+        assert loss().isfinite()
+
+
+def test_under_autocast_gradients_are_those_of_the_call() -> None:
+    net = Net().float()
+    hebbian = HebbianLoss(net.convs, ALPHA)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = F.cross_entropy(net(X.float()), Y) + hebbian()
+    loss.backward()
+    assert all(w.grad is not None and w.grad.isfinite().all() for w in weights(net))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

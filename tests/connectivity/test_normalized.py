@@ -15,8 +15,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gossamer.activation.hebbian import hebbian_cost
-from gossamer.connectivity.normalized import NormalizedConv2d, NormalizedLinear, unit_filters
+from gossamer.connectivity.normalized import (
+    NormalizedConv2d,
+    NormalizedLinear,
+    NormalizedSparseConv2d,
+    unit_filters,
+)
+from gossamer.connectivity.pattern import Pattern
 from gossamer.errors import InputError
+from gossamer.plasticity import Rewire, drop, grow
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -168,3 +175,76 @@ def test_compiles_without_a_break() -> None:
     for layer, x in ((conv(3, 4, 3), numbers(2, 3, 5, 5)), (NormalizedLinear(5, 3), numbers(2, 5))):
         compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
         torch.testing.assert_close(compiled(x), layer(x))
+
+
+# ---- sparse filters ------------------------------------------------------------------------------------------------
+
+
+def sparse(into: int = 3, out: int = 6, density: float = 0.4, **options: Any) -> NormalizedSparseConv2d:
+    generator = torch.Generator().manual_seed(0)
+    arguments: dict[str, Any] = {"padding": 1, "bias": False} | options
+    return NormalizedSparseConv2d(into, out, 3, density=density, generator=generator, **arguments)
+
+
+@pytest.mark.parametrize("options", [{}, {"bias": True}, {"stride": 2, "groups": 3}])
+def test_sparse_filters_are_normalised_over_their_connections(options: dict[str, Any]) -> None:
+    layer, x = sparse(**options), numbers(2, 3, 6, 6)
+    dense = layer.to_dense()
+    assert type(dense) is NormalizedConv2d
+    torch.testing.assert_close(layer(x), dense(x))
+    again = NormalizedSparseConv2d.from_dense(dense)
+    assert torch.equal(again.weight_values, layer.weight_values)
+    torch.testing.assert_close(again(x), layer(x))
+    with torch.no_grad():
+        layer.weight_values.mul_(7.3)
+        torch.testing.assert_close(layer(x), dense(x), rtol=1e-4, atol=1e-5)
+
+
+def test_the_gradient_of_sparse_filters_is_that_of_dense_ones() -> None:
+    layer = sparse(3, 5).double()
+    dense, x = layer.to_dense(), numbers(2, 3, 5, 5, dtype=torch.float64).requires_grad_()
+    other = x.detach().clone().requires_grad_()
+    layer(x).square().sum().backward()
+    dense(other).square().sum().backward()
+    torch.testing.assert_close(x.grad, other.grad)
+    assert dense.weight.grad is not None
+    torch.testing.assert_close(layer.weight_values.grad, dense.weight.grad.flatten()[layer.pattern.flat_indices])
+    assert torch.autograd.gradcheck(layer, (numbers(1, 3, 3, 3, dtype=torch.float64).requires_grad_(),))
+
+
+def test_empty_and_zero_sparse_filters_give_zero_with_finite_gradients() -> None:
+    pattern = Pattern.from_mask(torch.cat([torch.zeros(1, 27), torch.ones(2, 27)]) > 0)
+    layer = NormalizedSparseConv2d(3, 3, 3, bias=False, pattern=pattern)
+    with torch.no_grad():
+        layer.weight_values[:27] = 0
+    y = layer(numbers(1, 3, 4, 4))
+    assert (y[:, :2] == 0).all()
+    assert (y[:, 2] != 0).all()
+    y.sum().backward()
+    assert layer.weight_values.grad is not None
+    assert layer.weight_values.grad.isfinite().all()
+
+
+def test_sparse_normalised_filters_are_rewired_and_saved() -> None:
+    layer = sparse(4, 8)
+    net = nn.Sequential(layer, nn.ReLU(), nn.Flatten(), nn.Linear(8 * 16, 3))
+    optimizer = torch.optim.Adam(net.parameters())
+    rewire = Rewire(net, optimizer, drop.magnitude(0.3), grow.gradient(), seed=0)
+    before = layer.pattern.flat_indices.clone()
+    for _ in range(2):
+        optimizer.zero_grad()
+        net(numbers(5, 4, 4, 4)).square().mean().backward()
+        optimizer.step()
+    (change,) = rewire.step()
+    assert len(change.dropped) == len(change.grown) == round(0.3 * layer.nnz)
+    assert not torch.equal(before, layer.pattern.flat_indices)
+    other = sparse(4, 8, 0.2)
+    other.load_state_dict(copy.deepcopy(layer).state_dict())
+    x = numbers(2, 4, 4, 4)
+    assert torch.equal(other(x), layer(x))
+    assert torch.equal(layer.to_dense()(x) != 0, layer(x) != 0)
+
+
+def test_a_plain_convolution_is_no_source_of_normalised_filters() -> None:
+    with pytest.raises(InputError, match="dense must be a NormalizedConv2d, got Conv2d"):
+        NormalizedSparseConv2d.from_dense(nn.Conv2d(1, 2, 3))

@@ -189,6 +189,28 @@ def test_noise_on_recurrent_weights_is_one_mask_for_all_steps(kind: type[Recurre
 
 
 @KINDS
+def test_parametrized_recurrent_weights_are_computed_once(kind: type[Recurrent]) -> None:
+    net, x = layers(kind), numbers(4, 3, 7)
+    expected = net(x)[0]
+    calls = []
+
+    class Watched(nn.Module):
+        def forward(self, w: Tensor) -> Tensor:
+            calls.append(w)
+            return -w
+
+    with torch.no_grad():
+        net.hh_l0.weight_values.neg_()
+    nn.utils.parametrize.register_parametrization(net.hh_l0, "weight_values", Watched(), unsafe=True)
+    calls.clear()
+    y = net(x)[0]
+    torch.testing.assert_close(y, expected)
+    assert len(calls) == 1
+    y.sum().backward()
+    assert net.hh_l0.parametrizations.weight_values.original.grad is not None
+
+
+@KINDS
 def test_copies_and_files(kind: type[Recurrent], tmp_path: Path) -> None:
     net, x = layers(kind, 7, 5, 2), numbers(4, 3, 7)
     expected = net(x)[0]
@@ -296,6 +318,10 @@ def test_errors(kind: type[Recurrent]) -> None:
         net(pack_sequence([numbers(3, 7), numbers(2, 7)]))
     with pytest.raises(InputError, match=r"h0 must have shape \(1, 3, 5\), got \(1, 2, 5\)"):
         net(numbers(2, 3, 7), state_of(kind, 1, 2, 5))
+    h0 = numbers(1, 3, 5)
+    for wrong in ((h0,), (h0, h0, h0), (h0, None)) if kind is SparseLSTM else ((h0, h0), [h0]):
+        with pytest.raises(InputError, match=r"hx must be (a pair of tensors|a tensor h0)"):
+            net(numbers(2, 3, 7), wrong)
     assert net(numbers(2, 0, 7))[0].shape == (2, 0, 5)
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,32 @@ def test_missing_is_a_category_where_training_has_it() -> None:
     fitted = Preprocessing.fit(frame(c=["a", None, "b"]))
     assert fitted.features == ("c=a", "c=b", "c is missing")
     assert fitted.transform(frame(c=[None, "z"])).tolist() == [[0, 0, 1], [0, 0, 0]]
+
+
+def test_a_row_without_any_value_has_medians_and_missing_categories() -> None:
+    table = frame(
+        colour=["red", None, "red", "blue"],
+        empty=[None, None, None, None],
+        size=[1.0, 2.0, 3.0, 10.0],
+        day=["2020-01-05", "2020-03-02", "2021-07-11", "2022-12-30"],
+        new=["yes", "no", "yes", "no"],
+        constant=[4.0, 4.0, 4.0, 4.0],
+    )
+    fitted = Preprocessing.fit(table)
+    fill, columns = fitted.missing()
+    nothing = frame(**{str(name): [None] for name in table}).astype({"size": float, "constant": float})
+    np.testing.assert_allclose(fill, fitted.transform(nothing)[0], rtol=1e-6)
+    owners = [re.split(r"=| is | day| weekday| time", name)[0] for name in fitted.features]
+    names = [name for name in fitted.columns if name in owners]
+    assert [names[i] for i in columns] == owners
+    assert len(set(columns.tolist())) == max(columns) + 1 == len(names)
+
+
+def test_missing_pixels_and_words_are_zero() -> None:
+    for kind in ("scale", "counts"):
+        fitted = Preprocessing.fit(np.array([[0.0, 3.0], [0.0, 0.0], [5.0, 0.0]]), kind=kind)
+        assert fitted.missing()[0].tolist() == [0, 0]
+        assert fitted.missing()[1].tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(

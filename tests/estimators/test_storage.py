@@ -147,3 +147,17 @@ def test_equal_estimators_are_equal_files(tmp_path: Path) -> None:
     for name in ("a", "b"):
         small().fit(X, Y).save(tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_noise_in_training_comes_back_as_strings(tmp_path: Path) -> None:
+    noise = {"activation": "relu+sparseout:q=1.5,p=0.3", "weight_noise": "bridgeout:q=1,p=0.2"}
+    fitted, plain = small(**noise).fit(X, Y), small(activation="relu").fit(X, Y)
+    assert not np.array_equal(fitted.predict_proba(X), plain.predict_proba(X))
+    assert_array_equal(fitted.predict_proba(X), small(**noise).fit(X, Y).predict_proba(X))  # seeds decide
+    fitted.save(tmp_path / "c")
+    loaded = SparseClassifier.load(tmp_path / "c")
+    assert loaded.get_params()["weight_noise"] == noise["weight_noise"]
+    assert_array_equal(loaded.predict_proba(X), fitted.predict_proba(X))
+    for wrong in ({"activation": "relu+sparseout:p=0.3"}, {"weight_noise": "bridgeout:q=-1"}):
+        with pytest.raises(InputError, match="q"):
+            small(**wrong).fit(X, Y)

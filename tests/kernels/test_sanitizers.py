@@ -14,8 +14,10 @@ TESTS = Path(__file__).parent / "cpp"
 SOURCES = {
     "kernels_test": ("products", "spspmm", "layout", "pattern", "srelu"),
     "associative_test": ("associative",),
+    "lq_noise_test": ("lq_noise",),
+    "divisive_test": ("divisive", "winners"),
     "recurrent_test": ("recurrent",),
-    "training_step_test": ("products", "layout", "pattern", "hoyer", "srelu", "training_step"),
+    "training_step_test": ("products", "layout", "pattern", "hoyer", "srelu", "top_k", "training_step"),
 }
 
 
@@ -32,7 +34,14 @@ def _can_link(compiler: str, flags: list[str], folder: Path) -> bool:
 @pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
 @pytest.mark.parametrize(
     "test",
-    ["kernels_test", "associative_test", "recurrent_test", pytest.param("training_step_test", marks=pytest.mark.slow)],
+    [
+        "kernels_test",
+        "associative_test",
+        "lq_noise_test",
+        "divisive_test",
+        "recurrent_test",
+        pytest.param("training_step_test", marks=pytest.mark.slow),
+    ],
 )
 def test_kernels_are_clean(test: str, sanitizer: str, tmp_path: Path) -> None:
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")

@@ -7,52 +7,13 @@ import torch
 from torch import nn
 
 from gossamer import InputError, SparseLinear
-from gossamer.activation import AllReLU, Hoyer, SReLU, TopK
-from gossamer.models import MLP, activation_from
+from gossamer.activation import AllReLU
+from gossamer.connectivity import BridgeoutLinear, BridgeoutSparseLinear
+from gossamer.models import MLP
 
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-def test_activation_from_reads_each_kind() -> None:
-    assert isinstance(activation_from("relu"), nn.ReLU)
-    assert isinstance(activation_from("none"), nn.Identity)
-    assert isinstance(activation_from("hoyer:0.8"), Hoyer)
-    assert isinstance(activation_from("sigmoid"), nn.Sigmoid)
-    assert isinstance(activation_from("srelu"), SReLU)
-    alternating = activation_from("allrelu:0.75", position=2)
-    assert isinstance(alternating, AllReLU)
-    assert (alternating.alpha, alternating.position) == (0.75, 2)
-    top = activation_from(" TopK:3 ")
-    assert isinstance(top, TopK)
-    assert top.k == 3
-
-
-@pytest.mark.parametrize(
-    "spec",
-    [
-        "",
-        "tanh",
-        "hoyer",
-        "hoyer:",
-        "hoyer:x",
-        "hoyer:0",
-        "hoyer:1",
-        "hoyer:nan",
-        "topk",
-        "topk:0",
-        "topk:1.5",
-        "relu:1",
-        "srelu:1",
-        "allrelu",
-        "allrelu:-1",
-        "allrelu:inf",
-    ],
-)
-def test_activation_from_refuses_what_is_none(spec: str) -> None:
-    with pytest.raises(InputError, match="activation"):
-        activation_from(spec)
 
 
 def test_layers_are_sparse_but_for_the_output() -> None:
@@ -153,3 +114,20 @@ def test_mistakes_are_named(change: dict[str, object], message: str) -> None:
     arguments: dict[str, object] = {"in_features": 4, "hidden": (8,), "out_features": 3, "density": 0.5}
     with pytest.raises(InputError, match=message):
         MLP(**(arguments | change), generator=seeded())  # type: ignore[arg-type]
+
+
+def test_noise_on_weights_is_in_hidden_layers_alone_and_in_training_alone() -> None:
+    net = MLP(20, (30, 8), 5, density=0.1, weight_noise="bridgeout:q=1.5,p=0.3", generator=seeded())
+    plain = MLP(20, (30, 8), 5, density=0.1, generator=seeded())
+    full = MLP(6, (5,), 2, density=1.0, weight_noise="bridgeout:q=1", generator=seeded())
+    assert isinstance(net.linear1, BridgeoutSparseLinear)
+    assert repr(net.linear1.noise) == "Bridgeout(p=0.3, q=1.5)"
+    assert not isinstance(net.output, BridgeoutLinear)
+    assert isinstance(full.linear1, BridgeoutLinear)
+    assert full.linear1.masks == "batch"
+    x = torch.randn(7, 20, generator=seeded(1))
+    assert not torch.equal(net(x), net(x))
+    assert torch.equal(net.eval()(x), plain.eval()(x))  # the same connections and weights
+    assert set(net.state_dict()) == set(plain.state_dict())
+    with pytest.raises(InputError, match="weight_noise"):
+        MLP(20, (30,), 5, density=0.1, weight_noise="dropconnect")

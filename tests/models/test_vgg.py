@@ -16,9 +16,11 @@ import gossamer as gs
 from gossamer import measures
 from gossamer.activation.hebbian import HebbianLoss
 from gossamer.activation.threshold import straight_through
-from gossamer.connectivity.normalized import NormalizedConv2d
+from gossamer.connectivity import SparseConv2d, SparseLinear
+from gossamer.connectivity.normalized import NormalizedConv2d, NormalizedSparseConv2d
 from gossamer.errors import InputError
-from gossamer.models.vgg import HEBBIAN_ALPHA, VGG, HaHBlock, Layers, StandardBlock, vgg16
+from gossamer.models.blocks import HaHBlock, StandardBlock
+from gossamer.models.vgg import HEBBIAN_ALPHA, VGG, Layers, vgg16
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -115,6 +117,55 @@ def test_half_types(dtype: torch.dtype) -> None:
     z.float().sum().backward()
     assert block.conv.weight.grad is not None
     assert block.conv.weight.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("window", [1, 3, 5])
+@pytest.mark.parametrize("gate", ["hard", "straight_through"])
+def test_one_operator_gives_what_the_modules_give(window: int, gate: Any) -> None:
+    block, g = HaHBlock(3, 20, window=window, generator=seeded()).double(), images(4, 20, 9, 7, seed=2).double()
+    block.threshold.gate = gate  # type: ignore[union-attr]
+    results = []
+    for net in (block, nn.Sequential(*block)):
+        x = (images(4, 3, 9, 7, seed=1).double() - 0.5).requires_grad_()
+        z = net(x)
+        results.append([z.detach(), *torch.autograd.grad(z, (x, block.conv.weight), g)])
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
+def test_modules_that_are_observed_or_replaced_run() -> None:
+    block, x, seen = HaHBlock(3, 8, generator=seeded()), images(2, 3, 8, 8) - 0.5, []
+    z = block(x)
+    for name in ("relu", "norm", "threshold"):
+        for register in ("register_forward_hook", "register_forward_pre_hook"):
+            handle = getattr(getattr(block, name), register)(lambda *_: seen.append(0))
+            torch.testing.assert_close(block(x), z)
+            handle.remove()
+    assert len(seen) == 6
+    with torch.nn.modules.module.register_module_forward_hook(lambda *_: seen.append(0)):
+        block(x)
+    assert len(seen) == 6 + 5
+    block.norm = nn.Identity()
+    dense = F.conv2d(x, gs.functional.unit_filters(block.conv.weight), padding=1).relu()
+    torch.testing.assert_close(block(x), gs.functional.quantile_threshold(dense))
+    block.norm, block.threshold = gs.DivisiveNorm(0.2, 3, "l2"), gs.MeanThreshold()
+    torch.testing.assert_close(block(x), gs.functional.mean_threshold(gs.functional.divisive_norm(dense, 0.2, 3, "l2")))
+
+
+def test_between_the_passes_little_more_than_one_map_is_kept() -> None:
+    x, kept = images(2, 3, 16, 16).requires_grad_(), {}
+    block = HaHBlock(3, 32, generator=seeded())
+    hebbian = HebbianLoss([block.conv], 1.0)
+
+    def keep(t: Tensor) -> Tensor:
+        kept[t.untyped_storage().data_ptr()] = t
+        return t
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+        loss = block(x).sum() + hebbian()
+    assert loss.isfinite()
+    maps = sum(t.untyped_storage().nbytes() for t in kept.values() if t.shape[2:] == (16, 16) or t.dim() == 3)
+    assert maps <= 4 * (x.numel() + 2 * 32 * 256 + 3 * 2 * 256)
 
 
 def test_a_standard_block_normalises_behind_the_relu() -> None:
@@ -259,8 +310,15 @@ def test_compiles_without_a_break() -> None:
     [
         ({"in_channels": 0}, "in_channels"),
         ({"classes": 0}, "classes"),
-        ({"image_size": 3}, "image_size must be at least 2 for each pooling in layers, got 3"),
+        ({"image_size": 3}, "image_size must be at least 4 for the 2 poolings in layers, got 3"),
         ({"image_size": 0}, "image_size"),
+        ({"image_size": (8, 3)}, r"image_size must be at least 4 for the 2 poolings in layers, got \(8, 3\)"),
+        ({"image_size": (8, 8, 1)}, r"image_size must be a whole number or a pair \(height, width\)"),
+        ({"density": 0.0}, "density must be in"),
+        ({"output_density": 2.0}, "output_density must be in"),
+        ({"density": 0.5, "allocate": "best"}, "allocate must be one of"),
+        ({"activation": "topk:13", "hebbian_blocks": 0}, "k must be a whole number from 1 to 8, got 13"),
+        ({"dropout": 1.0}, "dropout must be in"),
         ({"hebbian_blocks": 5}, "hebbian_blocks must be a whole number from 0 to 4, got 5"),
         ({"hebbian_blocks": -1}, "hebbian_blocks"),
         ({"quantile": 1.0}, "quantile"),
@@ -274,6 +332,62 @@ def test_compiles_without_a_break() -> None:
 def test_mistakes_are_named(change: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         small(**change)
+
+
+@pytest.mark.parametrize("blocks", [0, 3])
+def test_convolutions_may_be_sparse(blocks: int) -> None:
+    net = small(hebbian_blocks=blocks, density=0.3, allocate="er", output_density=0.5)
+    layers = [layer for layer in gs.evaluate.cost(net).layers if layer.kernel]
+    possible = sum(layer.shape[0] * layer.shape[1] for layer in layers if layer.shape)
+    assert sum(layer.connections for layer in layers) == pytest.approx(0.3 * possible, rel=1e-2)
+    assert layers[0].density == 1  # "er" leaves a small layer dense
+    kinds = [NormalizedSparseConv2d if blocks else SparseConv2d] * 3
+    convolutions = [net.features.get_submodule(f"block{i}").conv for i in (2, 3, 4)]
+    assert [type(layer) for layer in convolutions] == kinds
+    assert isinstance(net.classifier, SparseLinear)
+    assert net.classifier.density == pytest.approx(0.5)
+    x, y = images(16, 1, 8, 8), torch.arange(16) % 10
+    F.cross_entropy(net(x), y).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+    dense = small(hebbian_blocks=blocks, density=1.0)
+    assert [layer.density for layer in gs.evaluate.cost(dense).layers] == [1.0] * 5
+
+
+def test_the_cost_of_sparse_blocks_reaches_their_own_weights_alone() -> None:
+    net = small(density=0.3, allocate="uniform")
+    hebbian = HebbianLoss(net.hebbian_layers, alpha=0.1)
+    net(images(4, 1, 8, 8))
+    hebbian().backward()
+    trained = {name for name, p in net.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+    assert trained == {f"features.block{i}.conv.weight_values" for i in (1, 2, 3)}
+
+
+def test_other_activations_come_after_the_normalisation() -> None:
+    block = StandardBlock(3, 8, activation="topk:2", generator=seeded())
+    assert [name for name, _ in block.named_children()] == ["conv", "norm", "activation"]
+    assert ((block(images(4, 3, 5, 5)) != 0).sum(1) == 2).all()  # of the channels at each location
+    hoyer = StandardBlock(3, 8, activation="hoyer:0.6", generator=seeded())(images(4, 3, 5, 5)).movedim(1, -1)
+    torch.testing.assert_close(measures.hoyer(hoyer), torch.full((4, 5, 5), 0.6), atol=1e-4, rtol=0)
+    srelu = StandardBlock(3, 8, activation="srelu", generator=seeded())
+    assert sum(p.numel() for name, p in srelu.named_parameters() if name.startswith("activation")) == 4 * 8
+    assert srelu(images(4, 3, 5, 5)).shape == (4, 8, 5, 5)
+    slopes = [
+        small(hebbian_blocks=0, activation="allrelu:0.5").features.get_submodule(f"block{i}.activation").position
+        for i in (1, 4)
+    ]
+    assert slopes == [1, 4]
+
+
+def test_dropout_follows_each_block() -> None:
+    net = small(dropout=0.2)
+    names = ["block1", "dropout1", "block2", "dropout2", "pool1", "block3", "dropout3", "block4", "dropout4", "pool2"]
+    assert [name for name, _ in net.features.named_children()] == names
+
+
+def test_images_need_not_be_square() -> None:
+    net = small(image_size=(8, 13))
+    assert net(images(2, 1, 8, 13)).shape == (2, 10)
+    assert net.classifier.in_features == 12 * 2 * 3
 
 
 def test_wrong_widths_and_images() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from gossamer.io.seal import EMPTY_SEAL, seal
+from gossamer.runs.robustness import Cell, Check, Kind, Robustness
 from gossamer.runs.schema import dump
 
 MakeRun = Callable[..., Path]
@@ -129,6 +130,38 @@ def _connectivity(path: Path, features: int, image: Sequence[int] | None, epochs
     path.write_bytes(seal(buffer.getvalue()))
 
 
+def robustness(networks: Sequence[dict[str, Any]], rows: int, *, failed: bool = True) -> Robustness:
+    """Accuracies that fall with the strength; the gradient-free check fails for the sparse networks if ``failed``."""
+    cells, checks = [], []
+    for network in networks:
+        job = network["network"], network["seed"]
+        layers = [layer["name"] for layer in network["layers"]]
+
+        def cell(
+            kind: Kind, name: str, norm: str, strength: float, fall: float, snr: Any = None, job: Any = job
+        ) -> Cell:
+            slope = fall * (1.0 if job[0] == "sparse" else 1.3)
+            correct = round(rows * max(0.05, 0.95 - slope * strength + 0.004 * job[1]))
+            return Cell(job[0], job[1], kind, name, norm, strength, rows, 1, correct, 0.5, snr)
+
+        cells.append(cell("clean", "", "", 0.0, 0.0))
+        for sigma in (0.1, 0.2, 0.3):
+            snr = {layer: 20 - 50 * sigma - i if i else None for i, layer in enumerate(layers)}
+            cells.append(cell("noise", "gaussian", "", sigma, 1.0, snr))
+        cells += [cell("attack", "apgd-ce", "linf", radius, 6.0) for radius in (0.05, 0.1)]
+        cells += [
+            cell("corruption", name, "", severity, 0.1)
+            for name in ("jpeg", "motion_blur", "contrast")
+            for severity in (1.0, 2.0, 3.0, 4.0, 5.0)
+        ]
+        for name in ("zero gradients", "gradient free"):
+            bad = failed and name == "gradient free" and job[0] == "sparse"
+            share = 0.1 if bad else 0.0
+            sentence = f"{name}: {100 * share:.1f} % of the <samples>"
+            checks.append(Check(*job, "apgd-ce", "linf", 0.05, "full", name, not bad, share, 0.02, sentence))
+    return Robustness(1, "0.1.0", rows, 0, 3, "pixels from 0 to 1", (), tuple(cells), tuple(checks))
+
+
 @pytest.fixture(scope="session")
 def make_run() -> MakeRun:
     """A builder: ``make_run(folder, seeds=3, image=True, ...)`` writes a finished run and returns its folder."""
@@ -146,6 +179,8 @@ def make_run() -> MakeRun:
         name: str | None = None,
         feature_names: Sequence[str] | None = None,
         rewire: bool = True,
+        evaluated: bool = False,
+        failed: bool = True,
     ) -> Path:
         folder.mkdir(parents=True)
         features = 784 if image else 30
@@ -184,6 +219,8 @@ def make_run() -> MakeRun:
         (folder / "config.toml").write_bytes(seal(text.encode()))
         if connectivity:
             _connectivity(folder / "connectivity.npz", features, pictured, epochs)
+        if evaluated:
+            (folder / "robustness.json").write_bytes(dump(robustness(networks, test, failed=failed)))
         return folder
 
     return make

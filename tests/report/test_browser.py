@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
+import itertools
 import json
 import os
 import re
@@ -124,10 +125,16 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 def pages(make_run: MakeRun, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("runs")
     nasty = [f"</script><script>window.broken=1</script> {i}" if i == 0 else f'"size" <b>{i}</b>' for i in range(30)]
-    image = make_run(root / "image")
+    image = make_run(root / "image", evaluated=True)
     table = make_run(
-        root / "table", seeds=1, image=False, feature_names=nasty, name="<img src=x onerror=window.broken=1>"
+        root / "table",
+        evaluated=True,
+        seeds=1,
+        image=False,
+        feature_names=nasty,
+        name="<img src=x onerror=window.broken=1>",
     )
+    once = make_run(root / "a run with a rather long name", evaluated=True, seeds=1)
     bare = make_run(root / "bare", dense=False, rewire=False, epochs=0)
     buffer = io.BytesIO()
     np.savez(
@@ -141,7 +148,7 @@ def pages(make_run: MakeRun, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         "bare": report.write(bare),
         "image": report.write(image),
         "table": report.write(table),
-        "comparison": report.write([image, table], root / "comparison.html"),
+        "comparison": report.write([image, table, once], root / "comparison.html"),
     }
 
 
@@ -233,6 +240,38 @@ def test_numbers_are_shown_in_full(browser: Browser, pages: dict[str, Path]) -> 
     assert re.search(r"^sparse 0\.\d+ ", tip, re.MULTILINE)
 
 
+def test_accuracy_under_attack_is_read_with_its_interval(browser: Browser, pages: dict[str, Path]) -> None:
+    browser.open(pages["image"])
+    browser.press('[data-chart="robustness:1"]', "\ue010")  # End
+    line = json.loads(browser.run("return document.getElementById('data').textContent"))["robustness"][1]["lines"][0]
+    low, center, high = (f"{100 * line[name][-1]:.1f}" for name in ("low", "accuracy", "high"))
+    tip = browser.run("return document.getElementById('tip').textContent")
+    assert tip.startswith("radius 0.1\n")
+    assert f"sparse {center}\u00a0% ({low} to {high}\u00a0%)" in tip
+
+
+def test_corruptions_are_drawn_when_they_are_opened(browser: Browser, pages: dict[str, Path]) -> None:
+    browser.open(pages["image"], width=390)
+    browser.click("#robustness ~ details summary, section[aria-labelledby=robustness] details summary")
+    width = "return document.querySelector('details .chart[data-chart^=robustness] svg').viewBox.baseVal.width"
+    browser.wait(lambda: browser.run(width) > 300)
+    assert browser.complaints() == []
+
+
+def test_names_of_lines_stay_apart_and_inside(browser: Browser, pages: dict[str, Path]) -> None:
+    for width in (390, 1200):
+        browser.open(pages["comparison"], width=width)
+        boxes = browser.run(
+            "return [...document.querySelectorAll('[data-chart=\"robustness:0\"] .end')].map(e => {"
+            "const b = e.getBoundingClientRect(); return [b.top, b.bottom, b.right]; })"
+        )
+        assert len(boxes) >= 4
+        boxes.sort()
+        for (_, bottom, _), (top, _, _) in itertools.pairwise(boxes):
+            assert top >= bottom - 5
+        assert max(right for _, _, right in boxes) <= width
+
+
 def test_grown_and_dropped_connections_of_a_layer_are_shares_of_its_connections(
     browser: Browser, pages: dict[str, Path]
 ) -> None:
@@ -313,6 +352,7 @@ def test_choices_redraw_their_chart(
 @ALL
 def test_every_chart_reads_its_values_to_the_keyboard(browser: Browser, pages: dict[str, Path], name: str) -> None:
     browser.open(pages[name])
+    browser.run("document.querySelectorAll('details').forEach(d => { d.open = true; })")
     charts = browser.run("return [...document.querySelectorAll('.chart')].map(c => c.dataset.chart)")
     for chart in charts:
         browser.run(f"document.querySelector('[data-chart=\"{chart}\"]').focus()")

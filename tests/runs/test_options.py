@@ -46,7 +46,7 @@ def test_toml_keeps_epsilon_and_says_no_density_beside_it(epsilon: float) -> Non
 
 
 def test_toml_is_what_a_reader_expects() -> None:
-    assert 'data = "digits"\nhidden = [30, 20]\ndensity = 0.1\n' in OPTIONS.to_toml()
+    assert 'data = "digits"\nmodel = "mlp"\nhidden = [30, 20]\ndensity = 0.1\n' in OPTIONS.to_toml()
 
 
 @pytest.mark.parametrize("allocate", ["er", "erk"])

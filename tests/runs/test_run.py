@@ -241,7 +241,7 @@ def test_a_full_disk_leaves_a_run_that_can_go_on(
 
 def test_one_process_at_a_time(finished: tuple[Options, RunFolder]) -> None:
     _, folder = finished
-    with folder.locked(), pytest.raises(InputError, match="is being trained by another process"):
+    with folder.locked(), pytest.raises(InputError, match="is in use by another process"):
         resume(folder.path)
 
 

@@ -6,11 +6,12 @@ from torch import Tensor, nn
 
 import gossamer as gs
 from gossamer.data import Dataset
+from gossamer.models import VGG
 from gossamer.runs import Options
-from gossamer.training import Samples, evaluate
+from gossamer.training import Augment, Samples, evaluate
 from gossamer.training.architecture import build
-from gossamer.training.passes import one_pass
-from gossamer.training.task import REGRESSION
+from gossamer.training.passes import Pass, one_pass
+from gossamer.training.task import MULTICLASS, REGRESSION
 
 
 def test_evaluate_agrees_with_a_pass_by_hand_and_leaves_the_mode(options: Options, dataset: Dataset) -> None:
@@ -57,3 +58,39 @@ def test_evaluation_leaves_each_module_in_its_mode() -> None:
     with pytest.raises(RuntimeError):
         evaluate(model, Samples(torch.randn(8, 4), y))
     assert [module.training for module in model.modules()] == before
+
+
+def test_augmentation_is_drawn_by_the_seed_of_the_pass_and_leaves_measurements_alone() -> None:
+    x = torch.rand(30, 1, 5, 5, generator=torch.Generator().manual_seed(0))
+    images = Samples(x, torch.arange(30) % 3)
+
+    def trained(augment: Augment | None, epoch: int = 1) -> tuple[Pass, torch.Tensor]:
+        generator = torch.Generator().manual_seed(0)
+        net = VGG((4, "M"), in_channels=1, classes=3, image_size=5, hebbian_blocks=0, generator=generator)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        result = one_pass(net, optimizer, images, MULTICLASS, batch_size=10, seed=(0, epoch), augment=augment)
+        return result, net.classifier.weight.detach()
+
+    augment = Augment(1, True)
+    (result, first), (_, same), (_, next_epoch), (plain, without) = (
+        trained(*arguments) for arguments in ((augment,), (augment,), (augment, 2), (None,))
+    )
+    assert torch.equal(first, same)
+    assert not torch.equal(first, next_epoch)
+    assert not torch.equal(first, without)
+    assert (result.fallback, plain.fallback) == ("the samples are augmented", "the samples are images")
+    assert torch.equal(x, torch.rand(30, 1, 5, 5, generator=torch.Generator().manual_seed(0)))
+
+
+def test_images_are_measured_in_batches_that_fit_into_memory() -> None:
+    sizes: list[int] = []
+
+    class Watched(nn.Flatten):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            sizes.append(len(x))
+            return super().forward(x)[:, :2]
+
+    images = Samples(torch.rand(40, 1, 128, 256), torch.zeros(40, dtype=torch.int64))
+    assert evaluate(Watched(), images) == pytest.approx(evaluate(Watched(), images, batch_size=3))
+    assert sizes[:5] == [8] * 5
+    assert max(sizes[5:]) == 3

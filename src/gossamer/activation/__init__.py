@@ -4,6 +4,7 @@ from gossamer.activation.divisive import DivisiveNorm, divisive_norm
 from gossamer.activation.hebbian import HebbianLoss, hebbian_cost
 from gossamer.activation.hoyer import Hoyer, hoyer_projection
 from gossamer.activation.sparseout import Sparseout, sparseout
+from gossamer.activation.sparseout_penalty import SparseoutPenalty, sparseout_penalty
 from gossamer.activation.threshold import (
     MeanThreshold,
     QuantileThreshold,
@@ -23,6 +24,7 @@ __all__ = [
     "QuantileThreshold",
     "SReLU",
     "Sparseout",
+    "SparseoutPenalty",
     "TopK",
     "divisive_norm",
     "hebbian_cost",
@@ -30,6 +32,7 @@ __all__ = [
     "mean_threshold",
     "quantile_threshold",
     "sparseout",
+    "sparseout_penalty",
     "straight_through",
     "top_k",
 ]

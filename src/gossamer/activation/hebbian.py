@@ -35,6 +35,7 @@ import torch
 from torch import Tensor, nn
 
 from gossamer.errors import InputError, check_choice, check_fraction
+from gossamer.kernels import winners_cost
 
 __all__ = ["HebbianLoss", "Reduction", "hebbian_cost"]
 
@@ -79,12 +80,11 @@ def hebbian_cost(
         raise InputError(
             f"u must be floating point with channels in dim {dim}, and not empty, got {u.dtype} of {tuple(u.shape)}"
         )
-    a = (u if u.dtype == torch.float64 else u.float()).relu()
-    channels = a.shape[dim]
+    wide = u if u.dtype == torch.float64 else u.float()
+    channels = u.shape[dim]
     k = max(1, math.ceil(winners * channels - 1e-9))  # K; 0.07 · 100 is more than 7 in floating point
     share = anti / (channels - k) if k < channels else 0.0
-    top = a.topk(k, dim, sorted=False).values.sum(dim)
-    cost = (1 / k + share) * top - share * a.sum(dim)
+    cost = winners_cost(wide, dim, k, share)
     return cost if reduction == "none" else cost.mean() if reduction == "mean" else cost.sum()
 
 
@@ -97,8 +97,9 @@ class HebbianLoss:
     """The Hebbian loss −Σ α_k L_k of some layers of a network, to be added to the loss of the task.
 
     A call uses the outputs of the layers in the last forward pass in training mode; it comes before ``backward``. Local
-    gradients are computed in the call and passed on by one ordinary backward pass, to optimizers, gradient clipping and
-    DDP; they have no second derivative.
+    gradients reach optimizers, gradient clipping and DDP by one ordinary backward pass. Those of a layer with
+    ``gives_twin``, such as `NormalizedConv2d`, are computed there, together with those of the task; those of another
+    layer are computed in the call, and have no second derivative.
 
     Args:
         layers: different modules, each of which returns one tensor, u_k.
@@ -145,6 +146,9 @@ class HebbianLoss:
         self.gradient, self.dim = check_choice("gradient", gradient, ("local", "joint")), dim
         self.costs: Tensor | None = None
         self._outputs: dict[int, Tensor] = {}
+        for layer in self.layers:
+            if self.gradient == "local" and hasattr(layer, "gives_twin"):
+                layer.gives_twin = True  # type: ignore[assignment]
         self._handles = [layer.register_forward_hook(partial(self._note, k)) for k, layer in enumerate(self.layers)]
 
     def _note(self, k: int, layer: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
@@ -164,11 +168,18 @@ class HebbianLoss:
                 f"layers must all have run in training mode, with gradients, since the last call; layer {missing}, "
                 f"{self.layers[missing]}, has not"
             )
-        costs = [hebbian_cost(outputs[k], self.winners, self.anti, dim=self.dim) for k in range(len(self.layers))]
+        twins = [
+            getattr(outputs[k], "twin", None) if self.gradient == "local" else None for k in range(len(self.layers))
+        ]
+        us = [outputs[k] if twin is None else twin for k, twin in enumerate(twins)]
+        costs = [hebbian_cost(u, self.winners, self.anti, dim=self.dim) for u in us]
         self.costs = torch.stack([cost.detach() for cost in costs])
         terms = [-alpha * cost for alpha, cost in zip(self.alphas, costs, strict=True)]
         if self.gradient == "local":
-            terms = [_local(term, layer) for term, layer in zip(terms, self.layers, strict=True)]
+            terms = [
+                _local(term, layer) if twin is None else term
+                for term, layer, twin in zip(terms, self.layers, twins, strict=True)
+            ]
         return torch.stack(terms).sum()
 
     def remove(self) -> None:

@@ -37,16 +37,16 @@ def sparseout(
     q < 2 and |a| < 1 has the other sign. NaN stays NaN and affects no other element. Infinities are not supported, nor,
     for q > 2, values whose power overflows.
 
-    The frozen gradient keeps one tensor of the size of ``a``, the exact one another besides ``a``; both can be
-    differentiated again, the frozen one with its multiplier still a constant. Not supported are: forward-mode
-    differentiation with the exact one; `torch.vmap` without a choice of ``randomness``, as for all random functions; a
-    generator by ``torch.compile(fullgraph=True)``.
+    On the CPU both gradients keep ``a`` and the seed of the mask, one number; both can be differentiated again, the
+    frozen one with its multiplier still a constant. Not supported are: forward-mode differentiation with the exact one;
+    `torch.vmap` without a choice of ``randomness``, as for all random functions; a generator by
+    ``torch.compile(fullgraph=True)``.
 
     Args:
-        a: activations, floating point, any shape. float16 and bfloat16 are computed in float32, unless q = 2.
+        a: activations, floating point, any shape. float16 and bfloat16 are computed in float32.
         p: probability with which an element is dropped, in [0, 1]. p = 0 changes nothing, p = 1 gives zeros.
-        q: exponent of the penalty, in [0, ∞): 2 is dropout, to the bit where `torch.nn.functional.dropout` draws the
-            same mask, as it does on the CPU.
+        q: exponent of the penalty, in [0, ∞): 2 is dropout; without a ``generator``, to the bit where
+            `torch.nn.functional.dropout` draws the same mask, as it does on the CPU.
         training: whether there is noise; ``a`` itself is returned if not.
         gradient: ``"frozen"`` treats the noise's multiplier as a constant, ``"exact"`` differentiates it too.
         generator: source of the masks, of the device of ``a`` (default: torch's own).
@@ -59,7 +59,7 @@ def sparseout(
 
     Example:
         >>> a = torch.tensor([4.0, 0.0, -0.25])
-        >>> gs.functional.sparseout(a, p=0.5, q=1.0, generator=torch.Generator().manual_seed(1))
+        >>> gs.functional.sparseout(a, p=0.5, q=1.0, generator=torch.Generator().manual_seed(0))
         tensor([ 6.0000,  0.0000, -0.7500])
         >>> gs.functional.sparseout(a, training=False)
         tensor([ 4.0000,  0.0000, -0.2500])

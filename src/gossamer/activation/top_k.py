@@ -10,11 +10,15 @@ diagonal of m.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from gossamer.errors import InputError, check_count
 from gossamer.kernels import Code
+from gossamer.kernels.route import AUTOGRAD, KERNEL, way
+from gossamer.kernels.top_k import top_k_alone, top_k_backward, top_k_matrix
 from gossamer.projections.l0 import largest
 
 __all__ = ["TopK", "top_k"]
@@ -46,9 +50,35 @@ def top_k(x: Tensor, k: int, dim: int = -1, signed: bool = False) -> Tensor:
         >>> gs.functional.top_k(torch.tensor([3.0, -4.0, 1.0]), k=1, signed=True)
         tensor([ 0., -4.,  0.])
     """
+    if type(k) is int and x.dim() == 2 and dim in (-1, 1) and x.is_cpu:
+        chosen = way(x, x)
+        if chosen is AUTOGRAD and x.requires_grad:
+            return _TopK.apply(x, k, signed)  # type: ignore[no-any-return, no-untyped-call]
+        done = top_k_alone(x, k, signed) if chosen in (AUTOGRAD, KERNEL) else None
+        if done is not None:
+            return done
+    return _top_k(x, k, dim, signed)[0]
+
+
+def _top_k(x: Tensor, k: int, dim: int, signed: bool) -> tuple[Tensor, Tensor]:
     with torch.no_grad():
         active, broken = largest(x, k, dim, signed)
-    return torch.where(active, x, torch.where(broken, torch.nan, 0.0).to(x.dtype))
+    return torch.where(active, x, torch.where(broken, torch.nan, 0.0).to(x.dtype)), active
+
+
+class _TopK(torch.autograd.Function):
+    """Of a matrix (batch, units), in one call for each direction."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, k: int, signed: bool) -> Tensor:
+        done = top_k_matrix(x, k, signed)
+        y, active = _top_k(x, k, 1, signed) if done is None else done
+        ctx.save_for_backward(active)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        return top_k_backward(grad, *ctx.saved_tensors), None, None
 
 
 class TopK(nn.Module):

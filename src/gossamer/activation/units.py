@@ -31,6 +31,7 @@ from torch.nn import functional as F
 
 from gossamer import kernels
 from gossamer.errors import InputError, check_count
+from gossamer.kernels.route import AUTOGRAD, KERNEL, way
 
 __all__ = ["AllReLU", "SReLU", "all_relu", "srelu"]
 
@@ -51,6 +52,27 @@ class _SReLU(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, d: Tensor) -> tuple[Tensor, ...]:
         return kernels.srelu_backward(d, *ctx.saved_tensors)
+
+
+class _Direct(torch.autograd.Function):
+    """The same where no transform looks on, in one call for each direction."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, t_l: Tensor, a_l: Tensor, t_r: Tensor, a_r: Tensor) -> Tensor:
+        ctx.save_for_backward(x, t_l, a_l, t_r, a_r)
+        return _computed(x, t_l, a_l, t_r, a_r)
+
+    @staticmethod
+    def backward(ctx: Any, d: Tensor) -> tuple[Tensor, ...]:
+        return kernels.srelu_backward(d, *ctx.saved_tensors)
+
+
+def _computed(x: Tensor, t_l: Tensor, a_l: Tensor, t_r: Tensor, a_r: Tensor) -> Tensor:
+    done = kernels.srelu_matrix(x, t_l, a_l, t_r, a_r)
+    if done is None:
+        _check(x, t_l, a_l, t_r, a_r)
+        return kernels.srelu(x, t_l, a_l, t_r, a_r)
+    return done
 
 
 def srelu(x: Tensor, t_l: Tensor, a_l: Tensor, t_r: Tensor, a_r: Tensor) -> Tensor:
@@ -79,13 +101,22 @@ def srelu(x: Tensor, t_l: Tensor, a_l: Tensor, t_r: Tensor, a_r: Tensor) -> Tens
     References:
         Jin et al., "Deep learning with S-shaped rectified linear activation units", arXiv 1512.07030.
     """
-    for name, parameter in (("t_l", t_l), ("a_l", a_l), ("t_r", t_r), ("a_r", a_r)):
+    chosen = way(x, t_l)
+    if chosen is KERNEL:
+        return _computed(x, t_l, a_l, t_r, a_r)
+    if chosen is AUTOGRAD:
+        return _Direct.apply(x, t_l, a_l, t_r, a_r)  # type: ignore[no-any-return, no-untyped-call]
+    _check(x, t_l, a_l, t_r, a_r)
+    return _SReLU.apply(x, t_l, a_l, t_r, a_r)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _check(x: Tensor, *pieces: Tensor) -> None:
+    for name, parameter in zip(("t_l", "a_l", "t_r", "a_r"), pieces, strict=True):
         if parameter.shape != x.shape[-1:]:
             raise InputError(
                 f"{name} must be a vector with a number for each unit of x, {tuple(x.shape[-1:])}, "
                 f"got shape {tuple(parameter.shape)}"
             )
-    return _SReLU.apply(x, t_l, a_l, t_r, a_r)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class SReLU(nn.Module):

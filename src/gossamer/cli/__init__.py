@@ -1,4 +1,4 @@
-"""The command line: ``gossamer train | predict | report | summary | bench``."""
+"""The command line: ``gossamer train | predict | evaluate | report | summary | associate | study | bench``."""
 
 from gossamer.cli.main import main
 

@@ -9,6 +9,7 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,18 @@ from gossamer import data as data_room
 from gossamer.bench.command import bench
 from gossamer.cli import terminal
 from gossamer.cli.associate.run import associate
+from gossamer.cli.evaluate.command import evaluate
 from gossamer.errors import InputError
+from gossamer.evaluate.predictor import Predictor
 from gossamer.io.files import write_atomically
-from gossamer.runs import Options, RunFolder, Watch, load_model, resume
+from gossamer.runs import ModelFile, Options, RunFolder, Watch, load_model, resume
 from gossamer.runs import train as train_run
 from gossamer.studies.command import study
 from gossamer.training import DivergedError
 from gossamer.training.recipe import completed
 from gossamer.training.samples import SparseRows
 
-__all__ = ["associate", "bench", "predict", "report", "study", "summary", "train"]
+__all__ = ["associate", "bench", "evaluate", "predict", "report", "study", "summary", "train"]
 
 _WITH_RESUME = {"command", "resume", "no_report", "quiet", "json"}
 
@@ -147,7 +150,7 @@ def predict(arguments: argparse.Namespace) -> None:
             )
         if Path(arguments.data).expanduser().resolve() == Path(file.data):
             notes.append("this is the file that the run was trained on: most of these rows are not new to it")
-    probabilities = _probabilities(file.model, x)
+    probabilities = _probabilities(file, x)
     best = probabilities.argmax(1) if len(probabilities) else np.zeros(0, dtype=np.int64)
     known = np.zeros(0, bool) if y is None else y >= 0
     right = int((best == y)[known].sum()) if known.any() else 0
@@ -180,11 +183,14 @@ def predict(arguments: argparse.Namespace) -> None:
         print(note, file=sys.stderr)
 
 
-def _probabilities(model: torch.nn.Module, x: Any, batch_size: int = 4096) -> NDArray[np.float32]:
-    sparse = not isinstance(x, np.ndarray)
-    batches = SparseRows(x, torch.device("cpu")) if sparse else torch.from_numpy(x).split(batch_size)
+def _probabilities(file: ModelFile, x: Any) -> NDArray[np.float32]:
+    batches: Iterable[torch.Tensor] = SparseRows(x, torch.device("cpu"))
+    if isinstance(x, np.ndarray):
+        inputs = file.inputs(x)
+        batches = inputs.split(4096 if inputs.dim() == 2 else 256)
+    predict = Predictor(file.model)
     with torch.inference_mode():
-        parts = [model(batch).softmax(1) for batch in batches]
+        parts = [predict(batch).softmax(1) for batch in batches]
     probabilities: NDArray[np.float32] = torch.cat(parts).numpy()
     return probabilities
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gossamer.data import Dataset
+from gossamer.models import ModelName, title
 from gossamer.report import Run, read, rows
 from gossamer.report import compare as comparison
 from gossamer.report import text as words
@@ -151,13 +152,16 @@ def _name(job: Job) -> str:
 def _plan(folder: RunFolder, options: Options, data: Dataset) -> list[str]:
     """The data, the networks and all options, chosen ones included."""
     train, validation, test = (words.count(len(split)) for split in (data.train, data.validation, data.test))
-    sizes = "-".join(map(str, (len(data.features), *options.hidden, len(data.classes))))
     output = "dense" if options.output_density is None else f"at density {options.output_density:g}"
     connected = f"density {options.density_for(len(data.features)):.4g} ({options.allocate})"
+    connected = "dense" if options.density == 1 else connected
     connected = connected if options.epsilon is None else f"epsilon {options.epsilon:g}, {connected}"
     rewire = "no rewiring" if options.rewire == "none" else f"{options.rewire} moving {options.fraction:g} an epoch"
     rewire += "" if options.constraint is None else f", constraint {options.constraint}"
     rewire += "" if options.prune is None else f", pruned by {options.prune}"
+    if options.hebbian_blocks:
+        rewire += f", Hebbian cost × {options.hebbian_cost:g} ({options.hebbian_gradient} gradient)"
+    augmented = "" if options.augment is None else f", images changed by {options.augment}"
     epochs = f"{options.epochs} epoch{'s' * (options.epochs > 1)}"
     seeds = f"{options.seeds} seed{'s' * (options.seeds > 1)}"
     twin = ", each with its dense twin (ReLU)" if options.twin else ""
@@ -165,12 +169,21 @@ def _plan(folder: RunFolder, options: Options, data: Dataset) -> list[str]:
         f"{data.name}: {train} rows to train on, {validation} to validate, {test} to test; "
         f"{words.count(len(data.features))} features, {len(data.classes)} classes",
         *(f"  {notice}" for notice in data.notices),
-        f"{sizes}, {connected}, output {output}, {options.activation}, {rewire}",
+        f"{_shape(options, data)}, {connected}, output {output}, {options.activation}, {rewire}",
         f"{epochs} in batches of {options.batch_size}, {options.optimizer} at {options.learning_rate:g} "
-        f"({options.schedule}), {seeds}{twin}, "
+        f"({options.schedule}){augmented}, {seeds}{twin}, "
         f"{options.device} with {options.threads} thread{'s' * (options.threads > 1)}",
         f"into {folder.path}",
     ]
+
+
+def _shape(options: Options, data: Dataset) -> str:
+    """The layers of the network."""
+    name = ModelName.parse(options.model)
+    if name.kind == "mlp" or data.image is None:
+        return "-".join(map(str, (len(data.features), *options.hidden, len(data.classes))))
+    sizes = name.sized(*data.image[:2])
+    return title({"model": name.kind, "hebbian_blocks": options.hebbian_blocks} | sizes)
 
 
 def show_comparison(path: Path, page: Path | None) -> None:

@@ -12,7 +12,7 @@ from gossamer.connectivity.gru import SparseGRU
 from gossamer.connectivity.layer import SparseLayer
 from gossamer.connectivity.linear import SparseLinear, SparseLinearReLU, sparse_linear
 from gossamer.connectivity.lstm import SparseLSTM
-from gossamer.connectivity.normalized import NormalizedConv2d, NormalizedLinear, unit_filters
+from gossamer.connectivity.normalized import NormalizedConv2d, NormalizedLinear, NormalizedSparseConv2d, unit_filters
 from gossamer.connectivity.pattern import Pattern
 from gossamer.connectivity.sparsify import sparsify_
 
@@ -23,6 +23,7 @@ __all__ = [
     "FeatureMajorLinear",
     "NormalizedConv2d",
     "NormalizedLinear",
+    "NormalizedSparseConv2d",
     "Pattern",
     "SparseConv2d",
     "SparseGRU",

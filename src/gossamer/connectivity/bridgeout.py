@@ -64,7 +64,7 @@ def bridgeout(
 
     Example:
         >>> w = torch.tensor([4.0, 0.0, -0.25])
-        >>> gs.functional.bridgeout(w, p=0.5, q=1.0, generator=torch.Generator().manual_seed(1))
+        >>> gs.functional.bridgeout(w, p=0.5, q=1.0, generator=torch.Generator().manual_seed(0))
         tensor([ 6.0000,  0.0000, -0.7500])
 
     References:

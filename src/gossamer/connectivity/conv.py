@@ -14,7 +14,7 @@ from gossamer.connectivity.pattern import Pattern
 from gossamer.errors import InputError, check_choice, check_count
 from gossamer.kernels import Geometry, Structure
 
-__all__ = ["Padding", "SparseConv2d", "sparse_conv2d"]
+__all__ = ["Padding", "SparseConv2d", "convolve", "geometry", "sparse_conv2d"]
 
 Size = int | tuple[int, int]
 Padding = Size | Literal["same", "valid"]
@@ -63,10 +63,11 @@ def sparse_conv2d(
         >>> gs.functional.sparse_conv2d(torch.rand(2, 3, 10, 10), values, pattern, kernel_size=3, padding=1).shape
         torch.Size([2, 8, 10, 10])
     """
-    return _convolve(x, values, pattern, bias, geometry(kernel_size, stride, padding, dilation, groups))
+    return convolve(x, values, pattern, bias, geometry(kernel_size, stride, padding, dilation, groups))
 
 
-def _convolve(x: Tensor, values: Tensor, pattern: Pattern | Structure, bias: Tensor | None, g: Geometry) -> Tensor:
+def convolve(x: Tensor, values: Tensor, pattern: Pattern | Structure, bias: Tensor | None, g: Geometry) -> Tensor:
+    """Compute `sparse_conv2d` with a geometry that has been checked."""
     structure = pattern.structure if isinstance(pattern, Pattern) else pattern
     if x.layout != torch.strided:
         raise InputError(f"x must be dense, got {x.layout}: call x.to_dense()")
@@ -177,7 +178,7 @@ class SparseConv2d(SparseLayer):
         Returns:
             Images (N, out_channels, H', W') or (out_channels, H', W'); see `sparse_conv2d` for H' and W'.
         """
-        return _convolve(x, self.weight_values, self._structure, self.bias, self._geometry)
+        return convolve(x, self.weight_values, self._structure, self.bias, self._geometry)
 
     def to_dense(self) -> nn.Conv2d:
         """Return the same function as a `torch.nn.Conv2d`, with zeros where there is no connection.

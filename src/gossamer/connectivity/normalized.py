@@ -9,7 +9,7 @@ as the derivative goes through the norm too, the gradient is orthogonal to w_k (
 descent shortens it. The weights that are stored are not changed.
 
 Weights are divided, not outputs: the same function, at the cost of one pass over the weights. For w_k = 0, u_k = 0 with
-the derivative x/ε: finite, but large.
+the derivative x/ε: finite, but large. Of a sparse convolution the norm is that of the connections that exist.
 
 References:
     Cekic, Bakiskan, Madhow, "Neuro-inspired deep neural networks with sparse, strong activations", ICIP 2022, arXiv
@@ -19,13 +19,19 @@ References:
 
 from __future__ import annotations
 
+from typing import Any, Self, cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gossamer import kernels
+from gossamer.connectivity.conv import SparseConv2d, convolve
+from gossamer.connectivity.pattern import Pattern
 from gossamer.errors import InputError
+from gossamer.kernels.structure import rows_of
 
-__all__ = ["NormalizedConv2d", "NormalizedLinear", "unit_filters"]
+__all__ = ["NormalizedConv2d", "NormalizedLinear", "NormalizedSparseConv2d", "unit_filters"]
 
 _EPS = 1e-6
 
@@ -79,6 +85,12 @@ class NormalizedConv2d(nn.Conv2d):
         device: of the parameters.
         dtype: of the parameters.
 
+    Attributes:
+        gives_twin: whether the output u in training has ``u.twin``, the same numbers, whose gradient reaches the
+            filters and not the input. `HebbianLoss` sets it, since local gradients then need no further convolution.
+            There is no twin with a bias, under autocast, in a compiler, of an image without a batch, or with a padding
+            that is not zeros, a number of them on each side.
+
     Example:
         >>> gs.NormalizedConv2d(3, 8, kernel_size=3, padding=1)(torch.rand(2, 3, 10, 10)).shape
         torch.Size([2, 8, 10, 10])
@@ -87,6 +99,8 @@ class NormalizedConv2d(nn.Conv2d):
         Cekic, Bakiskan, Madhow, "Neuro-inspired deep neural networks with sparse, strong activations", ICIP 2022, arXiv
         2202.13074.
     """
+
+    gives_twin = False
 
     def __init__(
         self,
@@ -126,7 +140,91 @@ class NormalizedConv2d(nn.Conv2d):
         Returns:
             Images (N, out_channels, H', W') or (out_channels, H', W').
         """
-        return self._conv_forward(x, unit_filters(self.weight), self.bias)  # type: ignore[no-any-return]
+        filters = unit_filters(self.weight)
+        if not (self.gives_twin and self._has_twin(x, filters)):
+            return self._conv_forward(x, filters, self.bias)  # type: ignore[no-any-return]
+        geometry: Any = (self.stride, self.padding, self.dilation, self.groups)
+        u, twin = kernels.conv2d_with_twin(x, filters, *geometry)
+        u.twin = twin  # type: ignore[attr-defined]
+        return u
+
+    def _has_twin(self, x: Tensor, filters: Tensor) -> bool:
+        return (
+            self.training
+            and torch.is_grad_enabled()
+            and kernels.is_plain(x)
+            and filters.requires_grad
+            and self.bias is None
+            and x.dim() == 4
+            and x.dtype == filters.dtype
+            and self.padding_mode == "zeros"
+            and not isinstance(self.padding, str)
+            and not torch.is_autocast_enabled(x.device.type)
+        )
+
+
+class NormalizedSparseConv2d(SparseConv2d):
+    """A `SparseConv2d` with filters of length 1: the norm of a filter is that of the connections that it has.
+
+    Arguments, parameters and initial weights are those of `SparseConv2d`. A filter without connections gives 0. Rules
+    of growth that follow gradients (RigL) see those of the normalised weights.
+
+    Example:
+        >>> layer = gs.NormalizedSparseConv2d(3, 8, kernel_size=3, padding=1, bias=False, density=0.3)
+        >>> layer(torch.rand(2, 3, 10, 10)).shape, layer.nnz
+        (torch.Size([2, 8, 10, 10]), 65)
+
+    References:
+        Cekic, Bakiskan, Madhow, "Neuro-inspired deep neural networks with sparse, strong activations", ICIP 2022, arXiv
+        2202.13074 (of dense filters).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute the convolution with normalised filters.
+
+        Args:
+            x: images (N, in_channels, H, W) or (in_channels, H, W).
+
+        Returns:
+            Images (N, out_channels, H', W') or (out_channels, H', W'); see `sparse_conv2d` for H' and W'.
+        """
+        return convolve(x, self._unit_values(), self._structure, self.bias, self._geometry)
+
+    def _unit_values(self) -> Tensor:
+        """The weights (nnz), those of each filter divided by its norm + ε; float16 and bfloat16 in float32."""
+        values = self.weight_values
+        wide = values if values.dtype == torch.float64 else values.float()
+        rows = rows_of(self._structure.indptr)
+        squares = wide.new_zeros(self.out_features).index_add(0, rows, wide.square())
+        norms = squares.clamp(min=torch.finfo(wide.dtype).tiny).sqrt()  # derivative 0 at 0
+        return (wide / (norms + _EPS).index_select(0, rows)).to(values.dtype)
+
+    def to_dense(self) -> NormalizedConv2d:
+        """Return the same function as a `NormalizedConv2d`, with zeros where there is no connection.
+
+        Returns:
+            The dense layer.
+        """
+        return cast(NormalizedConv2d, self._to_dense(NormalizedConv2d))
+
+    @classmethod
+    def from_dense(cls, dense: nn.Conv2d, pattern: Pattern | None = None) -> Self:
+        """Make a sparse layer from a `NormalizedConv2d`.
+
+        Args:
+            dense: the dense layer.
+            pattern: the connections that keep their weights (default: all non-zero weights). Filters are normalised
+                over those alone.
+
+        Returns:
+            The sparse layer.
+
+        Raises:
+            InputError: ``dense`` is another layer, or pads with anything but zeros.
+        """
+        if not isinstance(dense, NormalizedConv2d):
+            raise InputError(f"dense must be a NormalizedConv2d, got {type(dense).__name__}")
+        return cls._from_dense(dense, pattern)
 
 
 class NormalizedLinear(nn.Linear):

@@ -122,10 +122,11 @@ class SparseRecurrent(Noise, nn.Module):
         directions = 2 if self.bidirectional else 1
         count, batch = self.num_layers * directions, x.shape[1]
         if states is None:
-            like = self.projections()["hh_l0"].weight_values
-            zeros = torch.zeros(count, batch, self.hidden_size, dtype=like.dtype, device=like.device)
-            states = (zeros,) * len(self._states)
+            states = (x.new_zeros(count, batch, self.hidden_size),) * len(self._states)
         else:
+            if len(states) != len(self._states) or not all(isinstance(state, Tensor) for state in states):
+                wanted = "a pair of tensors (h0, c0)" if len(self._states) == 2 else "a tensor h0"
+                raise InputError(f"hx must be {wanted}, got {', '.join(type(state).__name__ for state in states)}")
             states = tuple(
                 self._checked_state(name, state, count, batch, single)
                 for name, state in zip(self._states, states, strict=True)
@@ -282,6 +283,6 @@ def _is_observed(layer: nn.Module) -> bool:
         or layer._forward_pre_hooks
         or layer._backward_hooks
         or layer._backward_pre_hooks
-        or type(layer) is not SparseLinear
+        or type(layer).forward is not SparseLinear.forward  # a parametrized one has the same
         or nn.modules.module._has_any_global_hook()
     )

@@ -267,6 +267,31 @@ class Preprocessing:
                 found[name] = rows
         return found
 
+    def missing(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return the inputs that `transform` makes of a row without any value, and the column that each belongs to.
+
+        Pixels, and entries of sparse rows, are 0.
+
+        Returns:
+            The inputs (features), and (features) numbers of columns from 0, without those that were dropped.
+        """
+        if self.kind in ("scale", "sparse"):
+            return np.zeros(len(self.columns), np.float32), np.arange(len(self.columns))
+        spread = np.where(self.std > 0, self.std, 1)
+        standard = np.where(self.std > 0, (self.median - self.mean) / spread, 0).tolist()
+        statistics = {name: [value] for name, value in zip(self.numeric, standard, strict=False)}
+        at = len(self.numeric)
+        for name, (_, parts) in self.dates.items():
+            statistics[name] = standard[at : at + len(parts)]
+            at += len(parts)
+        values = [
+            [float(string is None) for string in self.categories[name]] if name in self.categories else statistics[name]
+            for name in self.columns
+            if name in self.categories or name in statistics
+        ]
+        column = np.repeat(np.arange(len(values)), [len(part) for part in values])
+        return np.array([value for part in values for value in part], np.float32), column
+
     @cached_property
     def _starts(self) -> dict[str, int]:
         """The first feature of each column."""

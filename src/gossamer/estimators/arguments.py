@@ -22,7 +22,17 @@ Rule = str | Preset | tuple[Drop, Grow | Sequential] | None
 
 _SAME = (  # arguments that a recipe has by the same names
     *("density", "epsilon", "output_density", "allocate", "activation", "dropout", "fraction", "batch_size"),
-    *("constraint", "prune", "optimizer", "learning_rate", "schedule", "momentum", "weight_decay", "step"),
+    *(
+        "weight_noise",
+        "constraint",
+        "prune",
+        "optimizer",
+        "learning_rate",
+        "schedule",
+        "momentum",
+        "weight_decay",
+        "step",
+    ),
 )
 
 
@@ -39,6 +49,7 @@ class Arguments(BaseEstimator):  # type: ignore[misc]
         allocate: Allocation = "er",
         activation: str = "hoyer:0.7",
         dropout: float = 0.0,
+        weight_noise: str | None = None,
         rewire: Rule = "auto",
         fraction: float | None = None,
         constraint: str | None = None,
@@ -69,6 +80,7 @@ class Arguments(BaseEstimator):  # type: ignore[misc]
         self.allocate = allocate
         self.activation = activation
         self.dropout = dropout
+        self.weight_noise = weight_noise
         self.rewire = rewire
         self.fraction = fraction
         self.constraint = constraint

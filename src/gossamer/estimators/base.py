@@ -23,6 +23,7 @@ from gossamer.estimators.scaling import Matrix, Scaling
 from gossamer.estimators.storage import Loadable, Stored, write_stored
 from gossamer.estimators.stream import Stream
 from gossamer.evaluate.importance import strength_out
+from gossamer.evaluate.predictor import Predictor
 from gossamer.evaluate.unit_activations import fan_out
 from gossamer.io.tensor_file import load_weights
 from gossamer.models import MLP
@@ -254,11 +255,11 @@ class SparseEstimator(Loadable, Arguments):
         network = self.network_.to(device)
         number = next(network.parameters()).dtype
         size = max(1, _CELLS // max(1, X.shape[1]))
-        parts = []
+        parts, predict = [], Predictor(network)
         with threads(self.n_jobs), torch.inference_mode():
             for start in range(0, X.shape[0], size):
                 rows = self._scaling.rows(X[start : start + size], number, device)
-                parts.append(network(rows if isinstance(rows, torch.Tensor) else rows[:]))
+                parts.append(predict(rows if isinstance(rows, torch.Tensor) else rows[:]))
         return torch.cat(parts).double().cpu().numpy()
 
     # ---- files -------------------------------------------------------------------------------------------------------
@@ -319,7 +320,7 @@ def _named(fallback: str | None) -> str:
     return "compiled" if fallback is None else f"autograd ({fallback})"
 
 
-def first_layer(network: MLP) -> tuple[str, nn.Linear | SparseLinear]:
+def first_layer(network: nn.Module) -> tuple[str, nn.Linear | SparseLinear]:
     """Return the layer that reads the inputs, and its name."""
     return next((name, m) for name, m in network.named_children() if isinstance(m, nn.Linear | SparseLinear))
 

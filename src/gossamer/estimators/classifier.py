@@ -38,8 +38,10 @@ class SparseClassifier(ClassifierMixin, SparseEstimator):  # type: ignore[misc]
         output_density: fraction of the connections of the output layer; None leaves it dense.
         allocate: how the hidden layers share connections: ``"er"``, ``"erk"`` or ``"uniform"``.
         activation: the activation function: ``"hoyer:0.7"`` (sparseness), ``"topk:100"`` (active units), ``"relu"``,
-            ``"srelu"``, ``"allrelu:0.6"``, ``"sigmoid"`` or ``"none"``.
+            ``"srelu"``, ``"allrelu:0.6"``, ``"sigmoid"`` or ``"none"``; with noise in training, as in
+            ``"relu+sparseout:q=1.5,p=0.3"``; see `gossamer.models.activation_from`.
         dropout: probability of dropping a hidden unit in training, in [0, 1).
+        weight_noise: noise on the weights of the hidden layers in training, ``"bridgeout:q=1.5,p=0.3"``.
         rewire: how connections move after each epoch but the last: a published rule (``"SET"``, ``"CoDACoRSET"``,
             ``"CTRE"``, ``"RigL"``, …; see `gossamer.plasticity.PRESETS`), ``"none"``, or a pair of rules such as
             ``(gossamer.drop.magnitude(0.2), gossamer.grow.gradient())``. ``"auto"`` is SET, or
@@ -120,6 +122,7 @@ class SparseClassifier(ClassifierMixin, SparseEstimator):  # type: ignore[misc]
         allocate: Allocation = "er",
         activation: str = "hoyer:0.7",
         dropout: float = 0.0,
+        weight_noise: str | None = None,
         rewire: Rule = "auto",
         fraction: float | None = None,
         constraint: str | None = None,
@@ -152,6 +155,7 @@ class SparseClassifier(ClassifierMixin, SparseEstimator):  # type: ignore[misc]
             allocate=allocate,
             activation=activation,
             dropout=dropout,
+            weight_noise=weight_noise,
             rewire=rewire,
             fraction=fraction,
             constraint=constraint,

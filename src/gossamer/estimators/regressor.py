@@ -30,8 +30,10 @@ class SparseRegressor(RegressorMixin, SparseEstimator):  # type: ignore[misc]
         epsilon: instead of ``density``: ε (n_in + n_out) connections in each hidden layer.
         output_density: fraction of the connections of the output layer; None leaves it dense.
         allocate: how the hidden layers share connections: ``"er"``, ``"erk"`` or ``"uniform"``.
-        activation: the activation function, such as ``"hoyer:0.7"``, ``"topk:100"`` or ``"relu"``.
+        activation: the activation function, such as ``"hoyer:0.7"``, ``"topk:100"``, ``"relu"`` or
+            ``"relu+sparseout:q=1.5,p=0.3"``.
         dropout: probability of dropping a hidden unit in training, in [0, 1).
+        weight_noise: noise on the weights of the hidden layers in training, ``"bridgeout:q=1.5,p=0.3"``.
         rewire: a published rule, ``"none"``, or a pair of rules.
         fraction: share of the connections that moves, in (0, 1); None takes the rule's own.
         constraint: a set in which the weights of the hidden layers are kept, by projection after each step:

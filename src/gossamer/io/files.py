@@ -169,5 +169,5 @@ def lock(path: Path) -> Iterator[None]:
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK):
                 yield  # a file system without locks: better unguarded than unusable
                 return
-            raise InputError(f"{path.parent} is being trained by another process: wait for it, or stop it") from None
+            raise InputError(f"{path.parent} is in use by another process: wait for it, or stop it") from None
         yield

@@ -10,13 +10,15 @@ from gossamer.kernels import _cpu
 from gossamer.kernels.affine import linear
 from gossamer.kernels.code import Code
 from gossamer.kernels.convolution import Geometry, conv2d
+from gossamer.kernels.divisive import divides_in_cpp, divisive_gate
 from gossamer.kernels.gru import gru, gru_cell
+from gossamer.kernels.local_gradient import conv2d_with_twin
 from gossamer.kernels.lstm import lstm, lstm_cell
 from gossamer.kernels.ops import sddmm, spmm, spmm_t
 from gossamer.kernels.route import eager_in_cpp, is_plain, transformed
 from gossamer.kernels.sorted_lists import csr_of, empty_at, flat_indices_of, follow, merge, split
 from gossamer.kernels.spspmm import reads_active_units, spspmm, spspmm_or_linear
-from gossamer.kernels.srelu import srelu, srelu_backward
+from gossamer.kernels.srelu import srelu, srelu_backward, srelu_matrix
 from gossamer.kernels.structure import (
     Structure,
     check_csr,
@@ -27,6 +29,7 @@ from gossamer.kernels.structure import (
     transpose,
     validate,
 )
+from gossamer.kernels.winners import winners_cost
 
 __all__ = [
     "Code",
@@ -35,8 +38,11 @@ __all__ = [
     "Structure",
     "check_csr",
     "conv2d",
+    "conv2d_with_twin",
     "csc_permutation",
     "csr_of",
+    "divides_in_cpp",
+    "divisive_gate",
     "eager_in_cpp",
     "empty_at",
     "flat_indices_of",
@@ -61,9 +67,11 @@ __all__ = [
     "spspmm_or_linear",
     "srelu",
     "srelu_backward",
+    "srelu_matrix",
     "transformed",
     "transpose",
     "validate",
+    "winners_cost",
 ]
 
 

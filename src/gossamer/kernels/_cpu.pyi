@@ -1,6 +1,6 @@
 # The C++ extension (cpu/module.cpp): addresses and sizes in, memory of the caller filled; or tensors in and out.
 
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 from torch import Tensor
 
@@ -154,6 +154,26 @@ def spspmm_if_sparse(
     outputs: int,
     /,
 ) -> bool: ...
+@overload
+def hoyer(
+    x: Tensor, sparseness: float, norm: float, magnitude: bool, keep: Literal[False], threads: int, /
+) -> Tensor | None: ...
+@overload
+def hoyer(
+    x: Tensor, sparseness: float, norm: float, magnitude: bool, keep: Literal[True], threads: int, /
+) -> tuple[Tensor, Tensor] | None: ...
+def hoyer_product(
+    grad: Tensor, y: Tensor, beta: Tensor, sparseness: float, norm: float, magnitude: bool, threads: int, /
+) -> Tensor | None: ...
+@overload
+def top_k(x: Tensor, k: int, magnitude: bool, keep: Literal[False], threads: int, /) -> Tensor | None: ...
+@overload
+def top_k(x: Tensor, k: int, magnitude: bool, keep: Literal[True], threads: int, /) -> tuple[Tensor, Tensor] | None: ...
+def top_k_product(grad: Tensor, kept: Tensor, threads: int, /) -> Tensor | None: ...
+def srelu(x: Tensor, t_l: Tensor, a_l: Tensor, t_r: Tensor, a_r: Tensor, threads: int, /) -> Tensor | None: ...
+def srelu_product(
+    grad: Tensor, x: Tensor, t_l: Tensor, a_l: Tensor, t_r: Tensor, a_r: Tensor, threads: int, /
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor] | None: ...
 def hoyer_forward(
     dtype: int,
     threads: int,
@@ -180,6 +200,20 @@ def hoyer_backward(
     n: int,
     inner: int,
     magnitude: bool,
+) -> None: ...
+def lq_noise(
+    dtype: int,
+    threads: int,
+    count: int,
+    d: int,
+    x: int,
+    y: int,
+    seed: int,
+    p: float,
+    q: float,
+    slope: float,
+    epsilon: float,
+    skip_zeros: bool,
 ) -> None: ...
 def conv_forward(
     dtype: int,
@@ -234,6 +268,64 @@ def online_learn(
     older: bool,
     seconds: float,
 ) -> None: ...
+def divisive_forward(
+    dtype: int,
+    threads: int,
+    u: int,
+    z: int,
+    local: int,
+    divisor: int,
+    threshold: int,
+    images: int,
+    channels: int,
+    height: int,
+    width: int,
+    sigma: float,
+    window: int,
+    rank: int,
+) -> None: ...
+def divisive_backward(
+    dtype: int,
+    threads: int,
+    g: int,
+    u: int,
+    local: int,
+    divisor: int,
+    threshold: int,
+    du: int,
+    images: int,
+    channels: int,
+    height: int,
+    width: int,
+    sigma: float,
+    window: int,
+    straight: bool,
+) -> None: ...
+def winners_forward(
+    dtype: int,
+    threads: int,
+    u: int,
+    cost: int,
+    least: int,
+    outer: int,
+    channels: int,
+    inner: int,
+    winners: int,
+    rest: float,
+) -> None: ...
+def winners_backward(
+    dtype: int,
+    threads: int,
+    g: int,
+    u: int,
+    least: int,
+    du: int,
+    outer: int,
+    channels: int,
+    inner: int,
+    winners: int,
+    rest: float,
+) -> None: ...
 def srelu_forward(
     dtype: int,
     threads: int,
@@ -276,20 +368,7 @@ def isa() -> str: ...
 def vector_bytes() -> int: ...
 def use_isa(wanted: int, /) -> None: ...
 
-class TrainingStep32:
-    def __init__(self) -> None: ...
-    def parameter(
-        self,
-        values: int,
-        gradient: int,
-        first: int,
-        second: int,
-        count: int,
-        group: int,
-        steps: float,
-        fresh: bool,
-        /,
-    ) -> int: ...
+class Stages:  # what the next two have in common
     def sparse(
         self,
         inputs: int,
@@ -310,6 +389,21 @@ class TrainingStep32:
     def top_k(self, units: int, k: int, magnitude: bool, /) -> None: ...
     def srelu(self, units: int, t_l: int, a_l: int, t_r: int, a_r: int, /) -> None: ...
     def dropout(self, units: int, least: int, scale: float, batch_major: bool, /) -> None: ...
+
+class TrainingStep32(Stages):
+    def __init__(self) -> None: ...
+    def parameter(
+        self,
+        values: int,
+        gradient: int,
+        first: int,
+        second: int,
+        count: int,
+        group: int,
+        steps: float,
+        fresh: bool,
+        /,
+    ) -> int: ...
     def train(
         self,
         threads: int,
@@ -337,6 +431,16 @@ class TrainingStep32:
     ) -> None: ...
 
 class TrainingStep64(TrainingStep32): ...
+
+class Prediction32(Stages):
+    def __init__(self) -> None: ...
+    def parameter(self, tensor: Tensor, /) -> int: ...
+    def pattern(self, indptr: Tensor, indices: Tensor, t_indptr: Tensor, t_indices: Tensor, /) -> bool: ...
+    def watch(self, dict: dict[str, Any], owner: object) -> None: ...
+    def costs(self, spspmm: float, plain: float, plain_sample: float, plain_one: float, /) -> None: ...
+    def __call__(self, x: Tensor, threads: int, /) -> Tensor | Literal[False] | None: ...
+
+class Prediction64(Prediction32): ...
 
 def lstm(
     dtype: int,

@@ -25,6 +25,7 @@ the torch reference, which finds the support by sorting.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -33,10 +34,10 @@ from torch import Tensor
 from gossamer.errors import InputError
 from gossamer.kernels import _cpu
 from gossamer.kernels.layout import laid_out_as, rows_in_memory
-from gossamer.kernels.projection_reference import is_nearly_flat, reference, reference_product, tangent
-from gossamer.kernels.route import AUTOGRAD, ELEMENTWISE, OPERATOR, REFERENCE, in_cpp, is_plain, way
+from gossamer.kernels.projection_reference import FLAT, is_nearly_flat, reference, reference_product, tangent
+from gossamer.kernels.route import AUTOGRAD, ELEMENTWISE, KERNEL, OPERATOR, REFERENCE, in_cpp, is_plain, way, way_back
 
-__all__ = ["project"]
+__all__ = ["project", "project_matrix"]
 
 _library = torch.library.Library("gossamer", "FRAGMENT")
 _library.define("hoyer(Tensor x, Tensor radius, int dim, bool magnitude) -> (Tensor, Tensor)")
@@ -183,14 +184,21 @@ def _save_hoyer(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]
     ctx.save_for_backward(s, beta, radius)
 
 
+def _gradient_of_x(
+    grad: Tensor | None, grad_beta: Tensor | None, s: Tensor, beta: Tensor, radius: Tensor, dim: int, magnitude: bool
+) -> Tensor:
+    grad_x = torch.zeros_like(s) if grad is None else _product(grad, s, beta, radius, dim, magnitude)
+    if grad_beta is None:
+        return grad_x
+    tau, inverse = _off_mean(s, dim)
+    return grad_x - beta * beta * inverse * grad_beta * tau
+
+
 def _hoyer_gradient(ctx: Any, grad: Tensor | None, grad_beta: Tensor | None) -> tuple[Tensor | None, ...]:
     s, beta, radius = ctx.saved_tensors
     dim, need, grad_x, grad_radius = ctx.dim, _HoyerInputs(*ctx.needs_input_grad), None, None
     if need.x:
-        grad_x = torch.zeros_like(s) if grad is None else _product(grad, s, beta, radius, dim, ctx.magnitude)
-        if grad_beta is not None:
-            tau, inverse = _off_mean(s, dim)
-            grad_x = grad_x - beta * beta * inverse * grad_beta * tau
+        grad_x = _gradient_of_x(grad, grad_beta, s, beta, radius, dim, ctx.magnitude)
     if need.radius:
         tau, inverse = _off_mean(s, dim)
         d = (s != 0).sum(dim, keepdim=True).clamp(min=1)
@@ -270,3 +278,58 @@ def project(x: Tensor, radius: Tensor, dim: int, magnitude: bool) -> Tensor:
     if chosen is AUTOGRAD and (x.requires_grad or radius.requires_grad):
         return _Hoyer.apply(x, radius, dim, magnitude)[0]  # type: ignore[no-any-return, no-untyped-call]
     return _hoyer(x, radius, dim, magnitude)[0]
+
+
+# ---- a matrix in one call for each direction -------------------------------------------------------------------------
+
+
+def _radius(sparseness: float, units: int) -> float:
+    root = math.sqrt(units)
+    return root - sparseness * (root - 1)
+
+
+class _Matrix(torch.autograd.Function):
+    """`project_matrix`; β is an output for second derivatives."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, sparseness: float, norm: float, magnitude: bool) -> tuple[Tensor, Tensor]:
+        output = None
+        if not x.is_neg():
+            output = _cpu.hoyer(x, sparseness, norm, magnitude, True, torch.get_num_threads())
+        if output is None:
+            radius = torch.tensor(_radius(sparseness, x.shape[1]), dtype=torch.float64)
+            s, beta = _hoyer(x, radius, 1, magnitude)
+            output = s * norm, beta
+        ctx.numbers = sparseness, norm, magnitude
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*output)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor | None, grad_beta: Tensor | None) -> tuple[Tensor | None, ...]:
+        y, beta = ctx.saved_tensors
+        sparseness, norm, magnitude = ctx.numbers
+        if grad is not None and grad_beta is None and way_back(grad) is KERNEL and not grad.is_neg():
+            done = _cpu.hoyer_product(grad, y, beta, sparseness, norm, magnitude, torch.get_num_threads())
+            if done is not None:
+                return done, None, None, None
+        radius = torch.tensor(_radius(sparseness, y.shape[1]), dtype=torch.float64)
+        scaled = None if grad is None else grad * norm
+        return _gradient_of_x(scaled, grad_beta, y / norm, beta, radius, 1, magnitude), None, None, None
+
+
+def project_matrix(x: Tensor, sparseness: float, norm: float, magnitude: bool) -> Tensor | None:
+    """``norm`` times the projection of each row of ``x`` (batch, units) to the radius of ``sparseness``.
+
+    None under compilers, tracers and transforms, and for all but dense matrices of float32 and float64 on the CPU,
+    arguments in their ranges, and a sparseness whose derivative needs no more care: `project` does or refuses these.
+    """
+    chosen = way(x, x)
+    if chosen is AUTOGRAD and x.requires_grad:
+        fits = x.dim() == 2 and x.shape[1] > 1 and 0 < sparseness < 1 and 0 < norm < math.inf
+        if not fits or not in_cpp(x, ELEMENTWISE) or _radius(sparseness, units := x.shape[1]) ** 2 > (1 - FLAT) * units:
+            return None
+        return _Matrix.apply(x, sparseness, norm, magnitude)[0]  # type: ignore[no-any-return, no-untyped-call]
+    if chosen not in (AUTOGRAD, KERNEL) or x.is_neg():
+        return None
+    return _cpu.hoyer(x, sparseness, norm, magnitude, False, torch.get_num_threads())

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["is_nearly_flat", "reference", "reference_product", "tangent"]
+__all__ = ["FLAT", "is_nearly_flat", "reference", "reference_product", "tangent"]
 
-_FLAT = 1e-4  # κ² up to which a product is brought back to the tangent space
+FLAT = 1e-4  # κ² up to which a product is brought back to the tangent space
 
 
 def reference(x: Tensor, radius: Tensor, dim: int, magnitude: bool) -> tuple[Tensor, Tensor]:
@@ -81,7 +81,7 @@ def is_nearly_flat(radius: Tensor, s: Tensor, dim: int) -> bool:
     """Whether κ² may be so small that rounding s to its dtype moves τ noticeably: r is almost √n."""
     if torch.compiler.is_compiling():
         return False
-    return bool((radius.square() > (1 - _FLAT) * s.shape[dim]).any())
+    return bool((radius.square() > (1 - FLAT) * s.shape[dim]).any())
 
 
 def tangent(product: Tensor, s: Tensor, dim: int) -> Tensor:

@@ -25,7 +25,7 @@ from gossamer.kernels.ops import sddmm, spmm_t
 from gossamer.kernels.route import AUTOGRAD, KERNEL, PRODUCTS, REFERENCE, half_as_float, in_cpp, sums_in, way, way_back
 from gossamer.kernels.structure import Structure, csc_permutation, own_view
 
-__all__ = ["reads_active_units", "spspmm", "spspmm_or_linear"]
+__all__ = ["COSTS", "reads_active_units", "spspmm", "spspmm_or_linear"]
 
 _INDEX = "Tensor indptr, Tensor indices, Tensor t_indptr, Tensor t_indices"
 _library = torch.library.Library("gossamer", "FRAGMENT")
@@ -33,10 +33,10 @@ _library.define(f"spspmm(Tensor values, {_INDEX}, Tensor code, Tensor units, Ten
 _library.define(f"spspmm_backward(Tensor grad, Tensor values, {_INDEX}, Tensor code, Tensor units) -> (Tensor, Tensor)")
 
 
-# Nanoseconds per connection, measured: a sparse × sparse product pays for each one that a active unit of a sample
+# Nanoseconds per connection, measured: a sparse × sparse product pays for each one that an active unit of a sample
 # reaches, whose weight may lie anywhere; the plain product once for all samples and a little for each; for a single one
 # it has a kernel of its own.
-_SPSPMM, _PLAIN, _PLAIN_SAMPLE, _PLAIN_ONE = 0.8, 0.55, 0.015, 0.2
+COSTS = _SPSPMM, _PLAIN, _PLAIN_SAMPLE, _PLAIN_ONE = 0.8, 0.55, 0.015, 0.2
 _FEW_CONNECTIONS = 4096  # below which the plain product takes no longer than a look at the samples
 _MOST_SAMPLES = 32  # samples, above which the plain product wins at any useful activation
 

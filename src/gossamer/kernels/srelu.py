@@ -7,9 +7,9 @@ from torch import Tensor
 
 from gossamer.kernels import _cpu
 from gossamer.kernels.layout import laid_out_as, rows_in_memory
-from gossamer.kernels.route import ELEMENTWISE, in_cpp, is_plain
+from gossamer.kernels.route import ELEMENTWISE, KERNEL, in_cpp, is_plain, way_back
 
-__all__ = ["srelu", "srelu_backward"]
+__all__ = ["srelu", "srelu_backward", "srelu_matrix"]
 
 Pieces = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -21,6 +21,11 @@ def _runs_in_cpp(x: Tensor, pieces: Pieces) -> bool:
         and is_plain(x)
         and all(piece.dtype == x.dtype and piece.device == x.device and is_plain(piece) for piece in pieces)
     )
+
+
+def srelu_matrix(x: Tensor, t_l: Tensor, a_l: Tensor, t_r: Tensor, a_r: Tensor) -> Tensor | None:
+    """f(x), ``x`` (batch, units), in its layout, in one call; None for anything but the ordinary case."""
+    return None if x.is_neg() else _cpu.srelu(x, t_l, a_l, t_r, a_r, torch.get_num_threads())
 
 
 def srelu(x: Tensor, t_l: Tensor, a_l: Tensor, t_r: Tensor, a_r: Tensor) -> Tensor:
@@ -40,6 +45,10 @@ def srelu(x: Tensor, t_l: Tensor, a_l: Tensor, t_r: Tensor, a_r: Tensor) -> Tens
 def srelu_backward(d: Tensor, x: Tensor, t_l: Tensor, a_l: Tensor, t_r: Tensor, a_r: Tensor) -> tuple[Tensor, ...]:
     """The gradients of x, t_l, a_l, t_r and a_r, given that of f(x)."""
     pieces = (t_l, a_l, t_r, a_r)
+    if is_plain(d) and way_back(d) is KERNEL and not (d.is_neg() or x.is_neg()):
+        done = _cpu.srelu_product(d, x, t_l, a_l, t_r, a_r, torch.get_num_threads())
+        if done is not None:
+            return done
     if torch.is_grad_enabled() or not (
         is_plain(d) and _runs_in_cpp(x, pieces)
     ):  # with a graph: to be differentiated again

@@ -13,14 +13,13 @@ import torch
 from torch import Tensor
 
 from gossamer.kernels import _cpu
-from gossamer.kernels.structure import Structure, csc_permutation, validate
+from gossamer.kernels.stages import Stages
 
 __all__ = ["RECIPE", "Rows", "TrainingStep"]
 
 RECIPE = ("lr", "weight_decay", "momentum", "dampening", "nesterov", "beta1", "beta2", "eps")
 """The numbers of one group of parameters in one step."""
 
-_CURVES = ("relu", "leaky_relu", "sigmoid", "tanh")
 _TASKS = ("classes", "labels", "numbers")
 
 
@@ -43,12 +42,12 @@ class Rows(NamedTuple):
         return self.x.data_ptr(), row_step, col_step, *others
 
 
-class TrainingStep:
+class TrainingStep(Stages):
     """The layers and parameters of a network, ready to be trained; ``dtype`` is that of all floating-point tensors."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         self._step = (_cpu.TrainingStep32 if dtype == torch.float32 else _cpu.TrainingStep64)()
-        self._kept: list[Tensor] = []
+        super().__init__(self._step)
 
     def parameter(
         self,
@@ -69,38 +68,6 @@ class TrainingStep:
         self._kept += [t for t in (values, gradient, first, second) if t is not None]
         addresses = values.data_ptr(), _address(gradient), _address(first), _address(second)
         return self._step.parameter(*addresses, values.numel(), group, steps, fresh)
-
-    def sparse(self, s: Structure, weights: int, bias: int, relu: bool) -> None:
-        """Append y = W x + b with W on the pattern ``s``; ``bias`` −1 for none; with ``relu`` max(y, 0)."""
-        validate(s)
-        permutation = csc_permutation(s, keep=True)
-        self._kept += [*s, permutation]
-        indptr, indices, t_indptr, t_indices, place = (t.data_ptr() for t in (*s, permutation))
-        self._step.sparse(s.shape[1], s.shape[0], indptr, indices, t_indptr, t_indices, place, weights, bias, relu)
-
-    def dense(self, inputs: int, outputs: int, weights: int, bias: int, relu: bool) -> None:
-        """The same with all connections."""
-        self._step.dense(inputs, outputs, weights, bias, relu)
-
-    def curve(self, units: int, name: str, slope: float = 0.0) -> None:
-        """``"relu"``, ``"leaky_relu"`` of that ``slope``, ``"sigmoid"`` or ``"tanh"``."""
-        self._step.curve(units, _CURVES.index(name), slope)
-
-    def hoyer(self, units: int, radius: float, norm: float, magnitude: bool) -> None:
-        """The projection of each sample to ``radius`` = ‖s‖₁ / ‖s‖₂, times ``norm``."""
-        self._step.hoyer(units, radius, norm, magnitude)
-
-    def top_k(self, units: int, k: int, magnitude: bool) -> None:
-        """The ``k`` largest of each sample."""
-        self._step.top_k(units, k, magnitude)
-
-    def srelu(self, units: int, t_l: int, a_l: int, t_r: int, a_r: int) -> None:
-        """S-shaped units with these parameters."""
-        self._step.srelu(units, t_l, a_l, t_r, a_r)
-
-    def dropout(self, units: int, p: float, batch_major: bool) -> None:
-        """Dropout as in `gossamer.models.noise`, its bits laid out as the activations are in PyTorch."""
-        self._step.dropout(units, round(p * 65536) - 32768, 1 / (1 - p), batch_major)
 
     def train(
         self,

@@ -43,7 +43,7 @@ from gossamer.activation import Hoyer, TopK
 from gossamer.connectivity import constraints
 from gossamer.errors import InputError, check_count, check_fraction
 from gossamer.kernels import eager_in_cpp
-from gossamer.models.mlp import activation_from
+from gossamer.models.specification import activation_from
 from gossamer.models.tied_pass import tied_pass
 
 __all__ = ["SupervisedAutoencoder", "correlation_cost", "exponential_schedule"]

@@ -4,78 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gossamer.activation import AllReLU, Hoyer, SReLU, TopK
-from gossamer.connectivity import FeatureMajorLinear, SparseLinear, allocate_densities
+from gossamer.connectivity import (
+    BridgeoutLinear,
+    BridgeoutSparseLinear,
+    FeatureMajorLinear,
+    SparseLinear,
+    allocate_densities,
+)
 from gossamer.connectivity.allocate import Allocation
 from gossamer.errors import InputError, check_count, check_fraction
 from gossamer.models.noise import Dropout
+from gossamer.models.specification import activation_from, weight_noise_from
 
-__all__ = ["MLP", "activation_from"]
-
-_SPECS = (
-    '"relu", "hoyer:0.8" (sparseness in (0, 1)), "topk:100" (active units), "srelu", "allrelu:0.6" (slope), "sigmoid" '
-    'or "none"'
-)
-_PLAIN: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "none": nn.Identity}
-
-
-def activation_from(
-    spec: str, units: int | None = None, *, position: int = 1, generator: torch.Generator | None = None
-) -> nn.Module:
-    """Make the activation module that a string names, for a layer of ``units``.
-
-    ``"relu"``       max(x, 0)
-    ``"hoyer:σ"``    projection of each sample onto the non-negative vectors of Hoyer's sparseness σ and length
-                     √(units / 6) (1 if units are not given)
-    ``"topk:k"``     the k largest units of each sample, the others 0
-    ``"srelu"``      `SReLU`, S-shaped, with four learned numbers for each unit, drawn by ``generator``
-    ``"allrelu:α"``  `AllReLU`, of the slope that belongs to the hidden layer number ``position``
-    ``"sigmoid"``    1 / (1 + exp(−x))
-    ``"none"``       the identity
-
-    The length √(units / 6) is that of a ReLU layer at the start of training on inputs of unit variance, whose units
-    have variance 1/3 (weights are uniform on ±1/√fan-in) and half of that as mean square. Length 1, as in Thom & Palm
-    (2013), leaves the logits of wide layers so small that training with usual learning rates is slow.
-
-    Args:
-        spec: one of the strings above.
-        units: number of units of the layer (default: any number).
-        position: number of the hidden layer, 1, 2, ….
-        generator: source of the parameters of SReLU (default: torch's own).
-
-    Returns:
-        The module, from (batch, units) to (batch, units).
-
-    Raises:
-        InputError: ``spec`` is none of the strings above, or its number is outside its range.
-
-    Example:
-        >>> gs.models.activation_from("topk:3", units=10)
-        TopK(k=3, dim=-1, signed=False, packed=False)
-    """
-    name, colon, argument = str(spec).strip().lower().partition(":")
-    if not colon and name in _PLAIN:
-        return _PLAIN[name]()
-    if not colon and name == "srelu":
-        return SReLU(units or 1, generator=generator)
-    try:
-        if name == "hoyer":
-            if units is not None and units < 2:
-                raise InputError(f"hidden layers must have at least 2 units, got {units}")
-            return Hoyer(float(argument), norm=1.0 if units is None else math.sqrt(units / 6))
-        if name == "topk":
-            return TopK(check_count("k", int(argument), low=1, high=units))
-        if name == "allrelu":
-            return AllReLU(float(argument), position)
-    except InputError as error:
-        raise InputError(f"activation {spec!r}: {error}") from None
-    except ValueError:  # not a number after the colon
-        pass
-    raise InputError(f"activation must be {_SPECS}, got {spec!r}")
+__all__ = ["MLP"]
 
 
 class MLP(nn.Module):
@@ -98,6 +44,8 @@ class MLP(nn.Module):
             is all of its connections is dense.
         activation: f, as `activation_from` reads it.
         dropout: probability of zeroing a hidden unit during training, in [0, 1).
+        weight_noise: noise on the weights of the hidden layers in training, as `weight_noise_from` reads it:
+            ``"bridgeout:q=1.5,p=0.3"`` draws a mask for each batch; None for none.
         generator: source of patterns and weights (default: torch's own).
 
     Raises:
@@ -122,6 +70,7 @@ class MLP(nn.Module):
         allocate: Allocation = "uniform",
         activation: str = "relu",
         dropout: float = 0.0,
+        weight_noise: str | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
         check_count("in_features", in_features, low=1)
@@ -139,15 +88,24 @@ class MLP(nn.Module):
         if density is not None:
             densities = allocate_densities(shapes, density, allocate)  # checks them
         kind = nn.Linear if density is None else FeatureMajorLinear
+        noise = None if weight_noise is None else weight_noise_from(weight_noise)
 
         def layer(inputs: int, outputs: int, share: float | None) -> nn.Module:
             if share is not None and share < 1:
                 return SparseLinear(inputs, outputs, share, generator=generator)
             return _dense(kind, inputs, outputs, generator)
 
+        def hidden_layer(inputs: int, outputs: int, share: float | None) -> nn.Module:
+            if noise is None:
+                return layer(inputs, outputs, share)
+            p, q = noise
+            if share is not None and share < 1:
+                return BridgeoutSparseLinear(inputs, outputs, share, p=p, q=q, generator=generator)
+            return _dense(BridgeoutLinear, inputs, outputs, generator, p=p, q=q, masks="batch")
+
         super().__init__()
         for i, ((outputs, inputs), share) in enumerate(zip(shapes, densities, strict=True), start=1):
-            self.add_module(f"linear{i}", layer(inputs, outputs, share))
+            self.add_module(f"linear{i}", hidden_layer(inputs, outputs, share))
             self.add_module(f"activation{i}", activation_from(activation, outputs, position=i, generator=generator))
             if dropout:
                 self.add_module(f"dropout{i}", Dropout(dropout))
@@ -167,8 +125,10 @@ class MLP(nn.Module):
         return x
 
 
-def _dense(kind: type[nn.Linear], inputs: int, outputs: int, generator: torch.Generator | None) -> nn.Linear:
-    layer: nn.Linear = nn.utils.skip_init(kind, inputs, outputs)
+def _dense(
+    kind: type[nn.Linear], inputs: int, outputs: int, generator: torch.Generator | None, **options: Any
+) -> nn.Linear:
+    layer: nn.Linear = nn.utils.skip_init(kind, inputs, outputs, **options)
     bound = 1 / math.sqrt(inputs)
     for parameter in layer.parameters():
         nn.init.uniform_(parameter, -bound, bound, generator)

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from gossamer.connectivity import SparseLinear, allocate_densities
 from gossamer.connectivity.allocate import Allocation
 from gossamer.errors import InputError, check_choice, check_count, check_fraction
-from gossamer.models.mlp import activation_from
 from gossamer.models.noise import Dropout
+from gossamer.models.specification import activation_from
 
 __all__ = ["Transformer", "TransformerBlock", "apply_rotation", "rotary_angles"]
 

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from gossamer.errors import InputError
-from gossamer.kernels.projection import project
+from gossamer.kernels.projection import project, project_matrix
 from gossamer.projections.rows import length, per_row, rows
 
 __all__ = ["hoyer_projection"]
@@ -91,6 +91,10 @@ def hoyer_projection(
         Thom, Palm, "Sparse Activity and Sparse Connectivity in Supervised Learning", JMLR 14 (2013).
         Thom, Palm, "Efficient Sparseness-Enforcing Projections", arXiv 1303.5259.
     """
+    if type(sparseness) is float and type(norm) in (float, int) and dim in (-1, 1):
+        done = project_matrix(x, sparseness, norm, signed)  # type: ignore[arg-type]
+        if done is not None:
+            return done
     wide, dim = rows(x, dim, least=2)
     if norm != "preserve" and (isinstance(norm, str) or not 0 < norm < math.inf):
         raise InputError(f"norm must be a positive number or 'preserve', got {norm!r}")

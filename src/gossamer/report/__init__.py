@@ -7,5 +7,6 @@ with needs("report", "gossamer.report"):
     from .compare import Row, rows
     from .page import table, write
     from .read import Run, read
+    from .robustness import Claim, claims
 
-__all__ = ["InputError", "Row", "Run", "read", "rows", "table", "write"]
+__all__ = ["Claim", "InputError", "Row", "Run", "claims", "read", "rows", "table", "write"]

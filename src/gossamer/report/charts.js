@@ -211,6 +211,39 @@
         yLabel: "test accuracy", yText: percent, yTick: tickPercent, ceiling: 1, xLabel: "noise σ", xText: number, stopText: (x) => `σ = ${x}`, marks: true,
       });
     },
+    robustness(box, index) {
+      const { axis, lines: drawn } = data.robustness[+index];
+      const values = drawn.flatMap((line) => [...line.low, ...line.high]), pad = 0.04 * (Math.max(...values) - Math.min(...values) || 1);
+      const xs = [...new Set(drawn.flatMap((line) => line.strength))].sort((a, b) => a - b);
+      const longest = Math.max(...drawn.map((line) => line.label.length)), room = Math.min(box.clientWidth * 0.42, 22 + 7 * longest);
+      plot(box, {
+        x: [Math.min(0, xs[0]), xs.at(-1)], y: [Math.max(0, Math.min(...values) - pad), Math.min(1, Math.max(...values) + pad)],
+        right: room, yLabel: "test accuracy", xLabel: axis, xText: number, yText: percent, yTick: tickPercent, whole: axis === "severity",
+        stops: xs.map((x) => {
+          const found = drawn.map((line) => [line, line.strength.indexOf(x)]).filter(([, i]) => i >= 0);
+          const range = (line, i) => `${(100 * line.low[i]).toFixed(1)} to ${percent(line.high[i])}`;
+          return { x, at: found.map(([line, i]) => [line.network, line.accuracy[i]]),
+            text: [`${axis} ${number(x)}`, ...found.map(([line, i]) => `${line.label} ${percent(line.accuracy[i])} (${range(line, i)})`)].join("\n") };
+        }),
+        paint(root, px, py, area) {
+          const ends = [];
+          drawn.forEach((line, k) => {
+            const group = svg("g", { class: line.network }), shift = (k - (drawn.length - 1) / 2) * 3; // side by side
+            group.append(svg("path", { class: "mean", d: path(line.strength, line.accuracy, px, py) }));
+            line.strength.forEach((x, i) => group.append(svg("line", { class: "whisker", x1: px(x) + shift, x2: px(x) + shift, y1: py(line.low[i]), y2: py(line.high[i]) })));
+            root.append(group);
+            line.strength.forEach((x, i) => root.append(mark(line.network, px(x), py(line.accuracy[i]), 3.6)));
+            ends.push({ line, x: px(line.strength.at(-1)), y: py(line.accuracy.at(-1)) });
+          });
+          ends.sort((a, b) => a.y - b.y);
+          ends.forEach((end, i) => { if (i) end.y = Math.max(end.y, ends[i - 1].y + 14); });
+          let low = area.bottom - 2;
+          for (const end of ends.reverse()) { end.y = Math.min(end.y, low); low = end.y - 14; }
+          const most = Math.floor((room - 14) / 7), fitting = (label) => label.length > most ? `${label.slice(0, Math.max(3, most - 9))}…${label.slice(label.lastIndexOf(","))}` : label;
+          for (const end of ends) root.append(svg("g", { class: end.line.network }, svg("text", { class: "end", x: end.x + 9, y: end.y + 4 }, fitting(end.line.label))));
+        },
+      });
+    },
     rewired(box) {
       const { epoch, grown, dropped, connections } = data.rewired;
       const top = Math.max(...grown, 0) * 1.08, bottom = Math.max(...dropped, 0) * 1.08;

@@ -216,7 +216,10 @@ def rows(run: Run) -> list[Row]:
 
 def headline(run: Run) -> str:
     """Return one sentence: the effect of the share of connections on the accuracy."""
-    start = f"At {text.share(connection_share(run))} of the connections the sparse network"
+    share, blocks = connection_share(run), run.sparse[0].hebbian_blocks
+    start = f"At {text.share(share)} of the connections the sparse network"
+    if share >= 1 and blocks:
+        start = f"With all connections and {blocks} HaH block{'s' * (blocks > 1)} the network"
     gap = difference(run)
     if gap is None:
         return f"{start} classifies {text.percent(_mean(run.sparse, _test_accuracy))} of the test set correctly."

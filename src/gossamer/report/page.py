@@ -18,7 +18,7 @@ from markupsafe import Markup
 from gossamer.errors import InputError
 from gossamer.io.files import write_atomically
 
-from . import compare, text
+from . import compare, robustness, text
 from .read import Layer, NetworkName, Run, read
 from .series import comparison_series, run_series
 
@@ -101,6 +101,9 @@ def render(run: Run) -> str:
         method=sure.method if sure else "",
         layers=_layers(run),
         values=values,
+        claims=robustness.claims(run),
+        checks=robustness.check_rows(run),
+        snr=robustness.snr_rows(run),
         rewired=any(values["rewired"]["grown"]) or any(values["rewired"]["dropped"]),
     )
 
@@ -114,12 +117,19 @@ def _differing(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
 
 def render_comparison(runs: Sequence[Run]) -> str:
     """The page of several runs."""
+    values = comparison_series(runs)
     return render_template(
         "comparison.html.j2",
-        data=_embed(comparison_series(runs)),
+        data=_embed(values),
+        values=values,
         runs=[
             (run, {row.label: row for row in compare.rows(run)}, compare.connection_share(run), compare.headline(run))
             for run in runs
+        ],
+        doubts=[
+            (run.name, reason)
+            for run in runs
+            for reason in dict.fromkeys(reason for claim in robustness.claims(run) for reason in claim.doubts)
         ],
         title=f"{len(runs)} runs compared",
         labels=["Test accuracy", "Connections", "Memory to train", "Multiply-adds per sample", "Training time"],

@@ -3,7 +3,8 @@
 A finished run holds ``config.toml`` (the resolved options), ``metrics.jsonl`` (`EpochLine`), ``results.json``
 (`Results`) and, if the connectivity was recorded, ``connectivity.npz``: ``strength`` (snapshots, features), the sum of
 |w| over the connections that leave each input; ``degree`` (snapshots, features), their number; ``epochs`` (snapshots,).
-Inputs of image data are in row-major order of ``data.image`` = (height, width, channels).
+Inputs of image data are in row-major order of ``data.image`` = (height, width, channels). After ``gossamer evaluate``
+there is ``robustness.json`` (`Robustness`).
 
 Everything that is missing, damaged or of a newer format raises `InputError` with the file, the field and the remedy.
 """
@@ -24,6 +25,8 @@ from numpy.typing import NDArray
 from gossamer.errors import InputError
 from gossamer.io.files import read_bytes, read_sealed, written
 from gossamer.io.seal import BrokenSealError, unseal
+from gossamer.runs.folder import RunFolder
+from gossamer.runs.robustness import Robustness
 from gossamer.runs.schema import Data, EpochLine, Layer, Network, NetworkName, Results, parse
 
 __all__ = ["Connectivity", "Data", "EpochLine", "Layer", "Network", "NetworkName", "Run", "read"]
@@ -53,6 +56,7 @@ class Run:
         dense: the dense twins, ordered by seed; empty if none was trained.
         epochs: all epochs of all networks.
         connectivity: the strength of each input's connections by epoch, if recorded.
+        robustness: accuracy under noise, corruptions and attacks, if it was measured.
 
     Example:
         >>> from gossamer import report
@@ -70,6 +74,7 @@ class Run:
     dense: tuple[Network, ...]
     epochs: tuple[EpochLine, ...]
     connectivity: Connectivity | None
+    robustness: Robustness | None = None
 
     @property
     def name(self) -> str:
@@ -194,4 +199,5 @@ def read(folder: Path | str) -> Run:
         dense=tuple(network for network in networks if network.network == "dense"),
         epochs=_epochs(metrics, networks, remedy),
         connectivity=_connectivity(connectivity, found.data.features, remedy) if there["connectivity.npz"] else None,
+        robustness=RunFolder(folder).read_robustness(),
     )

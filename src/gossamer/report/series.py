@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from .compare import accuracy, batch_sizes, headline, known
 from .read import Connectivity, EpochLine, NetworkName, Run
+from .robustness import comparison_curves, curve_series
 
 __all__ = ["BUDGET", "RANKED", "comparison_series", "run_series"]
 
@@ -157,6 +158,7 @@ def run_series(run: Run) -> dict[str, Any]:
     return {
         "curves": {name: _curves(run, name) for name in NAMES},
         "noise": {name: _noise(run, name) for name in NAMES},
+        "robustness": curve_series(run),
         "rewired": _rewired(run),
         "fans": _fans(run),
         "connectivity": _connectivity(run, run.connectivity) if run.connectivity else None,
@@ -184,4 +186,4 @@ def comparison_series(runs: Sequence[Run]) -> dict[str, Any]:
                 | {"accuracy": interval.center, "low": interval.low, "high": interval.high}
                 | {key: value if math.isfinite(value) else None for key, value in costs.items()}
             )
-    return {"points": points}
+    return {"points": points, "robustness": comparison_curves(runs)}

@@ -8,6 +8,7 @@
 ``results.json``           the measurements at the end
 ``connectivity.npz``       how strongly each input of the first sparse network was connected, epoch by epoch
 ``model.safetensors``      the first sparse network, ready to predict
+``robustness.json``        accuracy under noise, corruptions and attacks, as far as it was measured
 ``report.html``            the page
 =========================  =========================================================================================
 
@@ -32,18 +33,19 @@ import numpy as np
 from torch import Tensor
 
 from gossamer.errors import InputError
-from gossamer.io.files import is_partial, lock, remove_partial, write_atomically, written
+from gossamer.io.files import is_partial, lock, read_sealed, remove_partial, write_atomically, written
 from gossamer.io.seal import seal
 from gossamer.runs.checkpoint import read_checkpoint, taking_apart, write_checkpoint
 from gossamer.runs.options import Options
-from gossamer.runs.schema import EpochLine, Results, dump
+from gossamer.runs.robustness import Robustness
+from gossamer.runs.schema import EpochLine, Results, dump, parse
 from gossamer.runs.start import check_config, read_start, write_config, write_start
 from gossamer.training import Epoch
 
 __all__ = ["Job", "RunFolder"]
 
 _LOCK = ".lock"
-_FILES = ("config.toml", "metrics.jsonl", "results.json", "connectivity.npz", "model.safetensors")
+_FILES = ("config.toml", "metrics.jsonl", "results.json", "connectivity.npz", "model.safetensors", "robustness.json")
 _OURS = {*_FILES, "checkpoint", "report.html", "comparison.html"}
 
 
@@ -70,6 +72,7 @@ class RunFolder:
         self.model, self.results, self.report, self.connectivity = (
             path / name for name in ("model.safetensors", "results.json", "report.html", "connectivity.npz")
         )
+        self.robustness = path / "robustness.json"
         self._config, self._metrics = path / "config.toml", path / "metrics.jsonl"
         self._checkpoints = path / "checkpoint"
         self._start = self._checkpoints / "start.json"
@@ -292,6 +295,29 @@ class RunFolder:
             results: of all networks.
         """
         write_atomically(self.results, dump(results, indent=1))
+
+    def write_robustness(self, robustness: Robustness) -> None:
+        """Replace ``robustness.json``.
+
+        Args:
+            robustness: all that is known.
+        """
+        write_atomically(self.robustness, dump(robustness, indent=1))
+
+    def read_robustness(self) -> Robustness | None:
+        """Read ``robustness.json``.
+
+        Returns:
+            Its contents, or None if there is no such file.
+
+        Raises:
+            InputError: the file is damaged or of a newer format.
+        """
+        with written(self.robustness):
+            if not self.robustness.exists():
+                return None
+        remedy = f". Measure anew: gossamer evaluate {shlex.quote(str(self.path))} --overwrite"
+        return parse(read_sealed(self.robustness, remedy), Robustness, str(self.robustness))
 
     def checkpoint(self, job: Job) -> Path:
         """Return the path of a network's checkpoint.

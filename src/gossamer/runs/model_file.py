@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from gossamer.data import Preprocessing
 from gossamer.errors import InputError
 from gossamer.io.tensor_file import load_weights, read_tensors, write_tensors
-from gossamer.models import MLP
+from gossamer.models import from_architecture
+from gossamer.runs.inputs import inputs_of
 
 __all__ = ["FORMAT", "ModelFile", "load_model", "save_model"]
 
@@ -25,7 +29,7 @@ class ModelFile:
 
     Attributes:
         model: the network.
-        architecture: the arguments of `MLP`.
+        architecture: the kind of the network and its arguments; see `gossamer.models.from_architecture`.
         classes: output ``i`` is the class ``classes[i]``.
         preprocessing: from a file's rows to the inputs of the network.
         data: the data set it was trained on.
@@ -36,16 +40,30 @@ class ModelFile:
         >>> architecture = {"in_features": 13, "hidden": [10], "out_features": 3, "density": 0.5}
         >>> net = gs.models.MLP(**architecture)
         >>> file = gs.runs.ModelFile(net, architecture, wine.classes, wine.preprocessing, "wine", seed=0)
-        >>> file.model(torch.from_numpy(wine.test.x)).shape
+        >>> file.model(file.inputs(wine.test.x)).shape
         torch.Size([36, 3])
     """
 
-    model: MLP
+    model: nn.Module
     architecture: dict[str, Any]
     classes: tuple[str, ...]
     preprocessing: Preprocessing
     data: str
     seed: int
+
+    def inputs(self, x: NDArray[np.float32]) -> Tensor:
+        """Return preprocessed rows as the network reads them.
+
+        Args:
+            x: (n, features).
+
+        Returns:
+            The rows, or for a network of images the images (n, channels, height, width).
+        """
+        if "image_size" not in self.architecture:
+            return inputs_of(x, None)
+        height, width = self.architecture["image_size"]
+        return inputs_of(x, (height, width, self.architecture["in_channels"]))
 
 
 def save_model(path: Path, file: ModelFile) -> None:
@@ -96,7 +114,7 @@ def load_model(path: Path) -> ModelFile:
     header, tensors = read_tensors(path, key="gossamer", version=FORMAT, what="network")
     try:
         # The generator leaves torch's own alone; the weights it draws are overwritten.
-        model = MLP(**header["architecture"], generator=torch.Generator().manual_seed(0))
+        model = from_architecture(header["architecture"], torch.Generator().manual_seed(0))
         load_weights(model, tensors)
         return ModelFile(
             model.eval(),

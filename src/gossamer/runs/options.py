@@ -23,8 +23,9 @@ class Options(Recipe):
     """All options that decide the results of a run: a `Recipe`, the data, and how many networks.
 
     The networks of a run share one division into training, validation and test rows, that of ``seed``. The dense twin
-    has the same hidden layers, seeds, epochs, optimizer and learning rate; its units are ReLU, as in the network that
-    one would train without this package.
+    has the same hidden layers, seeds, epochs, optimizer, learning rate and augmentation; its units are ReLU and its
+    blocks standard ones, as in the network that one would train without this package, with dropout in the place of
+    Sparseout and no noise on weights.
 
     Attributes:
         data: a data set's name or a file.
@@ -83,7 +84,9 @@ class Options(Recipe):
         return Reading(**{field.name: getattr(self, field.name) for field in fields(Reading)})
 
     def to_toml(self) -> str:
-        """Write one ``key = value`` line for each option that is set, the data's first; None is left out.
+        """Write one ``key = value`` line for each option that is set, the data's first.
+
+        None is left out, and so are options of HaH blocks where there are none.
 
         Returns:
             The text of ``config.toml``.
@@ -91,6 +94,8 @@ class Options(Recipe):
         lines = []
         for field in sorted(fields(self), key=lambda field: field.name not in ("data", "target")):
             value = getattr(self, field.name)
+            if field.name.startswith("hebbian_") and not self.hebbian_blocks:
+                continue
             if value is not None and not (value == () and field.name in Reading.__dataclass_fields__):
                 # Numbers, lists, booleans and strings of JSON are those of TOML, except for one character; a package
                 # that writes TOML would be a dependency for these three lines.

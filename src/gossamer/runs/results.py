@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import platform
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -13,10 +14,11 @@ import gossamer
 from gossamer import kernels
 from gossamer.connectivity import SparseLayer
 from gossamer.data import Dataset
-from gossamer.evaluate import accuracy_under_noise, cost, latency, measure_activations
+from gossamer.evaluate import Predictor, accuracy_under_noise, cost, latency, measure_activations
 from gossamer.evaluate.unit_activations import Layer as Module
 from gossamer.evaluate.unit_activations import linear_layers
 from gossamer.machine import available_cpus, busy, load, processor
+from gossamer.models import title
 from gossamer.runs.schema import FORMAT, Data, Histogram, Layer, Machine, Network, NoiseLevel, Results
 from gossamer.training import Fit, evaluate
 from gossamer.training.samples import Samples
@@ -30,16 +32,20 @@ _BINS = 20
 _DENSE = 1 << 24  # numbers of sparse rows that are dense at a time
 
 
-def measure(fit: Fit, test: Samples) -> Network:
-    """Measure a finished network: accuracy, costs, time, noise, and each of its layers."""
+def measure(fit: Fit, test: Samples, architecture: Mapping[str, Any] | None = None) -> Network:
+    """Measure a finished network: accuracy, costs, time, noise, and each of its layers.
+
+    ``architecture``: what names it (see `gossamer.models.named`); None for a network of another making.
+    """
     model, options = fit.model, fit.options
     assert isinstance(test.y, Tensor)
     x = cast(Tensor, test.x)  # sparse rows support the same operations
-    at_once = max(1, min(512, _DENSE // test.x.shape[1]))
+    at_once = max(1, min(512, _DENSE // math.prod(test.x.shape[1:])))
     loss, correct = evaluate(model, test, amp=options.amp)
     activation = measure_activations(model, x, at_once)
     counted = cost(model, fit.optimizer, activation)
     total, modules = counted.total, linear_layers(model)
+    answering = Predictor(model) if fit.sparse else model  # the twin answers as it would without this package
     layers = []
     for layer in counted.layers:
         assert layer.shape is not None  # which a total lacks
@@ -76,7 +82,7 @@ def measure(fit: Fit, test: Samples) -> Network:
         macs_per_sample_active=total.active_macs_per_sample,
         training_seconds=sum(epoch.seconds for epoch in fit.history),
         epochs=len(fit.history),
-        latency_ms={batch: 1000 * latency(model, _batch(x, batch)) for batch in _BATCHES},
+        latency_ms={batch: 1000 * latency(answering, _batch(x, batch)) for batch in _BATCHES},
         noise=tuple(
             NoiseLevel(sigma, accuracy)
             for sigma, accuracy in accuracy_under_noise(model, x, test.y, _NOISE, batch_size=at_once)
@@ -84,6 +90,8 @@ def measure(fit: Fit, test: Samples) -> Network:
         layers=tuple(layers),
         step="compiled" if fit.fallback is None else "autograd",
         fallback=fit.fallback,
+        model=None if architecture is None else title(architecture),
+        hebbian_blocks=0 if architecture is None else architecture.get("hebbian_blocks", 0),
     )
 
 

@@ -9,24 +9,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from gossamer import data as data_room
-from gossamer.data import Dataset, Split
+from gossamer.data import Dataset
 from gossamer.device import find_device
 from gossamer.errors import InputError
 from gossamer.io.tensor_file import load_weights
-from gossamer.models import MLP
+from gossamer.models import from_architecture
 from gossamer.runs.checkpoint import final_state, restore, result_of
 from gossamer.runs.folder import Job, RunFolder
+from gossamer.runs.inputs import architecture_of, image_of, samples_of
 from gossamer.runs.model_file import ModelFile, save_model
 from gossamer.runs.options import Options
 from gossamer.runs.results import describe_machine, measure, results
 from gossamer.runs.schema import Machine, Network
 from gossamer.training import Epoch, Fit
-from gossamer.training.architecture import architecture
-from gossamer.training.samples import Samples, SparseRows
 
-__all__ = ["Watch", "jobs_of", "load_data", "resume", "train"]
+__all__ = ["Watch", "jobs_of", "load_data", "load_data_of", "resume", "train"]
 
 
 class Watch:
@@ -130,6 +130,17 @@ def load_data(options: Options) -> Dataset:
     return data_room.load(options.data, target=options.target, seed=options.seed, reading=options.reading())
 
 
+def load_data_of(folder: RunFolder, options: Options) -> Dataset:
+    """Load the samples of a run; `InputError` if they are others than those that it began with."""
+    data = load_data(options)
+    if _fingerprint(data) != folder.fingerprint():
+        raise InputError(
+            f"the data {options.data!r} is not the data of the run in {folder.path}: its rows, or the way they are "
+            "read, have changed. Bring the old file back, or train anew"
+        )
+    return data
+
+
 def train(
     options: Options, data: Dataset, out: Path | None = None, watch: Watch | None = None, *, overwrite: bool = False
 ) -> RunFolder:
@@ -156,7 +167,7 @@ def train(
         True
     """
     device = find_device(options.device)
-    arguments = architecture(options, len(data.features), len(data.classes))
+    arguments = architecture_of(options, data)
     first = _seeded(arguments, options.seed)  # mistakes show before there is a folder
     folder = RunFolder.create(out, data.name, overwrite=overwrite)
     with folder.locked():
@@ -186,20 +197,15 @@ def resume(path: Path, watch: Watch | None = None) -> RunFolder:
     with folder.locked():
         options = folder.options()
         device = find_device(options.device)
-        data = load_data(options)
-        if _fingerprint(data) != folder.fingerprint():
-            raise InputError(
-                f"the data {options.data!r} is not the data of the run in {path}: its rows, or the way they are "
-                "read, have changed. Bring the old file back, or train anew"
-            )
-        arguments = architecture(options, len(data.features), len(data.classes))
+        data = load_data_of(folder, options)
+        arguments = architecture_of(options, data)
         _complete(folder, options, data, device, watch or Watch(), arguments)
     return folder
 
 
-def _seeded(arguments: Mapping[str, Any], seed: int) -> MLP:
-    """The untrained sparse network of a seed."""
-    return MLP(**arguments, generator=torch.Generator().manual_seed(seed))
+def _seeded(arguments: Mapping[str, Any], seed: int) -> nn.Module:
+    """The untrained network of a seed."""
+    return from_architecture(arguments, torch.Generator().manual_seed(seed))
 
 
 def _complete(
@@ -209,7 +215,7 @@ def _complete(
     device: torch.device,
     watch: Watch,
     arguments: dict[str, Any],
-    first: MLP | None = None,
+    first: nn.Module | None = None,
 ) -> None:
     """Do all that remains to be done in the folder; files that follow from the checkpoints are written anew.
 
@@ -240,7 +246,7 @@ def _network(
     watch: Watch,
     job: Job,
     arguments: dict[str, Any],
-    untrained: MLP | None,
+    untrained: nn.Module | None,
 ) -> Network:
     """Train and measure one network, from its checkpoint on, and return the measurements."""
     state = folder.load(job)
@@ -271,17 +277,18 @@ def _trained(
     watch: Watch,
     job: Job,
     state: Mapping[str, Any] | None,
-    untrained: MLP | None,
+    untrained: nn.Module | None,
 ) -> tuple[dict[str, Any], Network]:
     """Train and measure a network; return its final state and the measurements."""
-    train = _tensors(data.train, device)
+    image = image_of(options.model, data)
+    train = samples_of(data.train, image, device)
     fit = Fit(
         options,
         sparse=job.network == "sparse",
         seed=job.seed,
         outputs=len(data.classes),
         train=train,
-        validation=_tensors(data.validation, device),
+        validation=samples_of(data.validation, image, device),
         model=None if untrained is None else untrained.to(device, train.x.dtype),
     )
     if state is not None:
@@ -298,16 +305,11 @@ def _trained(
         watch.epoch(job, epoch)
 
     watch.measuring(job)
-    result = measure(fit, _tensors(data.test, device))
+    arguments = architecture_of(options, data, sparse=fit.sparse)
+    result = measure(fit, samples_of(data.test, image, device), arguments)
     final = final_state(fit, result)
     folder.save(job, final)
     return final, result
-
-
-def _tensors(split: Split, device: torch.device) -> Samples:
-    if not isinstance(split.x, np.ndarray):
-        return Samples(SparseRows(split.x, device), torch.from_numpy(split.y).to(device))
-    return Samples(torch.from_numpy(split.x).to(device), torch.from_numpy(split.y).to(device))
 
 
 def _fingerprint(data: Dataset) -> str:

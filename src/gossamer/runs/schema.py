@@ -108,7 +108,8 @@ class Network:
     """Accuracy of one network of one seed on the test set, and its cost.
 
     Multiply-adds that aren't known and a loss that isn't finite are None. ``latency_ms`` is by batch size. ``fallback``
-    says why autograd took the last steps, if the compiled one was to.
+    says why autograd took the last steps, if the compiled one was to. ``model`` is the title of the network, such as
+    ``"VGG 32-32-M-64-64-M, 3 HaH blocks"``, None of a run before there were several.
     """
 
     network: NetworkName
@@ -131,6 +132,8 @@ class Network:
     layers: tuple[Layer, ...]
     step: Literal["compiled", "autograd"] = "autograd"
     fallback: str | None = None
+    model: str | None = None
+    hebbian_blocks: int = 0
 
     def __post_init__(self) -> None:
         _check_whole(self)
@@ -207,11 +210,12 @@ def parse(content: bytes, kind: type[Record], where: str) -> Record:
         values = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where} is damaged: {error}") from None
-    if kind is Results and isinstance(values, dict):
+    newest = FORMAT if kind is Results else getattr(kind, "newest", None)
+    if newest is not None and isinstance(values, dict):
         version = values.get("format")
-        if isinstance(version, int) and version > FORMAT:
+        if isinstance(version, int) and version > newest:
             raise InputError(
-                f"{where}: format must be at most {FORMAT}, got {version}: it was written by a newer gossamer "
+                f"{where}: format must be at most {newest}, got {version}: it was written by a newer gossamer "
                 f"({values.get('gossamer', 'unknown')}). Upgrade to read it"
             )
     return convert(values, kind, where)

@@ -1,6 +1,6 @@
 """The compiled training step: many batches in one call of C++, without autograd.
 
-It takes networks that are a stack of layers (see `gossamer.training.stack`), some of them sparse, on the CPU in float32
+It takes networks that are a stack of layers (see `gossamer.models.stack`), some of them sparse, on the CPU in float32
 or float64; the losses of the three tasks; SGD, Adam and AdamW. It does as autograd does, up to rounding: the same
 batches in the same order, the same dropout, and the optimizer's state in the optimizer's own tensors, so that rewiring,
 checkpoints and a change to autograd at any time find what they expect. ``grad`` of each parameter is that of the last
@@ -22,8 +22,8 @@ from torch.optim import optimizer as registries
 from gossamer.connectivity import SparseLinear
 from gossamer.kernels import is_plain
 from gossamer.kernels.training_step import RECIPE, Rows, TrainingStep
+from gossamer.models.stack import Refused, add_layers, layers_of, parameters_of
 from gossamer.training.samples import Samples, SparseRows
-from gossamer.training.stack import Refused, add_layers, layers_of, parameters_of
 from gossamer.training.task import MULTICLASS, MULTILABEL, REGRESSION, Task
 
 __all__ = ["Batches", "CompiledSteps", "Refused"]
@@ -231,6 +231,8 @@ def _rows(samples: Samples) -> tuple[Rows, bool]:
     x, n = samples.x, len(samples.y)
     if isinstance(samples.y, SparseRows):
         raise Refused("the targets are sparse rows")
+    if len(x.shape) == 4:
+        raise Refused("the samples are images")
     if len(x.shape) != 2 or x.shape[0] < n:
         raise Refused(f"the samples have shape {tuple(x.shape)}")
     if x.dtype not in (torch.float32, torch.float64):
@@ -253,7 +255,7 @@ def _targets(samples: Samples, task: Task) -> tuple[_TaskName, Tensor, Tensor | 
     name = next((name for known, name in _TASKS if task == known), None)
     y, weight = samples.y, samples.weight
     if name is None:
-        raise Refused("the loss is none of those of the three tasks")
+        raise Refused("the loss is none of those of the three tasks, or has a cost of the network beside it")
     assert isinstance(y, Tensor)
     if name == "classes":
         if y.dtype != torch.int64 or y.dim() != 1 or (len(y) and int(y.min()) < 0):

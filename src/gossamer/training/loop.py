@@ -1,7 +1,7 @@
 """The training loop: one network, one epoch after another, nothing hidden.
 
-All random choices of an epoch (the order of samples, dropout) depend on (seed, epoch) alone, and those of rewiring
-on its own seed. So a network that continues from the end of an epoch does exactly as it would have done.
+All random choices of an epoch (the order of samples, augmentation, dropout) depend on (seed, epoch) alone, and those of
+rewiring on its own seed. So a network that continues from the end of an epoch does exactly as it would have done.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from gossamer.evaluate.unit_activations import fan_out, linear_layers
 from gossamer.plasticity import Rewire, preset, schedule
 from gossamer.plasticity.presets import RuleArguments
 from gossamer.training.architecture import build, check_stored_sparse, constrain
+from gossamer.training.augment import Augment
 from gossamer.training.epoch import DivergedError, Epoch
+from gossamer.training.hebbian import with_hebbian_cost
 from gossamer.training.optimizer import learning_rate_at, make_optimizer, set_learning_rate
 from gossamer.training.passes import OnStep, evaluate, one_pass
 from gossamer.training.pruning import Pruning
@@ -45,7 +47,7 @@ class Fit:
         sparse: the sparse network, or its dense twin.
         seed: of connectivity, weights, order and dropout.
         outputs: number of outputs, such as classes.
-        train: the training samples.
+        train: the training samples; images for the models of ``options`` that read them.
         validation: the validation samples; there may be none.
         task: the task of the outputs.
         rule: the rewiring rule, if it is not the one that ``options`` name.
@@ -72,12 +74,15 @@ class Fit:
         rule: RuleArguments | None = None,
         model: nn.Module | None = None,
     ) -> None:
-        self.options, self.sparse, self.seed, self.task = options, sparse, seed, task
+        self.options, self.sparse, self.seed = options, sparse, seed
         self.train, self.validation = train, validation
         if model is None:
-            model = build(options, train.x.shape[1], outputs, sparse=sparse, seed=seed)
+            inputs = train.x if isinstance(train.x, Tensor) and train.x.dim() == 4 else train.x.shape[1]
+            model = build(options, inputs, outputs, sparse=sparse, seed=seed)
             model.to(train.x.device, train.x.dtype)
         self.model = model
+        self.task = with_hebbian_cost(task, model, options)
+        self.augment = None if options.augment is None else Augment.parse(options.augment)
         self.optimizer = make_optimizer(options, self.model)
         if rule is None and options.rewire != "none":
             fraction = schedule.constant(options.fraction)
@@ -148,6 +153,7 @@ class Fit:
             step=options.step,
             amp=options.amp,
             max_grad_norm=options.max_grad_norm,
+            augment=self.augment,
             before_step=before_step,
             on_step=None if self.pruning is None else prune,
             report=on_step,

@@ -27,6 +27,8 @@ class Task:
     Attributes:
         loss: ``loss(outputs, y, weight)``, the mean over a batch of weight · loss of a sample.
         credit: ``credit(outputs, y)``, the score (n) of each sample, whose mean is the score of the outputs.
+        cost: ``cost()``, a cost of the network in its last forward pass, which training adds to the loss and no record
+            of losses contains, such as `gossamer.HebbianLoss`; None for none.
 
     Example:
         >>> from gossamer.training.task import MULTICLASS
@@ -36,6 +38,7 @@ class Task:
 
     loss: Callable[[Tensor, Tensor, Tensor | None], Tensor]
     credit: Callable[[Tensor, Tensor], Tensor]
+    cost: Callable[[], Tensor] | None = None
 
 
 def _class_loss(outputs: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:

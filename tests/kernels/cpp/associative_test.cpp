@@ -31,17 +31,19 @@ struct Problem {
   std::int64_t n = 1 + below(150), m = 1 + below(150), n_pad = padded(n), m_pad = padded(m);
   std::vector<std::uint8_t> rows, columns;
   std::vector<std::uint64_t> bits;
+  std::vector<std::uint8_t> halves;
 
-  Problem() : rows(m_pad * n_pad), columns(n_pad * m_pad), bits(m_pad * n_pad / 64) {
+  Problem() : rows(m_pad * n_pad), columns(n_pad * m_pad), bits(m_pad * n_pad / 64), halves(n_pad * m_pad / 2) {
     for (std::int64_t row = 0; row < m; ++row) {
       for (std::int64_t i = 0; i < n; ++i) {
         if (below(3)) continue;
         rows[row * n_pad + i] = columns[i * m_pad + row] = 1;
         bits[(row * n_pad + i) / 64] |= std::uint64_t(1) << (i % 64);
+        halves[i * (m_pad / 2) + row / 64 * 32 + row % 32] |= std::uint8_t(1 << (row % 64 / 32 * 4));
       }
     }
   }
-  Patterns view() const { return {n_pad, m_pad, rows.data(), columns.data(), bits.data()}; }
+  Patterns view() const { return {n_pad, m_pad, rows.data(), columns.data(), bits.data(), halves.data()}; }
 };
 
 struct Unit {
@@ -76,7 +78,7 @@ void learn(const Problem& problem, Unit& unit, const OnlineSettings& settings, b
   for (auto& v : of_m) v.resize(m);
   std::vector<std::int32_t> whole[3], lists(8 * n);
   for (auto& v : whole) v.resize(m);
-  std::vector<std::uint64_t> bits[6], violated(m / 64);
+  std::vector<std::uint64_t> bits[8], violated(m / 64);
   for (auto& v : bits) v.resize(n / 64);
   std::vector<std::uint8_t> none(n);
   std::vector<std::uint16_t> overlaps(remembers ? m * m : 0);
@@ -84,7 +86,8 @@ void learn(const Problem& problem, Unit& unit, const OnlineSettings& settings, b
   const OnlineScratch scratch{of_n[0].data(),  of_n[1].data(),  of_n[2].data(),  of_n[3].data(),  of_n[4].data(),
                               of_n[5].data(),  of_m[0].data(),  of_m[1].data(),  whole[0].data(), whole[1].data(),
                               whole[2].data(), lists.data(),    bits[0].data(),  bits[1].data(),  bits[2].data(),
-                              bits[3].data(),  bits[4].data(),  bits[5].data(),  violated.data(), none.data(),
+                              bits[3].data(),  bits[4].data(),  bits[5].data(),  bits[6].data(),  bits[7].data(),
+                              violated.data(), none.data(),
                               remembers ? overlaps.data() : nullptr, known.get()};
   const OnlineUnit job{unit.threshold,      unit.robustness,      1,           unit.kick,
                        kQuantum,            1e9,                  unit.targets.data(), unit.delta.data(),

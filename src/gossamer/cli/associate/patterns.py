@@ -113,7 +113,11 @@ def learn(arguments: argparse.Namespace) -> Result:
     units = problem.n_units or 1
     check_count("steps", arguments.steps, low=1, high=10**9)
     every = max(1, arguments.steps // 2000)
-    with progress_bar(arguments, "learning, units finished", units) as progress:
+    with (
+        progress_bar(arguments, "learning, units finished", units)
+        if units > 1  # of one unit, a bar would stay empty until the end
+        else waiting(arguments, f"learning, at most {arguments.steps:,} steps")
+    ) as progress:
         found = learn_online(
             problem,
             robustness=arguments.robustness * math.sqrt(n),

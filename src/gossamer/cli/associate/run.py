@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gossamer.cli.associate.arguments import check_paths
 from gossamer.cli.associate.curves import fit, theory_curve
-from gossamer.cli.associate.output import show, to_plain, write
+from gossamer.cli.associate.output import show, to_plain, waiting, write
 from gossamer.cli.associate.patterns import learn, solve
 
 __all__ = ["associate"]
@@ -20,7 +20,10 @@ def associate(arguments: argparse.Namespace) -> None:
     verbs = {"theory": theory_curve, "solve": solve, "learn": learn, "fit": fit}
     result = verbs[arguments.verb](arguments)
     out: Path | None = arguments.out
-    page = None if out is None else write(result, arguments, out)
+    page = None
+    if out is not None:
+        with waiting(arguments, "writing the page"):
+            page = write(result, arguments, out)
     if arguments.json:
         print(json.dumps(to_plain(result.values) | ({} if out is None else {"folder": str(out)}), allow_nan=False))
     elif arguments.quiet:

@@ -37,13 +37,17 @@ inline void add_bits(List& list, int64_t word, uint64_t bits) {
   for (; bits; bits &= bits - 1) list.add(int32_t(64 * word) + __builtin_ctzll(bits));
 }
 
+// How many of the numbers of a word are used, in whole vectors.
+inline int part_of(int64_t size, int64_t word) {
+  const int64_t left = size - 64 * word;
+  return left < 64 ? int((left + kDoubles - 1) / kDoubles) * kDoubles : 64;
+}
+
 // The index of bit number rank among those that are set.
 inline int64_t select(const uint64_t* words, int64_t rank) {
   int64_t word = 0;
   for (int64_t here; rank >= (here = __builtin_popcountll(words[word])); ++word) rank -= here;
-  uint64_t rest = words[word];
-  while (rank--) rest &= rest - 1;
-  return word * 64 + __builtin_ctzll(rest);
+  return word * 64 + __builtin_ctzll(deposit(uint64_t(1) << rank, words[word]));
 }
 
 enum class Kind { free, gap, older };  // no gap anywhere; some gap; the rule of 2019
@@ -52,7 +56,7 @@ template <Kind kind, bool has_signs>
 class Learner {
  public:
   Learner(const OnlineSettings& settings, const Patterns& patterns, const OnlineUnit& unit, const OnlineScratch& own)
-      : set_(settings), x_(patterns), unit_(unit), own_(own), n_(patterns.n), m_(patterns.m), j_(own.j), after_(own.after) {
+      : set_(settings), x_(patterns), unit_(unit), own_(own), n_(patterns.n), m_(patterns.m), keys_(unit.seed), j_(own.j), after_(own.after) {
     edge_ = unit_.delta[0];
     for (int64_t i = 0; i < n_; ++i) {
       const bool is = i < set_.n;
@@ -63,7 +67,7 @@ class Learner {
       own_.none[i] = 0;
       if (is && unit_.delta[i] != edge_) edge_ = -1;  // of several sizes: no change equals it
     }
-    for (int64_t word = 0; word < n_ / 64; ++word) own_.up[word] = own_.down[word] = own_.live[word] = 0;
+    for (int64_t word = 0; word < n_ / 64; ++word) own_.up[word] = own_.down[word] = own_.connected[word] = 0;
     for (int64_t row = 0; row < m_; ++row) {
       own_.target[row] = row >= set_.m ? 0 : unit_.targets[row] ? 1 : -1;
       own_.field[row] = 0;
@@ -114,7 +118,7 @@ class Learner {
       own_.change[i] = j;
       if (j == 0) continue;
       singles.add(int32_t(i));
-      own_.live[i / 64] |= uint64_t(1) << (i % 64);
+      own_.connected[i / 64] |= uint64_t(1) << (i % 64);
     }
     add_singles(singles);
     change_fields(0, 0);
@@ -154,7 +158,7 @@ class Learner {
     Longs any{};
     for (int64_t word = 0; word < n_ / 64; ++word) {
       uint64_t clipped = 0;
-      for (int part = 0; part < 64; part += kDoubles) {
+      for (int part = 0, end = part_of(set_.n, word); part < end; part += kDoubles) {
         const int64_t i = 64 * word + part;
         Doubles j = load_doubles(now + i) + kick * load_bytes(row + i);
         if (has_signs) {
@@ -182,7 +186,7 @@ class Learner {
     wrong_signs_ = 0;
     for (int64_t word = 0; word < n_ / 64; ++word) {
       uint64_t moving = 0, negative = 0, nonzero = 0, staying = 0, clipped = own_.clipped[word];
-      for (int part = 0; part < 64; part += kDoubles) {
+      for (int part = 0, end = part_of(set_.n, word); part < end; part += kDoubles) {
         const int64_t i = 64 * word + part;
         Doubles sign{}, j = load_doubles(next + i), k;
         if (has_signs) sign = load_doubles(signs + i);
@@ -219,7 +223,7 @@ class Learner {
         store<double, kDoubles>(after + i, j);
       }
       const uint64_t gap = kind == Kind::gap ? nonzero & ~staying : 0, gone = gap | clipped;
-      const uint64_t live = nonzero & ~gap;  // in the older rule, some that were clipped first
+      const uint64_t connected = nonzero & ~gap;  // in the older rule, some that were clipped first
       const uint64_t minus = moving & negative & ~gone, plus = moving & ~negative & ~gone;
       own_.gap[word] = gap;
       own_.kicked[word] = row ? row[word] & ~gone : 0;
@@ -227,9 +231,9 @@ class Learner {
       add_bits(rising_, word, own_.down[word] & ~minus);
       add_bits(falling_, word, minus & ~own_.down[word]);
       add_bits(falling_, word, own_.up[word] & ~plus);
-      add_bits(gone_, word, gone & (own_.live[word] | live));
+      add_bits(gone_, word, gone & (own_.connected[word] | connected));
       own_.up[word] = plus, own_.down[word] = minus;
-      own_.live[word] = live;
+      own_.connected[word] = connected;
     }
     sum_ = sum_of(sum);
     in_gap_ = 0;
@@ -246,21 +250,40 @@ class Learner {
     for (int64_t word = 0; word < n_ / 64; ++word) candidates += __builtin_popcountll(own_.gap[word]);
     const uint32_t low = set_.chance;
     if (low == 0) return;
+    uint64_t *kept = own_.kept, *flipped = own_.flipped;  // by rank among the candidates
+    for (int64_t word = 0; 64 * word < candidates; ++word) kept[word] = flipped[word] = 0;
     Words blocks{};
     for (int lane = 0; lane < kDoubles; ++lane) blocks[lane] = uint64_t(lane);
     const Words zero{}, steps = zero + uint64_t(uint32_t(steps_)), far = zero + (uint64_t(steps_) >> 32);
+    const Longs end = Longs{} + int64_t(low);
     for (int64_t first = 0; 4 * first < candidates; first += kDoubles) {
       Words c[4] = {blocks + uint64_t(first), steps, far, zero + uint64_t(kGap)};
-      Philox::mix(c, unit_.seed);
-      for (int word = 0; word < 4; ++word) {  // below `low` or at 2^32 - low and above
-        const Longs shifted = same_bits<Longs>((c[word] + uint64_t(low)) & uint64_t(0xffffffffu));
-        for (uint64_t rest = bits_of(shifted < Longs{} + 2 * int64_t(low)); rest; rest &= rest - 1) {
-          const int lane = __builtin_ctzll(rest);
-          const int64_t rank = 4 * (first + lane) + word;
-          if (rank < candidates) revive(select(own_.gap, rank), shifted[lane] >= low);
-        }
+      keys_.mix(c);
+      uint64_t high_bits = 0, low_bits = 0;
+      for (int word = 0; word < 4; ++word) {  // rank 4 lane + word: kept at 2^32 - low and above, flipped below low
+        const Words from = (c[word] + uint64_t(low)) & uint64_t(0xffffffffu), own = c[word] & uint64_t(0xffffffffu);
+        high_bits |= deposit(bits_of(same_bits<Longs>(from) < end), 0x1111111111111111u) << word;
+        low_bits |= deposit(bits_of(same_bits<Longs>(own) < end), 0x1111111111111111u) << word;
       }
+      kept[4 * first / 64] |= high_bits << (4 * first % 64);
+      flipped[4 * first / 64] |= low_bits << (4 * first % 64);
     }
+    int64_t rank = 0;
+    for (int64_t word = 0; rank < candidates; ++word) {
+      const uint64_t gap = own_.gap[word], flips = deposit(bits_from(flipped, rank, candidates), gap);
+      for (uint64_t rest = flips | deposit(bits_from(kept, rank, candidates), gap); rest; rest &= rest - 1) {
+        const int bit = __builtin_ctzll(rest);
+        revive(64 * word + bit, flips >> bit & 1);
+      }
+      rank += __builtin_popcountll(gap);
+    }
+  }
+
+  // Up to 64 bits of a longer row, from one of them on.
+  static uint64_t bits_from(const uint64_t* words, int64_t first, int64_t size) {
+    const int64_t word = first / 64, shift = first % 64;
+    const uint64_t bits = words[word] >> shift;
+    return shift && 64 * (word + 1) < size ? bits | words[word + 1] << (64 - shift) : bits;
   }
 
   void revive(int64_t i, bool flip) {
@@ -268,7 +291,7 @@ class Learner {
     j_[i] = j;
     sum_ += own_.delta[i];
     wrong_signs_ += j * own_.signs[i] < 0;
-    own_.live[i / 64] |= uint64_t(1) << (i % 64);
+    own_.connected[i / 64] |= uint64_t(1) << (i % 64);
     if (after_[i] == 0) gone_.add(int32_t(i));  // others are there already
   }
 
@@ -287,8 +310,7 @@ class Learner {
     }
     add_singles(singles);
     if (kind == Kind::gap) {
-      for (int64_t row = 0; row < m_; ++row) own_.edges[row] = 0;
-      add_columns(up, down, own_.edges);
+      add_columns<true>(up, down, own_.edges);
     }
     add_columns(rising_, falling_, own_.total);
     change_fields(kick, c);
@@ -310,57 +332,81 @@ class Learner {
       for (int64_t word = 0; different && word < n_ / 64; ++word) {
         add_bits(fewer, word, bits[word] & ~own_.kicked[word]);  // and kicked are a part of them
       }
+      add_columns(more, fewer, own_.count);
     } else {
-      for (int64_t row = 0; row < m_; ++row) own_.count[row] = 0;
       for (int64_t word = 0; word < n_ / 64; ++word) add_bits(more, word, own_.kicked[word]);
+      add_columns<true>(more, fewer, own_.count);
     }
-    add_columns(more, fewer, own_.count);
   }
 
   const uint16_t* overlaps_of(int64_t pattern) {
     uint16_t* overlap = own_.overlaps + pattern * m_;
     if (!own_.known[pattern]) {
       List inputs{own_.lists}, nothing{own_.lists};
-      for (int64_t row = 0; row < m_; ++row) own_.count[row] = 0;
       const uint64_t* bits = x_.bits + pattern * (n_ / 64);
       for (int64_t word = 0; word < n_ / 64; ++word) add_bits(inputs, word, bits[word]);
-      add_columns(inputs, nothing, own_.count);
+      add_columns<true>(inputs, nothing, own_.count);
       for (int64_t row = 0; row < m_; ++row) overlap[row] = uint16_t(own_.count[row]);
       own_.known[pattern] = true;
     }
     return overlap;
   }
 
-  // out += the sum of some columns - that of others, in bytes as long as those hold it.
+  // out += the sum of some columns - that of others, or out = that.
+  template <bool fresh = false>
   void add_columns(const List& plus, const List& minus, int32_t* out) const {
-    for (int64_t first = 0; first < plus.size || first < minus.size; first += 127) {
-      const auto part = [&](const List& list) {
-        const int64_t left = list.size - first;
-        return List{list.items + first, left < 0 ? 0 : left < 127 ? left : 127};
-      };
-      int64_t row = 0;
-      for (; row + 128 <= m_; row += 128) add_bytes<128>(part(plus), part(minus), row, out);
-      for (; row < m_; row += 64) add_bytes<64>(part(plus), part(minus), row, out);
+    if (!fresh && plus.size == 0 && minus.size == 0) return;
+    int64_t block = 0;
+    for (; block + 4 <= m_ / 64; block += 4) add_blocks<fresh, 4>(plus, minus, block, out);
+    switch (m_ / 64 - block) {
+      case 3: return add_blocks<fresh, 3>(plus, minus, block, out);
+      case 2: return add_blocks<fresh, 2>(plus, minus, block, out);
+      case 1: return add_blocks<fresh, 1>(plus, minus, block, out);
     }
   }
 
-  template <int width>
-  void add_bytes(const List& plus, const List& minus, int64_t row, int32_t* out) const {
-    constexpr int kParts = width / kVectorBytes;
-    Vec<std::int8_t, kVectorBytes> sums[kParts] = {};
-    const auto* columns = reinterpret_cast<const std::int8_t*>(x_.columns) + row;
-    const auto bytes = [&](int32_t column, int part) {
-      return load<std::int8_t, kVectorBytes>(columns + column * m_ + part * kVectorBytes);
-    };
-    for (int64_t entry = 0; entry < plus.size; ++entry) {
-      for (int part = 0; part < kParts; ++part) sums[part] += bytes(plus.items[entry], part);
-    }
-    for (int64_t entry = 0; entry < minus.size; ++entry) {
-      for (int part = 0; part < kParts; ++part) sums[part] -= bytes(minus.items[entry], part);
-    }
-    std::int8_t counts[width];
-    std::memcpy(counts, sums, width);
-    for (int at = 0; at < width; ++at) out[row + at] += counts[at];
+  // Of so many blocks of rows: up to 15 columns are added in halves of bytes, these in bytes as long as those hold them.
+  template <bool fresh, int width>
+  void add_blocks(const List& plus, const List& minus, int64_t block, int32_t* out) const {
+    using Bytes = Vec<uint8_t, 32>;
+    constexpr int64_t kHalf = 15, kByte = 8 * kHalf;
+    const uint8_t* columns = x_.halves + 32 * block;
+    bool adds = !fresh;
+    int64_t first = 0;
+    do {
+      Bytes lower[width], upper[width];
+      for (int part = 0; part < width; ++part) lower[part] = upper[part] = Bytes{};
+      const auto add = [&](const List& list, auto sign) {
+        const int64_t end = list.size < first + kByte ? list.size : first + kByte;
+        for (int64_t entry = first; entry < end;) {
+          Bytes sums[width];
+          for (int part = 0; part < width; ++part) sums[part] = Bytes{};
+          for (const int64_t stop = end < entry + kHalf ? end : entry + kHalf; entry < stop; ++entry) {
+            const uint8_t* column = columns + list.items[entry] * (m_ / 2);
+            for (int part = 0; part < width; ++part) sums[part] += load<uint8_t, 32>(column + 32 * part);
+          }
+          for (int part = 0; part < width; ++part) {
+            const Bytes low = sums[part] & uint8_t(15), high = (sums[part] ^ low) >> 4;
+            lower[part] = sign(lower[part], low), upper[part] = sign(upper[part], high);
+          }
+        }
+      };
+      add(plus, [](Bytes a, Bytes b) { return a + b; });
+      add(minus, [](Bytes a, Bytes b) { return a - b; });
+      std::int8_t counts[64 * width];
+      for (int part = 0; part < width; ++part) {
+        std::memcpy(counts + 64 * part, &lower[part], 32);
+        std::memcpy(counts + 64 * part + 32, &upper[part], 32);
+      }
+      int32_t* to = out + 64 * block;
+      if (adds) {
+        for (int at = 0; at < 64 * width; ++at) to[at] += counts[at];
+      } else {
+        for (int at = 0; at < 64 * width; ++at) to[at] = counts[at];
+      }
+      adds = true;
+      first += kByte;
+    } while (first < plus.size || first < minus.size);
   }
 
   // field += the sum of columns times the change of each.
@@ -380,17 +426,21 @@ class Learner {
 
   // field += kick count - c T + edge edges; and which associations are violated then.
   void change_fields(double kick, double c) {
+    const double *__restrict__ targets = own_.target;
+    const int32_t *__restrict__ counts = own_.count, *__restrict__ totals = own_.total, *__restrict__ edges = own_.edges;
+    double* __restrict__ fields = own_.field;
+    const Doubles threshold = all(unit_.threshold), robustness = all(unit_.robustness), edge = all(edge_);
     wrong_ = 0;
     for (int64_t word = 0; word < m_ / 64; ++word) {
       uint64_t bits = 0;
-      for (int part = 0; part < 64; part += kDoubles) {
+      for (int part = 0, end = part_of(set_.m, word); part < end; part += kDoubles) {
         const int64_t row = 64 * word + part;
-        Doubles field = load_doubles(own_.field + row);
-        field += kick * load_whole(own_.count + row) - c * load_whole(own_.total + row);
-        if (kind == Kind::gap) field += edge_ * load_whole(own_.edges + row);
-        store<double, kDoubles>(own_.field + row, field);
-        const Doubles margin = load_doubles(own_.target + row) * (field - all(unit_.threshold));
-        bits |= bits_of(margin < all(unit_.robustness)) << part;
+        Doubles field = load_doubles(fields + row);
+        field += kick * load_whole(counts + row) - c * load_whole(totals + row);
+        if (kind == Kind::gap) field += edge * load_whole(edges + row);
+        store<double, kDoubles>(fields + row, field);
+        const Doubles margin = load_doubles(targets + row) * (field - threshold);
+        bits |= bits_of(margin < robustness) << part;
       }
       const int64_t left = set_.m - 64 * word;
       if (left < 64) bits &= (uint64_t(1) << left) - 1;
@@ -404,6 +454,7 @@ class Learner {
   const OnlineUnit& unit_;
   const OnlineScratch& own_;
   const int64_t n_, m_;  // padded
+  const PhiloxKeys keys_;
   double *j_, *after_;
   double edge_;  // delta, where it is the same for all inputs
   List rising_{own_.lists + 3 * n_}, falling_{own_.lists + 5 * n_}, gone_{own_.lists + 7 * n_};  // inputs: k, and J

@@ -13,6 +13,7 @@ struct Patterns {
   std::int64_t n, m;  // padded
   const std::uint8_t *rows, *columns;
   const std::uint64_t* bits;
+  const std::uint8_t* halves;  // columns, two rows a byte: of every 64, row r in the lower and row 32 + r in the upper half
 };
 
 // Memory to work in: of n, m (both padded) or so many elements as said.
@@ -21,7 +22,7 @@ struct OnlineScratch {
   double *field, *target;                                     // m
   std::int32_t *total, *count, *edges;                        // m
   std::int32_t* lists;                                        // 8 n
-  std::uint64_t *live, *up, *down, *kicked, *gap, *clipped;   // n / 64
+  std::uint64_t *connected, *up, *down, *kicked, *gap, *clipped, *kept, *flipped;  // n / 64
   std::uint64_t* violated;                                    // m / 64
   std::uint8_t* none;                                         // n
   std::uint16_t* overlaps;                                    // (m, m) X Xt, where known; or null

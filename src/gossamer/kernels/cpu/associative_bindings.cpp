@@ -37,17 +37,19 @@ class OwnedPatterns {
  public:
   OwnedPatterns(std::int64_t m, std::int64_t n)
       : m_(m), n_(n), rows_(std::size_t(m * padded(n)), 0), columns_(std::size_t(n * padded(m)), 0),
-        bits_(std::size_t(m * padded(n) / 64)) {}
+        bits_(std::size_t(m * padded(n) / 64)), halves_(std::size_t(n * padded(m) / 2), 0) {}
 
   Patterns read(const std::uint8_t* x) {
-    const Patterns result{padded(n_), padded(m_), rows_.data(), columns_.data(), bits_.data()};
+    const Patterns result{padded(n_), padded(m_), rows_.data(), columns_.data(), bits_.data(), halves_.data()};
     std::fill(bits_.begin(), bits_.end(), 0);
+    std::fill(halves_.begin(), halves_.end(), std::uint8_t(0));
     for (std::int64_t row = 0; row < m_; ++row) {
       std::memcpy(rows_.data() + row * result.n, x + row * n_, std::size_t(n_));
       for (std::int64_t col = 0; col < n_; ++col) {
         const std::uint8_t value = x[row * n_ + col];
         columns_[std::size_t(col * result.m + row)] = value;
         bits_[std::size_t((row * result.n + col) / 64)] |= std::uint64_t(value) << (col % 64);
+        halves_[std::size_t(col * (result.m / 2) + row / 64 * 32 + row % 32)] |= std::uint8_t(value << (row % 64 / 32 * 4));
       }
     }
     return result;
@@ -57,13 +59,14 @@ class OwnedPatterns {
   std::int64_t m_, n_;
   std::vector<std::uint8_t> rows_, columns_;
   std::vector<std::uint64_t> bits_;
+  std::vector<std::uint8_t> halves_;
 };
 
 class OwnedScratch {
  public:
   OwnedScratch(std::int64_t m, std::int64_t n)
       : m_(padded(m)), n_(padded(n)), remembers_(m <= kMostRemembered && n <= 0xffff), doubles_(std::size_t(6 * n_ + 2 * m_)),
-        whole_(std::size_t(3 * m_ + 8 * n_)), bits_(std::size_t((6 * n_ + m_) / 64)), bytes_(std::size_t(n_)),
+        whole_(std::size_t(3 * m_ + 8 * n_)), bits_(std::size_t((8 * n_ + m_) / 64)), bytes_(std::size_t(n_)),
         overlaps_(remembers_ ? std::size_t(m_ * m_) : 0), known_(new bool[std::size_t(m_ + 1)]()) {}
 
   void forget() { std::fill_n(known_.get(), m_, false); }
@@ -75,7 +78,7 @@ class OwnedScratch {
     const std::int64_t bits = n_ / 64;
     return {d, d + n_, d + 2 * n_, d + 3 * n_, d + 4 * n_, d + 5 * n_, d + 6 * n_, d + 6 * n_ + m_,
             w, w + m_, w + 2 * m_, w + 3 * m_,
-            b, b + bits, b + 2 * bits, b + 3 * bits, b + 4 * bits, b + 5 * bits, b + 6 * bits,
+            b, b + bits, b + 2 * bits, b + 3 * bits, b + 4 * bits, b + 5 * bits, b + 6 * bits, b + 7 * bits, b + 8 * bits,
             bytes_.data(), remembers_ ? overlaps_.data() : nullptr, known_.get()};
   }
 

@@ -1,33 +1,17 @@
-// Vectors of doubles beside bytes, whole numbers and bits; and Philox4x32-10, several counters at a time.
+// Vectors of doubles beside bytes, whole numbers and bits.
 #pragma once
 
 #include <cstdint>
 #include <cstring>
 
+#include "philox.h"
 #include "vec.h"
-
-#if defined(__AVX512F__) || defined(__AVX2__) || defined(__SSE2__)
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // in GCC 12's own header
-#include <immintrin.h>
-#pragma GCC diagnostic pop
-#endif
 
 namespace gossamer {
 namespace {
 
-constexpr int kDoubles = kLanes<double>;
 using Doubles = Vec<double, kDoubles>;
 using Longs = Vec<std::int64_t, kDoubles>;
-using Words = Vec<std::uint64_t, kDoubles>;
-
-template <class To, class From>
-inline To same_bits(From value) {
-  static_assert(sizeof(To) == sizeof(From));
-  To result;
-  std::memcpy(&result, &value, sizeof result);
-  return result;
-}
 
 inline Doubles load_doubles(const double* p) { return load<double, kDoubles>(p); }
 inline Doubles all(double value) { return broadcast<double, kDoubles>(value); }
@@ -56,6 +40,19 @@ inline std::uint64_t bits_of(Longs mask) {
   std::uint64_t bits = 0;
   for (int lane = 0; lane < kDoubles; ++lane) bits |= std::uint64_t(mask[lane] != 0) << lane;
   return bits;
+#endif
+}
+
+// The lowest bits of a word, one after the other, where a mask has ones.
+inline std::uint64_t deposit(std::uint64_t bits, std::uint64_t mask) {
+#if defined(__BMI2__)
+  return _pdep_u64(bits, mask);
+#else
+  std::uint64_t result = 0;
+  for (; bits && mask; bits >>= 1, mask &= mask - 1) {
+    if (bits & 1) result |= mask & -mask;
+  }
+  return result;
 #endif
 }
 
@@ -88,53 +85,6 @@ inline Doubles load_whole(const std::int32_t* p) {
   return result;
 #endif
 }
-
-// The product of the lower halves with a word of 32 bits.
-inline Words multiply(Words a, std::uint32_t b) {
-#if defined(__AVX512F__)
-  return same_bits<Words>(_mm512_mul_epu32(same_bits<__m512i>(a), _mm512_set1_epi64(b)));
-#elif defined(__AVX2__)
-  return same_bits<Words>(_mm256_mul_epu32(same_bits<__m256i>(a), _mm256_set1_epi64x(b)));
-#elif defined(__SSE2__)
-  return same_bits<Words>(_mm_mul_epu32(same_bits<__m128i>(a), _mm_set1_epi64x(b)));
-#else
-  return (a & 0xffffffffu) * std::uint64_t(b);
-#endif
-}
-
-// Philox4x32-10 (Salmon et al. 2011): c, a counter of four words, becomes four random words. The upper halves of lanes
-// are noise.
-struct Philox {
-  static constexpr std::uint32_t kFirst = 0xD2511F53u, kSecond = 0xCD9E8D57u, kWeyl0 = 0x9E3779B9u, kWeyl1 = 0xBB67AE85u;
-
-  static void mix(Words* c, std::uint64_t seed) {
-    auto key0 = std::uint32_t(seed), key1 = std::uint32_t(seed >> 32);
-    for (int round = 0; round < 10; ++round) {
-      const Words first = multiply(c[0], kFirst), second = multiply(c[2], kSecond);
-      c[0] = (second >> 32) ^ c[1] ^ std::uint64_t(key0);
-      c[2] = (first >> 32) ^ c[3] ^ std::uint64_t(key1);
-      c[1] = second;
-      c[3] = first;
-      key0 += kWeyl0;
-      key1 += kWeyl1;
-    }
-  }
-
-  static std::uint32_t first_word(std::uint32_t c0, std::uint32_t c1, std::uint32_t c2, std::uint32_t c3,
-                                  std::uint64_t seed) {
-    auto key0 = std::uint32_t(seed), key1 = std::uint32_t(seed >> 32);
-    for (int round = 0; round < 10; ++round) {
-      const std::uint64_t first = std::uint64_t(c0) * kFirst, second = std::uint64_t(c2) * kSecond;
-      c0 = std::uint32_t(second >> 32) ^ c1 ^ key0;
-      c2 = std::uint32_t(first >> 32) ^ c3 ^ key1;
-      c1 = std::uint32_t(second);
-      c3 = std::uint32_t(first);
-      key0 += kWeyl0;
-      key1 += kWeyl1;
-    }
-    return c0;
-  }
-};
 
 }  // namespace
 }  // namespace gossamer

@@ -44,6 +44,13 @@ inline double gaussian_threshold(double ratio) {
   return kLow + (double(next - table.begin()) - 1 + part) * kStep;
 }
 
+// The same, looked up once for rows of the same number of units and the same radius.
+inline double gaussian_threshold_again(double ratio) {
+  thread_local double known = -1, threshold = 0;
+  if (ratio != known) known = ratio, threshold = gaussian_threshold(ratio);
+  return threshold;
+}
+
 enum class Fate {
   kSearch,   // a threshold exists
   kTies,     // too many units share the maximum: they alone are active
@@ -84,9 +91,9 @@ class Search {
     const double ratio = radius / std::sqrt(finite);
     if (magnitude) {  // |x| of a normal x
       const double rms = std::hypot(deviation, mean * unit_);
-      depth_ = top_ - std::max(gaussian_threshold(ratio * std::sqrt(0.5)), 0.0) * rms;
+      depth_ = top_ - std::max(gaussian_threshold_again(ratio * std::sqrt(0.5)), 0.0) * rms;
     } else {
-      depth_ = spread - gaussian_threshold(ratio) * deviation;
+      depth_ = spread - gaussian_threshold_again(ratio) * deviation;
     }
     if (!(depth_ > 0.02 * spread && depth_ < infinity)) depth_ = 0.25 * spread;
     mean_depth_ = spread;

@@ -27,13 +27,13 @@ struct Shape {
   std::int64_t outer, n, inner;
 };
 
-void add(HoyerMoments& into, const HoyerMoments& part) {
+inline void add(HoyerMoments& into, const HoyerMoments& part) {
   into = {std::max(into.top, part.top), into.sum + part.sum, into.square + part.square, into.finite + part.finite};
 }
-void add(HoyerSums& into, const HoyerSums& part) {
+inline void add(HoyerSums& into, const HoyerSums& part) {
   into = {into.count + part.count, into.sum + part.sum, into.square + part.square};
 }
-void add(HoyerPull& into, const HoyerPull& part) {
+inline void add(HoyerPull& into, const HoyerPull& part) {
   into = {into.count + part.count, into.plain + part.plain, into.weighted + part.weighted};
 }
 
@@ -130,12 +130,13 @@ struct Projection {
   const double* radius;  // one for each row, or radius_step 0 and one for all
   std::int64_t radius_step;
   bool magnitude;
+  double norm = 1;  // of every row of s
 };
 
 // A row without a threshold, one element after the other.
 template <class T>
 void write_special(const Search<T>& search, double radius, bool magnitude, const T* x, T* s, std::int64_t n,
-                   std::int64_t stride) {
+                   std::int64_t stride, double norm) {
   const auto size = [&](std::int64_t i) { return magnitude ? std::fabs(x[i * stride]) : x[i * stride]; };
   T top = -std::numeric_limits<T>::infinity();
   for (std::int64_t i = 0; i < n; ++i) top = std::max(top, size(i));
@@ -161,6 +162,7 @@ void write_special(const Search<T>& search, double radius, bool magnitude, const
       case Fate::kMasked: out = 0; break;
       default: out = std::numeric_limits<T>::quiet_NaN();
     }
+    out = T(out * norm);
   }
 }
 
@@ -205,6 +207,7 @@ int project(const Passes<T>& passes, const Projection<T>& job, std::int64_t offs
     const bool write = every([](const Search<T>& search) { return search.may_write(); });
     for (int lane = 0; lane < lanes; ++lane) trials[lane] = searches[lane].trial();
     if (write) {
+      for (int lane = 0; lane < lanes; ++lane) trials[lane].gain = T(trials[lane].gain * job.norm);
       passes.write(x, trials, s, sums);
     } else {
       passes.measure(x, trials, sums);
@@ -217,7 +220,8 @@ int project(const Passes<T>& passes, const Projection<T>& job, std::int64_t offs
     const Search<T>& search = searches[lane];
     job.beta[row + lane] = search.beta();
     if (search.fate != Fate::kSearch)
-      write_special(search, job.radius[(row + lane) * job.radius_step], job.magnitude, x + lane, s + lane, n, stride);
+      write_special(search, job.radius[(row + lane) * job.radius_step], job.magnitude, x + lane, s + lane, n, stride,
+                    job.norm);
   }
   return taken;
 }
@@ -230,9 +234,10 @@ struct Product {
   const double* radius;
   std::int64_t radius_step;
   T* out;
+  double norm = 1;  // of every row of s
 };
 
-// v times the derivative: with m = r/d, κ² = 1 − r²/d and c = ⟨|s| − m, v sign(s)⟩ / κ², summed over the support,
+// v times the derivative of norm s: with m = r/d, κ² = 1 − r²/d and c = ⟨|s| − m, v sign(s)⟩ / κ², summed over the support,
 //   out = beta (v − sign(s) (mean of v sign(s) − m c) − s c).
 template <class T>
 void multiply(const Passes<T>& passes, const Product<T>& job, std::int64_t offset, std::int64_t row) {
@@ -244,8 +249,8 @@ void multiply(const Passes<T>& passes, const Product<T>& job, std::int64_t offse
     const T beta = job.beta[row + lane];
     const double radius = job.radius[(row + lane) * job.radius_step];
     const double mean = radius / d, spread = 1 - radius * mean;
-    const double along = beta > 0 && spread > 0 ? (weighted - mean * plain) / spread : 0;
-    pushes[lane] = {beta, T(d > 0 ? plain / d - mean * along : 0), T(along)};
+    const double along = beta > 0 && spread > 0 ? (weighted / job.norm - mean * plain) / spread : 0;
+    pushes[lane] = {T(beta * job.norm), T(d > 0 ? plain / d - mean * along : 0), T(along / job.norm)};
   }
   passes.push(job.v + offset, job.s + offset, pushes, job.out + offset);
 }

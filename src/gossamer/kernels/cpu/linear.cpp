@@ -6,14 +6,13 @@
 #include <nanobind/nanobind.h>
 
 #include <cstdint>
-#include <memory>
 #include <type_traits>
-#include <vector>
 
 #include "dispatch.h"
 #include "pattern.h"
 #include "products.h"
 #include "products_work.h"
+#include "scratch.h"
 #include "tensor.h"
 #include "types.h"
 
@@ -89,29 +88,6 @@ FeatureMajor<T> copied(const View& x, T* to, int threads) {
   }
   return {to, batch};
 }
-
-// Memory for matrices that are read once. A little of it stays with the thread, since fresh pages would cost more; above
-// that it is freed, so that one large batch does not hold memory for ever.
-template <class T>
-class Scratch {
- public:
-  explicit Scratch(std::int64_t count) {
-    thread_local std::vector<T> kept;
-    if (count * std::int64_t(sizeof(T)) > kKeptBytes) {
-      own_.reset(new T[std::size_t(count)]);
-      data_ = own_.get();
-      return;
-    }
-    if (std::int64_t(kept.size()) < count) kept.resize(std::size_t(count));
-    data_ = kept.data();
-  }
-  T* data() const { return data_; }
-
- private:
-  static constexpr std::int64_t kKeptBytes = 1 << 22;
-  std::unique_ptr<T[]> own_;
-  T* data_;
-};
 
 template <class Call>
 auto with_float(const View& like, const Call& call) {

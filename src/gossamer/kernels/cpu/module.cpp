@@ -30,10 +30,14 @@ namespace gossamer {
 
 GOSSAMER_TABLE(Layout, layout, active_layout)
 
+void bind_activations(nb::module_& m);
 void bind_associative(nb::module_& m);
 void bind_convolution(nb::module_& m);
+void bind_divisive(nb::module_& m);
 void bind_hoyer(nb::module_& m);
 void bind_linear(nb::module_& m);
+void bind_lq_noise(nb::module_& m);
+void bind_prediction(nb::module_& m);
 void bind_recurrent(nb::module_& m);
 void bind_spspmm(nb::module_& m);
 void bind_srelu(nb::module_& m);
@@ -240,10 +244,14 @@ NB_MODULE(_cpu, m) {
     if (wanted < 0 || wanted > best_isa()) throw std::invalid_argument("this processor lacks that instruction set");
     isa = wanted;
   });
+  bind_activations(m);
   bind_associative(m);
   bind_convolution(m);
+  bind_divisive(m);
   bind_hoyer(m);
   bind_linear(m);
+  bind_lq_noise(m);
+  bind_prediction(m);
   bind_recurrent(m);
   bind_spspmm(m);
   bind_srelu(m);

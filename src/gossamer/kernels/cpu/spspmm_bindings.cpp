@@ -4,61 +4,15 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <memory>
-#include <vector>
 
 #include "dispatch.h"
-#include "spspmm.h"
+#include "spspmm_work.h"
 
 namespace nb = nanobind;
 
 namespace gossamer {
 
-GOSSAMER_TABLE(SpspmmKernels, spspmm_kernels, active_spspmm)
-
 namespace {
-
-// One sample: its pairs are shared among threads, each adding into an array of its own. Several: samples are shared.
-constexpr double kWorthThreads = 30000;  // connections of active inputs, some 10 microseconds of one thread
-
-template <class S, class Kernels>
-void forward(const Kernels& kernels, const Spspmm<S, Compute<S>>& job, const S* bias, bool relu, S* y,
-             int threads) {
-  using C = Compute<S>;
-  const auto outputs = job.outputs;
-  if (threads > 1) {
-    double work = 0;
-    for (std::int64_t at = 0; at < job.code.batch * job.code.slots; ++at) {
-      work += job.t_indptr[job.code.indices[at] + 1] - job.t_indptr[job.code.indices[at]];
-    }
-    if (work < kWorthThreads) threads = 1;
-  }
-  if (job.code.batch == 1) {
-    const std::unique_ptr<C[]> sums(new C[std::size_t(outputs) * std::max(threads, 1)]);
-    int used = 1;
-    parallel(threads, [&](int part, int parts) {
-      if (part == 0) used = parts;
-      C* const mine = sums.get() + part * outputs;  // cleared by the thread in whose cache it will be
-      std::fill(mine, mine + outputs, C(0));
-      kernels.scatter(job, 0, job.code.slots * part / parts, job.code.slots * (part + 1) / parts, mine);
-    });
-    for (int part = 1; part < used; ++part) {
-      const C* other = sums.get() + part * outputs;
-      for (std::int64_t o = 0; o < outputs; ++o) sums[o] += other[o];
-    }
-    kernels.finish(sums.get(), bias, relu, y, outputs);
-    return;
-  }
-  parallel(threads, [&](int part, int parts) {
-    std::vector<C> sum(outputs);
-    const std::int64_t end = job.code.batch * (part + 1) / parts;
-    for (std::int64_t b = job.code.batch * part / parts; b < end; ++b) {
-      std::fill(sum.begin(), sum.end(), C(0));
-      kernels.scatter(job, b, 0, job.code.slots, sum.data());
-      kernels.finish(sum.data(), bias, relu, y + b * outputs, outputs);
-    }
-  });
-}
 
 // Whether every index names an input.
 bool in_range(const CodeShape& code, std::int64_t inputs) {
@@ -81,7 +35,7 @@ bool spspmm(int dtype, int threads, Address t_indptr, Address t_indices, Address
     const Spspmm<S, Compute<S>> job{at<const std::int32_t>(t_indptr), at<const std::int32_t>(t_indices),
                                           at<const S>(values), at<const std::int32_t>(place),
                                           {at<const std::int32_t>(indices), batch, slots}, at<const S>(code), outputs};
-    forward<S>(kernels, job, at<const S>(bias), relu, at<S>(y), threads);
+    spspmm_forward<S>(kernels, job, at<const S>(bias), relu, at<S>(y), threads);
   });
   return true;
 }
@@ -106,8 +60,7 @@ bool spspmm_backward(int dtype, int threads, Address t_indptr, Address t_indices
   return true;
 }
 
-// The spspmm product of a dense x (batch x inputs, feature i of sample b at x + b * b_stride + i * f_stride), if enough
-// of it is zero that this beats reading every connection; returns false, with y untouched, if not.
+// The spspmm product of a dense x; returns false, with y untouched, if too much of it is not zero.
 bool spspmm_if_sparse(int dtype, int threads, Address t_indptr, Address t_indices, Address values, Address place,
                      Address x, std::int64_t batch, std::int64_t inputs, std::int64_t b_stride, std::int64_t f_stride,
                      double most_active, Address bias, bool relu, Address y, std::int64_t outputs) {
@@ -115,31 +68,11 @@ bool spspmm_if_sparse(int dtype, int threads, Address t_indptr, Address t_indice
   bool done = false;
   with_dtype(dtype, active_spspmm(), [&](const auto& kernels, auto storage) {
     using S = decltype(storage);
-    std::vector<std::int32_t> indices(batch * inputs + 1);
-    std::vector<S> code(batch * inputs + 1);
-    std::vector<std::int64_t> counts(batch);
-    std::int64_t total = 0, most = 0;
-    for (std::int64_t b = 0; b < batch; ++b) {
-      counts[b] = kernels.pack(at<const S>(x) + b * b_stride, inputs, f_stride, indices.data() + b * inputs,
-                               code.data() + b * inputs);
-      total += counts[b];
-      most = std::max(most, counts[b]);
-      // A first sample that is far too busy speaks for the batch: do not read the rest for nothing.
-      if (b == 0 && double(total) > 1.5 * most_active * double(inputs)) return;
-    }
-    if (double(total) > most_active * double(batch) * double(inputs)) return;
-    for (std::int64_t b = 0; b < batch; ++b) {  // rows of one length: move them together, empty pairs at the end
-      for (std::int64_t slot = 0; slot < most; ++slot) {
-        const bool live = slot < counts[b];
-        indices[b * most + slot] = live ? indices[b * inputs + slot] : 0;
-        code[b * most + slot] = live ? code[b * inputs + slot] : S{};
-      }
-    }
     const Spspmm<S, Compute<S>> job{at<const std::int32_t>(t_indptr), at<const std::int32_t>(t_indices),
                                           at<const S>(values), at<const std::int32_t>(place),
-                                          {indices.data(), batch, most}, code.data(), outputs};
-    forward<S>(kernels, job, at<const S>(bias), relu, at<S>(y), threads);
-    done = true;
+                                          {nullptr, batch, 0}, nullptr, outputs};
+    done = multiply_active<S>(kernels, job, at<const S>(x), inputs, b_stride, f_stride, most_active, at<const S>(bias),
+                              relu, at<S>(y), threads);
   });
   return done;
 }

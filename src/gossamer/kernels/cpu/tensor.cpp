@@ -35,20 +35,7 @@ void use_exchange(nb::handle capsule, nb::handle tensor, nb::handle parameter) {
   parameter_type = parameter.ptr();
 }
 
-// Identity, memory, version and size of the four tensors of a pattern. No versions are counted in inference mode, and
-// none of changes through `.data` or NumPy.
-struct State {
-  struct One {
-    PyObject* object;
-    void* data;
-    std::int64_t version, numel;
-    bool operator==(const One& other) const {
-      return object == other.object && data == other.data && version == other.version && numel == other.numel;
-    }
-  } tensors[4];
-};
-
-std::unordered_map<PyObject*, State> validated;  // by the object of `indices`
+std::unordered_map<PyObject*, PatternState> validated;  // by the object of `indices`
 
 bool number(PyObject* found, std::int64_t& out) {
   if (found) {
@@ -60,7 +47,7 @@ bool number(PyObject* found, std::int64_t& out) {
   return false;
 }
 
-bool state_of(PyObject* object, State::One& out) {
+bool state_of_one(PyObject* object, PatternState::One& out) {
   static PyObject* const version = PyUnicode_InternFromString("_version");
   static PyObject* const address = PyUnicode_InternFromString("data_ptr");
   static PyObject* const numel = PyUnicode_InternFromString("numel");
@@ -118,24 +105,36 @@ PyObject* empty(const View& like, std::int64_t rows, std::int64_t cols, bool tra
   return static_cast<PyObject*>(object);
 }
 
+bool state_of(PyObject* const pattern[4], PatternState& out) {
+  for (int i = 0; i < 4; ++i) {
+    if (!state_of_one(pattern[i], out.tensors[i])) return false;
+  }
+  return true;
+}
+
+bool unchanged(const PatternState& before) {
+  for (const PatternState::One& one : before.tensors) {
+    PatternState::One now;
+    if (!state_of_one(one.object, now) || !(now == one)) return false;
+  }
+  return true;
+}
+
 bool is_validated(PyObject* const pattern[4]) {
   const auto known = validated.find(pattern[1]);
   if (known == validated.end()) return false;
   for (int i = 0; i < 4; ++i) {
-    State::One now;
-    if (!state_of(pattern[i], now) || !(now == known->second.tensors[i])) return false;
+    if (known->second.tensors[i].object != pattern[i]) return false;
   }
-  return true;
+  return unchanged(known->second);
 }
 
 void bind_tensor(nb::module_& m) {
   m.def("use_exchange", &use_exchange);
   m.def("mark_validated", [](nb::handle a, nb::handle b, nb::handle c, nb::handle d) {
     PyObject* const pattern[4] = {a.ptr(), b.ptr(), c.ptr(), d.ptr()};
-    State state;
-    for (int i = 0; i < 4; ++i) {
-      if (!state_of(pattern[i], state.tensors[i])) return false;
-    }
+    PatternState state;
+    if (!state_of(pattern, state)) return false;
     validated[b.ptr()] = state;
     return true;
   });

@@ -58,6 +58,25 @@ bool view(PyObject* tensor, View& out);
 // `rows` if cols is negative. A new reference, its memory in `out`; null if that fails, without a Python error.
 PyObject* empty(const View& like, std::int64_t rows, std::int64_t cols, bool transposed, View& out);
 
+// Identity, memory, version and size of the four index tensors of a pattern. No versions are counted in inference mode,
+// and none of changes through `.data` or NumPy.
+struct PatternState {
+  struct One {
+    PyObject* object;
+    void* data;
+    std::int64_t version, numel;
+    bool operator==(const One& other) const {
+      return object == other.object && data == other.data && version == other.version && numel == other.numel;
+    }
+  } tensors[4];
+};
+
+// Reads it; false, without a Python error, if that fails.
+bool state_of(PyObject* const pattern[4], PatternState& out);
+
+// Whether it is still so.
+bool unchanged(const PatternState& before);
+
 // Whether the four index tensors of a pattern are those that were marked as validated, and unchanged since.
 bool is_validated(PyObject* const pattern[4]);
 

@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <limits>
-#include <vector>
 
 #include "tiles.h"
 #include "vec.h"
@@ -40,8 +38,33 @@ void dense_rows(const DenseProduct<T>& job, std::int64_t row, Tile tile) {
   }
 }
 
+// One sample has no rows to read: rows of A are read along instead. R of them share the loads of X, and hide the latency
+// of the sums.
+template <class T, int R>
+void dense_one(const DenseProduct<T>& job, std::int64_t row) {
+  constexpr int W = kLanes<T>;
+  const T* const a = job.a + row * job.row_step;
+  Vec<T, W> sum[R] = {};
+  std::int64_t c = 0;
+  for (; c + W <= job.cols; c += W) {
+    const Vec<T, W> x = load<T, W>(job.x + c);
+    for (int r = 0; r < R; ++r) sum[r] += load<T, W>(a + r * job.row_step + c) * x;
+  }
+  for (int r = 0; r < R; ++r) {
+    T total = job.bias ? job.bias[row + r] : T(0);
+    for (std::int64_t rest = c; rest < job.cols; ++rest) total += a[r * job.row_step + rest] * job.x[rest];
+    for (int lane = 0; lane < W; ++lane) total += sum[r][lane];
+    job.y[row + r] = job.relu ? max0<T, 1>(total) : total;
+  }
+}
+
 template <class T>
 void dense(const DenseProduct<T>& job, std::int64_t begin, std::int64_t end) {
+  if (job.batch == 1 && job.col_step == 1) {
+    for (; begin + 4 <= end; begin += 4) dense_one<T, 4>(job, begin);
+    for (; begin < end; ++begin) dense_one<T, 1>(job, begin);
+    return;
+  }
   with_width<T>(job.batch, [&](auto width) {
     constexpr int W = decltype(width)::value;
     over_tiles<W>(job.batch, 2, [&](int vectors, Tile tile, bool) {
@@ -173,49 +196,6 @@ void drop(const Dropped<T>& job, std::int64_t begin, std::int64_t end) {
         y[b] = x[b] * (bits[b * job.sample_step] >= job.least ? job.scale : T(0));
     }
   }
-}
-
-// Samples [begin, end).
-template <class T>
-void top_units(const TopUnits<T>& job, std::int64_t begin, std::int64_t end) {
-  constexpr std::int64_t kTogether = 16;  // samples of which a line of the cache holds a unit
-  const std::int64_t units = job.units, batch = job.batch;
-  std::vector<T> scores(std::size_t(units * kTogether)), ranked(static_cast<std::size_t>(units));
-  for (std::int64_t first = begin; first < end; first += kTogether) {
-    const std::int64_t count = std::min(kTogether, end - first);
-    for (std::int64_t u = 0; u < units; ++u)
-      for (std::int64_t b = 0; b < count; ++b) {
-        const T x = job.x[u * batch + first + b];
-        scores[b * units + u] = job.magnitude ? std::fabs(x) : x;
-      }
-    for (std::int64_t b = 0; b < count; ++b) {
-      const T* score = scores.data() + b * units;
-      bool broken = false;
-      for (std::int64_t u = 0; u < units; ++u) broken |= score[u] != score[u];
-      T threshold = 0;
-      std::int64_t room = 0;
-      if (!broken) {
-        std::copy(score, score + units, ranked.begin());
-        std::nth_element(ranked.begin(), ranked.begin() + (job.k - 1), ranked.end(), [](T a, T b) { return a > b; });
-        threshold = ranked[job.k - 1];
-        std::int64_t above = 0;
-        for (std::int64_t u = 0; u < units; ++u) above += score[u] > threshold;
-        room = job.k - above;
-      }
-      for (std::int64_t u = 0; u < units; ++u) {
-        const std::int64_t at = u * batch + first + b;
-        const bool level = score[u] == threshold && room > 0, live = !broken && (score[u] > threshold || level);
-        room -= level;
-        job.live[at] = live;
-        job.y[at] = live ? job.x[at] : broken ? std::numeric_limits<T>::quiet_NaN() : T(0);
-      }
-    }
-  }
-}
-
-template <class T>
-void keep_live(const std::uint8_t* live, const T* g, T* out, std::int64_t begin, std::int64_t end) {
-  for (std::int64_t i = begin; i < end; ++i) out[i] = live[i] ? g[i] : T(0);
 }
 
 // ---- losses -----------------------------------------------------------------------------------------------------------
@@ -367,7 +347,7 @@ void update(const Update<T>& job, std::int64_t begin, std::int64_t end) {
 
 template <class T>
 constexpr StepKernels<T> kTable{dense<T>,     dense_gradient<T>, curve<T>,    curve_gradient<T>, scale<T>,   drop<T>,
-                                top_units<T>, keep_live<T>,      row_sums<T>, loss<T>,           squares<T>, update<T>};
+                                row_sums<T>, loss<T>,           squares<T>, update<T>};
 
 }  // namespace
 

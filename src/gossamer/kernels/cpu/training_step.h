@@ -46,15 +46,6 @@ struct Dropped {
   std::int64_t batch;
 };
 
-template <class T>
-struct TopUnits {  // the k largest of each sample stay; see activation/top_k.py
-  std::int64_t units, batch, k;
-  bool magnitude;
-  const T* x;
-  T* y;
-  std::uint8_t* live;
-};
-
 enum class Task { kClasses, kLabels, kNumbers };
 
 template <class T>
@@ -88,8 +79,6 @@ struct StepKernels {  // rows, samples or elements [begin, end)
   void (*curve_gradient)(const Curved<T>&, std::int64_t begin, std::int64_t end);
   void (*scale)(const T* x, T factor, T* y, std::int64_t begin, std::int64_t end);
   void (*drop)(const Dropped<T>&, std::int64_t begin, std::int64_t end);
-  void (*top_units)(const TopUnits<T>&, std::int64_t begin, std::int64_t end);
-  void (*keep_live)(const std::uint8_t* live, const T* g, T* out, std::int64_t begin, std::int64_t end);
   void (*row_sums)(const T* g, T* out, std::int64_t batch, std::int64_t begin, std::int64_t end);
   void (*loss)(const LossOf<T>&, std::int64_t begin, std::int64_t end);
   double (*squares)(const T* g, std::int64_t count);

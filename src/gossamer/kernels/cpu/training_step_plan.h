@@ -1,41 +1,20 @@
 // A training step of a stack of layers: rows in, forward, loss, backward, update; nothing but plain memory between.
 //
-// Stages are added in the order of the network, with addresses that the caller keeps alive. Every stage writes a matrix
-// (units x batch) of its own; gradients go back through two more. Parameters are updated when all gradients are there.
-// Products of sparse layers, the projection and the S-shaped units are those that autograd uses, on the same layouts.
+// Every stage writes a matrix (units x batch) of its own; gradients go back through two more. Parameters are updated when
+// all gradients are there. The caller keeps alive what addresses name.
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
 #include <vector>
 
-#include "dispatch.h"
-#include "hoyer.h"
-#include "hoyer_tensor.h"
-#include "products.h"
-#include "products_work.h"
-#include "srelu.h"
-#include "training_step.h"
+#include "stack.h"
 
 namespace gossamer {
-
-GOSSAMER_TABLE(Layout, layout, step_layout)
-GOSSAMER_TABLE(HoyerKernelSet, hoyer_kernels, step_hoyer)
-GOSSAMER_TABLE(SreluKernelSet, srelu_kernels, step_srelu)
-GOSSAMER_TABLE(StepKernelSet, step_kernels, step_kernel_set)
-
 namespace {
-
-constexpr std::int64_t kShared = 1 << 15;  // numbers, from which on threads share simple work on them
-
-template <class Set>
-const auto& of_type(const Set& set, float) { return set.f32; }
-template <class Set>
-const auto& of_type(const Set& set, double) { return set.f64; }
 
 template <class T>
 struct Samples {  // row r of x is x + r * row_step; or, where indptr is given, a row of a CSR matrix less `shift`
@@ -58,49 +37,13 @@ struct Recipe {  // of one step and group of parameters, as optimizers of torch 
 };
 
 template <class T>
-class TrainingStep {
+class TrainingStep : public Stack<T> {
  public:
   // first, second: what the optimizer keeps of it, null where it keeps nothing.
   int parameter(T* values, T* gradient, T* first, T* second, std::int64_t count, int group, double steps, bool fresh) {
     parameters_.push_back({values, gradient, first, second, count, group, steps, fresh});
+    values_.push_back(values);
     return int(parameters_.size()) - 1;
-  }
-
-  void sparse(std::int64_t inputs, std::int64_t outputs, const std::int32_t* indptr, const std::int32_t* indices,
-              const std::int32_t* t_indptr, const std::int32_t* t_indices, const std::int32_t* permutation, int weights,
-              int bias, bool relu) {
-    Stage stage = layer(Kind::kSparse, inputs, outputs, weights, bias, relu);
-    stage.indptr = indptr, stage.indices = indices, stage.t_indptr = t_indptr, stage.t_indices = t_indices;
-    stage.permutation = permutation;
-    stages_.push_back(stage);
-  }
-  void dense(std::int64_t inputs, std::int64_t outputs, int weights, int bias, bool relu) {
-    stages_.push_back(layer(Kind::kDense, inputs, outputs, weights, bias, relu));
-  }
-  void curve(std::int64_t units, Curve kind, double slope) {
-    Stage stage = layer(Kind::kCurve, units, units, -1, -1, false);
-    stage.curve = kind, stage.slope = T(slope);
-    stages_.push_back(stage);
-  }
-  void hoyer(std::int64_t units, double radius, double norm, bool magnitude) {
-    Stage stage = layer(Kind::kHoyer, units, units, -1, -1, false);
-    stage.radius = radius, stage.norm = T(norm), stage.magnitude = magnitude;
-    stages_.push_back(stage);
-  }
-  void top_k(std::int64_t units, std::int64_t k, bool magnitude) {
-    Stage stage = layer(Kind::kTopK, units, units, -1, -1, false);
-    stage.k = k, stage.magnitude = magnitude;
-    stages_.push_back(stage);
-  }
-  void srelu(std::int64_t units, int t_l, int a_l, int t_r, int a_r) {
-    Stage stage = layer(Kind::kSrelu, units, units, -1, -1, false);
-    stage.pieces = {t_l, a_l, t_r, a_r};
-    stages_.push_back(stage);
-  }
-  void dropout(std::int64_t units, std::int32_t least, double scale, bool batch_major) {
-    Stage stage = layer(Kind::kDropout, units, units, -1, -1, false);
-    stage.least = least, stage.slope = T(scale), stage.batch_major = batch_major;
-    stages_.push_back(stage);
   }
 
   // One step on each batch of the rows in `order`. recipes: of each step, one for each group. Losses and credits: a sum
@@ -122,8 +65,6 @@ class TrainingStep {
   }
 
  private:
-  enum class Kind { kSparse, kDense, kCurve, kHoyer, kTopK, kSrelu, kDropout };
-
   struct Parameter {
     T *values, *gradient, *first, *second;
     std::int64_t count;
@@ -132,45 +73,27 @@ class TrainingStep {
     bool fresh;
   };
 
-  struct Stage {
-    Kind kind;
-    std::int64_t inputs, outputs;
-    int weights, bias;
-    bool relu;
-    const std::int32_t *indptr, *indices, *t_indptr, *t_indices, *permutation;
+  // What the stages leave for the way back.
+  struct Trace {
+    T *y, *beta;
     T *by_columns, *gradient_by_columns;  // weights in the order of CSC, and their gradients
-    Curve curve;
-    T slope;  // of a curve; of dropout, what survivors are multiplied by
-    double radius;
-    T norm;
-    bool magnitude;
-    std::int64_t k;
-    std::array<int, 4> pieces;
-    std::int32_t least;
-    bool batch_major;
-    T *y, *s, *beta;  // its output; of the projection also the result of length 1 and the slopes
-    std::uint8_t* live;
+    std::uint8_t* kept;
     const std::int16_t* bits;
   };
 
-  std::vector<Stage> stages_;
+  using Stack<T>::stages_;
+  using Stack<T>::kernels;
+  std::vector<Trace> traces_;
   std::vector<Parameter> parameters_;
+  std::vector<T*> values_;
   std::unique_ptr<T[]> memory_;
-  std::unique_ptr<std::uint8_t[]> live_;
+  std::unique_ptr<std::uint8_t[]> kept_;
   std::vector<double> losses_, credits_;
   std::int64_t batch_ = 0;
   int threads_ = 1;
   T *x_ = nullptr, *row_ = nullptr, *from_ = nullptr, *to_ = nullptr, *top_ = nullptr, *sum_ = nullptr;
 
-  static Stage layer(Kind kind, std::int64_t inputs, std::int64_t outputs, int weights, int bias, bool relu) {
-    Stage stage{};
-    stage.kind = kind, stage.inputs = inputs, stage.outputs = outputs;
-    stage.weights = weights, stage.bias = bias, stage.relu = relu;
-    return stage;
-  }
-
-  const StepKernels<T>& kernels() const { return of_type(step_kernel_set(), T()); }
-  T* output() const { return stages_.back().y; }
+  T* output() const { return traces_.back().y; }
   T* values(int parameter) const { return parameter < 0 ? nullptr : parameters_[parameter].values; }
   T* gradient(int parameter) const { return parameters_[parameter].gradient; }
 
@@ -178,7 +101,8 @@ class TrainingStep {
   void reserve(std::int64_t batch) {
     constexpr std::int64_t kLine = 64 / sizeof(T);
     const auto padded = [](std::int64_t count) { return (count + kLine - 1) / kLine * kLine; };
-    std::int64_t total = 0, live = 0, widest = stages_.front().inputs;
+    std::int64_t total = 0, kept = 0, widest = stages_.front().inputs;
+    traces_.resize(stages_.size());
     const auto lay_out = [&](T* base) {
       total = 0;
       const auto take = [&](T*& where, std::int64_t count) {
@@ -187,21 +111,16 @@ class TrainingStep {
       };
       take(x_, stages_.front().inputs * batch);
       take(row_, stages_.front().inputs * batch);
-      for (Stage& stage : stages_) {
+      for (std::size_t i = 0; i < stages_.size(); ++i) {
+        const Stage& stage = stages_[i];
+        Trace& trace = traces_[i];
         widest = std::max(widest, stage.outputs);
-        take(stage.y, stage.outputs * batch);
+        take(trace.y, stage.outputs * batch);
         if (stage.kind == Kind::kSparse) {
-          take(stage.by_columns, parameters_[stage.weights].count);
-          take(stage.gradient_by_columns, parameters_[stage.weights].count);
+          take(trace.by_columns, parameters_[stage.weights].count);
+          take(trace.gradient_by_columns, parameters_[stage.weights].count);
         }
-        if (stage.kind == Kind::kHoyer) {
-          take(stage.beta, batch);
-          if (stage.norm != 1) {
-            take(stage.s, stage.outputs * batch);
-          } else {
-            stage.s = stage.y;
-          }
-        }
+        if (stage.kind == Kind::kHoyer) take(trace.beta, batch);
       }
       take(from_, widest * batch);
       take(to_, widest * batch);
@@ -213,34 +132,18 @@ class TrainingStep {
     memory_.reset(new T[std::size_t(total + kLine)]);
     lay_out(reinterpret_cast<T*>((reinterpret_cast<Address>(memory_.get()) + 63) / 64 * 64));
     for (const Stage& stage : stages_)
-      if (stage.kind == Kind::kTopK) live += stage.outputs * batch;
-    live_.reset(new std::uint8_t[std::size_t(live + 1)]);
-    live = 0;
-    for (Stage& stage : stages_)
-      if (stage.kind == Kind::kTopK) stage.live = live_.get() + live, live += stage.outputs * batch;
+      if (stage.kind == Kind::kTopK) kept += stage.outputs * batch;
+    kept_.reset(new std::uint8_t[std::size_t(kept + 1)]);
+    kept = 0;
+    for (std::size_t i = 0; i < stages_.size(); ++i)
+      if (stages_[i].kind == Kind::kTopK) traces_[i].kept = kept_.get() + kept, kept += stages_[i].outputs * batch;
     losses_.resize(std::size_t(batch)), credits_.resize(std::size_t(batch));
   }
 
-  // Calls work(begin, end) for [0, count), by several threads if it is about so many numbers.
+  Pass<T> pass() const { return {values_.data(), batch_, threads_}; }
   template <class Work>
   void share(std::int64_t count, std::int64_t numbers, const Work& work) const {
-    parallel(numbers < kShared ? 1 : threads_, [&](int part, int parts) {
-      const std::int64_t begin = count * part / parts, end = count * (part + 1) / parts;
-      if (begin < end) work(begin, end);
-    });
-  }
-
-  // to (cols x rows) = transpose of from (rows x cols).
-  void transpose(const T* from, std::int64_t rows, std::int64_t cols, T* to) const {
-    using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
-    const CopyTransposed<Bits> job{reinterpret_cast<const Bits*>(from), reinterpret_cast<Bits*>(to), rows, cols, cols};
-    share(cols, rows * cols, [&](std::int64_t begin, std::int64_t end) {
-      if constexpr (sizeof(T) == 4) {
-        step_layout().four_bytes(job, begin, end);
-      } else {
-        step_layout().eight_bytes(job, begin, end);
-      }
-    });
+    gossamer::share(threads_, count, numbers, work);
   }
 
   void gather(const Samples<T>& samples, const std::int64_t* rows) {
@@ -256,7 +159,7 @@ class TrainingStep {
       const T* row = samples.x + rows[b] * samples.row_step;
       std::copy(row, row + inputs, row_ + b * inputs);
     }
-    transpose(row_, batch_, inputs, x_);
+    transpose(threads_, static_cast<const T*>(row_), batch_, inputs, inputs, x_);
   }
 
   void gather_sparse(const Samples<T>& samples, const std::int64_t* rows) {
@@ -276,72 +179,28 @@ class TrainingStep {
   // Returns where the bits of the next batch are.
   const std::int16_t* forward(const std::int16_t* bits) {
     const T* x = x_;
-    for (Stage& stage : stages_) {
-      switch (stage.kind) {
-        case Kind::kSparse:
-          run_spmm(of_type(active(), T()), compressed(stage.indptr, stage.indices, stage.outputs), Csr{}, threads_,
-                   static_cast<const T*>(values(stage.weights)), static_cast<const T*>(values(stage.bias)), x, stage.y,
-                   stage.inputs, batch_, batch_, batch_, stage.relu);
-          break;
-        case Kind::kDense: {
-          const DenseProduct<T> job{values(stage.weights), values(stage.bias), x, stage.y, stage.inputs,
-                                    stage.inputs, 1, batch_, stage.relu};
-          multiply(job, stage.outputs);
-          break;
-        }
-        case Kind::kCurve:
-          share(stage.outputs, 8 * stage.outputs * batch_, [&](auto begin, auto end) {
-            kernels().curve({stage.curve, stage.slope, x, stage.y, nullptr, nullptr, batch_}, begin, end);
-          });
-          break;
-        case Kind::kHoyer:
-          gossamer::forward<T>(of_type(step_hoyer(), T()), {1, stage.outputs, batch_}, threads_,
-                               {x, stage.s, stage.beta, &stage.radius, 0, stage.magnitude});
-          if (stage.s != stage.y) scale(stage.s, stage.norm, stage.y, stage.outputs * batch_);
-          break;
-        case Kind::kTopK:
-          share(batch_, 8 * stage.outputs * batch_, [&](auto begin, auto end) {
-            kernels().top_units({stage.outputs, batch_, stage.k, stage.magnitude, x, stage.y, stage.live}, begin, end);
-          });
-          break;
-        case Kind::kSrelu: {
-          const SreluForward<T> job{{1, stage.outputs, batch_}, pieces(stage), x, stage.y};
-          by_units(of_type(step_srelu(), T()).forward, job);
-          break;
-        }
-        case Kind::kDropout:
-          stage.bits = bits;
-          drop(stage, x, stage.y);
-          bits += (stage.outputs * batch_ + 3) / 4 * 4;
-          break;
+    for (std::size_t i = 0; i < stages_.size(); ++i) {
+      Trace& trace = traces_[i];
+      if (stages_[i].kind == Kind::kDropout) {
+        trace.bits = bits;
+        drop(i, x, trace.y);
+        bits += (stages_[i].outputs * batch_ + 3) / 4 * 4;
+      } else {
+        this->compute(stages_[i], pass(), x, batch_, {trace.y, trace.beta, trace.kept});
       }
-      x = stage.y;
+      x = trace.y;
     }
     return bits;
   }
 
-  void multiply(const DenseProduct<T>& job, std::int64_t rows) const {
-    share(rows, rows * job.cols * job.batch / 16, [&](auto begin, auto end) { kernels().dense(job, begin, end); });
-  }
   void scale(const T* x, T factor, T* y, std::int64_t count) const {
     share(count, count, [&](auto begin, auto end) { kernels().scale(x, factor, y, begin, end); });
   }
-  void drop(const Stage& stage, const T* x, T* y) const {
+  void drop(std::size_t i, const T* x, T* y) const {
+    const Stage& stage = stages_[i];
     const std::int64_t unit = stage.batch_major ? 1 : batch_, sample = stage.batch_major ? stage.outputs : 1;
-    const Dropped<T> job{stage.bits, unit, sample, stage.least, stage.slope, x, y, batch_};
+    const Dropped<T> job{traces_[i].bits, unit, sample, stage.least, T(stage.slope), x, y, batch_};
     share(stage.outputs, stage.outputs * batch_, [&](auto begin, auto end) { kernels().drop(job, begin, end); });
-  }
-  SreluPieces<T> pieces(const Stage& stage) const {
-    const auto& p = stage.pieces;
-    return {values(p[0]), values(p[1]), values(p[2]), values(p[3])};
-  }
-  template <class Job>
-  void by_units(void (*kernel)(const Job&, std::int64_t, std::int64_t), const Job& job) const {
-    const auto [outer, units, inner] = job.shape;
-    parallel(outer * units * inner < kShared ? 1 : threads_, [&, units = units](int part, int parts) {
-      const auto cut = [&](int p) { return p == parts ? units : units * p / parts / 16 * 16; };
-      kernel(job, cut(part), cut(part + 1));
-    });
   }
 
   void evaluate(const Targets<T>& targets, const std::int64_t* rows, double* loss, double* credit) {
@@ -361,47 +220,49 @@ class TrainingStep {
     while (stages_[first].weights < 0 && stages_[first].kind != Kind::kSrelu) ++first;
     for (std::size_t i = stages_.size(); i-- > first;) {
       const Stage& stage = stages_[i];
-      const T* x = i ? stages_[i - 1].y : x_;
+      const Trace& trace = traces_[i];
+      const T* x = i ? traces_[i - 1].y : x_;
       const std::int64_t size = stage.outputs * batch_;
       switch (stage.kind) {
         case Kind::kSparse:
         case Kind::kDense:
-          before_relu(stage);
-          stage.kind == Kind::kSparse ? sparse_gradients(stage, x, i > first) : dense_gradients(stage, x, i > first);
+          before_relu(stage, trace.y);
+          stage.kind == Kind::kSparse ? sparse_gradients(stage, trace, x, i > first) : dense_gradients(stage, x, i > first);
           break;
         case Kind::kCurve:
           share(stage.outputs, size, [&](auto begin, auto end) {
-            kernels().curve_gradient({stage.curve, stage.slope, x, stage.y, from_, to_, batch_}, begin, end);
+            kernels().curve_gradient({stage.curve, T(stage.slope), x, trace.y, from_, to_, batch_}, begin, end);
           });
           break;
         case Kind::kHoyer:
-          if (stage.s != stage.y) scale(from_, stage.norm, from_, size);
           gossamer::backward<T>(of_type(step_hoyer(), T()), {1, stage.outputs, batch_}, threads_, stage.magnitude,
-                                {from_, stage.s, stage.beta, &stage.radius, 0, to_});
+                                {from_, trace.y, trace.beta, &stage.radius, 0, to_, stage.norm});
           break;
         case Kind::kTopK:
-          share(size, size, [&](auto begin, auto end) { kernels().keep_live(stage.live, from_, to_, begin, end); });
+          share(size, size, [&](auto begin, auto end) {
+            of_type(step_top_k(), T()).backward(trace.kept, from_, to_, begin, end);
+          });
           break;
         case Kind::kSrelu: {
           const auto& p = stage.pieces;
-          const SreluBackward<T> job{{1, stage.outputs, batch_}, pieces(stage), from_, x, to_,
+          const SreluBackward<T> job{{1, stage.outputs, batch_}, this->pieces(stage, pass()), from_, x, to_,
                                      gradient(p[0]), gradient(p[1]), gradient(p[2]), gradient(p[3])};
-          by_units(of_type(step_srelu(), T()).backward, job);
+          this->by_units(of_type(step_srelu(), T()).backward, job, threads_);
           break;
         }
-        case Kind::kDropout: drop(stage, from_, to_); break;
+        case Kind::kDropout: drop(i, from_, to_); break;
       }
       std::swap(from_, to_);
     }
   }
 
   // The gradient before the ReLU of a layer, in place, and that of its bias.
-  void before_relu(const Stage& stage) {
+  void before_relu(const Stage& stage, const T* y) {
     const std::int64_t size = stage.outputs * batch_;
     std::vector<T> unused(stage.bias < 0 ? std::size_t(stage.outputs) : 0);
     T* sums = stage.bias < 0 ? unused.data() : gradient(stage.bias);
     if (stage.relu) {
-      const ReluGradient<T> job{from_, stage.y, from_, sums, batch_, batch_, batch_, batch_};
+      const ReluGradient<T> job{from_, y, from_, sums, batch_, batch_, batch_, batch_};
       share(stage.outputs, size, [&](auto begin, auto end) { of_type(active(), T()).relu_gradient(job, begin, end); });
     } else if (stage.bias >= 0) {
       share(stage.outputs, size, [&](auto begin, auto end) { kernels().row_sums(from_, sums, batch_, begin, end); });
@@ -410,11 +271,11 @@ class TrainingStep {
 
   // The products with W' read its weights in the order of CSC, from a copy: to find each of them in the order of CSR costs
   // more, unless weights and gradients are too many for the caches and both have to be found.
-  void sparse_gradients(const Stage& stage, const T* x, bool input) {
+  void sparse_gradients(const Stage& stage, const Trace& trace, const T* x, bool input) {
     constexpr std::int64_t kApart = 1 << 23, kFew = 64;  // as in kernels/native.py
     const auto& products = of_type(active(), T());
     const T *w = values(stage.weights), *g = from_, *none = nullptr;
-    T *dw = gradient(stage.weights), *copy = stage.by_columns, *dcopy = stage.gradient_by_columns;
+    T *dw = gradient(stage.weights), *copy = trace.by_columns, *dcopy = trace.gradient_by_columns;
     const std::int32_t* place = stage.permutation;
     const std::int64_t nnz = parameters_[stage.weights].count;
     const Compressed rows = compressed(stage.indptr, stage.indices, stage.outputs);
@@ -448,8 +309,8 @@ class TrainingStep {
     share(stage.outputs, stage.outputs * stage.inputs * batch_ / 16,
           [&](auto begin, auto end) { kernels().dense_gradient(job, begin, end); });
     if (input)
-      multiply({values(stage.weights), nullptr, from_, to_, stage.outputs, 1, stage.inputs, batch_, false},
-               stage.inputs);
+      this->multiply({values(stage.weights), nullptr, from_, to_, stage.outputs, 1, stage.inputs, batch_, false},
+                     stage.inputs, threads_);
   }
 
   // ---- optimizer ------------------------------------------------------------------------------------------------------

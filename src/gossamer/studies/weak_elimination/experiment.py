@@ -6,20 +6,27 @@ hidden layers become sparse; the output layer stays dense and is not counted.
 
 =============  ========================================================================================================
 ``gap``        starts with all connections. Ten times an epoch, those with |w| < δ are eliminated; 2 % of them move to
-               δ sign(w) and 2 % to −δ sign(w) instead. The gap opens from 0 to δ by equal steps until 3/4 of the
-               training, and the network finds its density
-``magnitude``  all connections for half of the epochs; then the weakest are removed at once
-``gradual``    all connections at first; the weakest are removed ten times an epoch along a cubic curve, until 3/4
-``SET``        sparse from the start, rewired at random after each epoch
-``RigL``       sparse from the start, rewired by the gradient every hundred steps until 3/4 of the training
-``l1``         as magnitude, and in the first half each unit's weights stay in the l1 ball of radius √k
-``Hoyer``      as magnitude, and in the first half each unit's weights have the sparseness of k equal weights
-``random``     sparse from the start, never changed
+               δ sign(w) and 2 % to −δ sign(w) instead. The network finds its density. Option: the gap opens from 0 to
+               δ until 3/4 of the training, by equal steps or along a cubic curve, or it is δ from the start
+``magnitude``  all connections at first; then the weakest are removed at once. Option: after which share of the epochs
+``gradual``    all connections at first; the weakest are removed ten times an epoch along a cubic curve. Option: the
+               share of the training at which that ends
+``SET``        sparse from the start, rewired at random after each epoch. Option: the fraction that is rewired
+``RigL``       sparse from the start, rewired by the gradient twice an epoch until 3/4 of the training. Option: the
+               fraction that is rewired
+``l1``         all connections for half of the epochs, with each unit's weights in the l1 ball of radius r √k; then the
+               weakest are removed. Option: r
+``Hoyer``      as l1, but each unit's weights have the sparseness of r k equal weights. Option: r
+``random``     sparse from the start, never changed. Option: how the layers share the connections
 ``dense``      all connections, for comparison
 =============  ========================================================================================================
 
 Where a network is given its density it is that which ``gap`` found on the same rows with the same seed; k is the number
 of connections that each unit has then on average.
+
+**Protocol.** For each data set, every method's option is chosen by its mean accuracy on validation rows, a fifth of the
+training rows, over the gaps ``Plan.tuned`` and seeds that are not reported. The test rows are the same in all trials
+and judge only the networks with the chosen options, which are trained on all drawn rows with seeds of their own.
 """
 
 from __future__ import annotations
@@ -42,12 +49,45 @@ if TYPE_CHECKING:
 
     from gossamer.models import MLP
 
-__all__ = ["METHODS", "OTHERS", "PLANS", "Plan", "at_equal_density", "carry_out", "gap_trials", "plans"]
+__all__ = [
+    "METHODS",
+    "OPTIONS",
+    "OTHERS",
+    "PLANS",
+    "Options",
+    "Plan",
+    "at_equal_density",
+    "carry_out",
+    "chosen_options",
+    "gap_trials",
+    "others_tuned",
+    "plans",
+    "tuned_gaps",
+]
 
 OTHERS = ("magnitude", "gradual", "SET", "RigL", "l1", "Hoyer", "random")
 METHODS = ("gap", *OTHERS)
 
+Option = str | float
+OPTIONS: Mapping[str, tuple[Option, ...]] = {
+    "gap": ("equal steps", "cubic", "at once"),
+    "magnitude": (0.25, 0.5, 0.75),
+    "gradual": (0.5, 0.75, 0.9),
+    "SET": (0.1, 0.3, 0.5),
+    "RigL": (0.1, 0.3, 0.5),
+    "l1": (0.5, 1.0, 2.0),
+    "Hoyer": (1.0, 2.0, 4.0),
+    "random": ("er", "uniform"),
+}
+"""What each method is tried with."""
+
+Options = Mapping[tuple[str, str], Option]
+"""The chosen option of each data set and method."""
+
 _EVENTS = 10  # of pruning, in an epoch
+_FIRST_REPORTED, _FIRST_TUNED = 100, 10_000  # seeds
+_VALIDATION = 0.2  # of the training rows
+_DIVISION = 0  # the seed by which test rows are set aside, where a data set does not fix them
 _KEPT = _FLIPPED = 0.02  # of the weak connections, Baig & Stepanyants 2024
 
 
@@ -55,12 +95,14 @@ _KEPT = _FLIPPED = 0.02  # of the weak connections, Baig & Stepanyants 2024
 class Plan:
     """How the networks of one data set are trained.
 
-    ``widths`` are the gaps δ, each of which gives one density; ``rows`` is the number of training rows, drawn anew for
-    each seed, if there are more.
+    ``widths`` are the gaps δ, each of which gives one density, and ``tuned`` those of them at which options are chosen,
+    with ``tuning_seeds`` seeds; ``rows`` is the number of training rows, drawn anew for each seed, if there are more.
     """
 
     widths: tuple[float, ...]
+    tuned: tuple[float, ...]
     seeds: int = 5
+    tuning_seeds: int = 2
     epochs: int = 10
     hidden: tuple[int, ...] = (100, 50)
     batch_size: int = 64
@@ -68,13 +110,13 @@ class Plan:
     rows: int = 2560
 
 
-_QUICK = Plan(widths=(0.05, 0.15), epochs=6, hidden=(60, 40), batch_size=32, rows=800)
+_QUICK = Plan(widths=(0.05, 0.15), tuned=(0.15,), tuning_seeds=1, epochs=6, hidden=(60, 40), batch_size=32, rows=640)
 
 PLANS: Mapping[str, Mapping[str, Plan]] = {
     "quick": {"digits": _QUICK, "breast_cancer": _QUICK},
     "full": {
-        "fashion_mnist": Plan(widths=(0.02, 0.06, 0.12, 0.18, 0.26)),
-        "isolet": Plan(widths=(0.02, 0.06, 0.1, 0.15)),
+        "fashion_mnist": Plan(widths=(0.02, 0.06, 0.12, 0.18, 0.26), tuned=(0.06, 0.18)),
+        "isolet": Plan(widths=(0.02, 0.06, 0.1, 0.15), tuned=(0.06, 0.15)),
     },
 }
 
@@ -87,21 +129,65 @@ def plans(preset: str, seeds: int | None, data: tuple[str, ...] | None) -> dict[
     return {name: plan if seeds is None else replace(plan, seeds=seeds) for name, plan in chosen.items()}
 
 
+_PROTOCOL = ("widths", "tuned", "seeds", "tuning_seeds")
+
+
 def _settings(plan: Plan) -> dict[str, Any]:
-    return {name: value for name, value in asdict(plan).items() if name not in ("seeds", "widths")}
+    return {name: value for name, value in asdict(plan).items() if name not in _PROTOCOL}
 
 
-def gap_trials(plans: Mapping[str, Plan]) -> list[Trial]:
-    """The networks that depend on no other: each gap, and the dense one."""
+def tuned_gaps(plans: Mapping[str, Plan]) -> list[Trial]:
+    """The networks that find their density, with each option, judged on validation rows."""
     return [
-        Trial("gap" if width else "dense", name, seed, _settings(plan) | ({"width": width} if width else {}))
+        Trial("gap", name, _FIRST_TUNED + seed, _settings(plan) | {"width": width, "option": option, "tuning": True})
+        for name, plan in plans.items()
+        for seed in range(plan.tuning_seeds)
+        for width in plan.tuned
+        for option in OPTIONS["gap"]
+    ]
+
+
+def others_tuned(found: Sequence[Record], options: Options) -> list[Trial]:
+    """Every other method with each of its options, at the densities of the gap's chosen option."""
+    return [
+        Trial(method, r["dataset"], r["seed"], r["settings"] | {"connections": r["connections"], "option": option})
+        for r in found
+        if r["settings"]["option"] == options[r["dataset"], "gap"]
+        for method in OTHERS
+        for option in OPTIONS[method]
+    ]
+
+
+def chosen_options(found: Sequence[Record]) -> dict[tuple[str, str], Option]:
+    """For each data set and method the option with the highest mean validation accuracy; the first one of a tie."""
+    scores: dict[tuple[str, str], dict[Option, list[float]]] = {}
+    for r in found:
+        of_option = scores.setdefault((r["dataset"], r["variant"]), {})
+        accuracy = r["accuracy"] if r["connections"] else 0.0  # no connections are no candidate
+        of_option.setdefault(r["settings"]["option"], []).append(accuracy)
+    means = {cell: {option: float(np.mean(each)) for option, each in of.items()} for cell, of in scores.items()}
+    return {
+        (name, method): max((o for o in OPTIONS[method] if o in of), key=of.__getitem__)
+        for (name, method), of in means.items()
+    }
+
+
+def gap_trials(plans: Mapping[str, Plan], options: Options) -> list[Trial]:
+    """The reported networks that depend on no other: each gap, and the dense one."""
+    return [
+        Trial(
+            "gap" if width else "dense",
+            name,
+            _FIRST_REPORTED + seed,
+            _settings(plan) | ({"width": width, "option": options[name, "gap"]} if width else {}),
+        )
         for name, plan in plans.items()
         for seed in range(plan.seeds)
         for width in (0.0, *plan.widths)
     ]
 
 
-def at_equal_density(found: Sequence[Record]) -> list[Trial]:
+def at_equal_density(found: Sequence[Record], options: Options) -> list[Trial]:
     """Every other method, with the number of connections of each network that found its own."""
     if empty := [r for r in found if r["connections"] == 0]:
         raise InputError(
@@ -109,7 +195,12 @@ def at_equal_density(found: Sequence[Record]) -> list[Trial]:
             f"{empty[0]['dataset']}, seed {empty[0]['seed']}"
         )
     return [
-        Trial(method, r["dataset"], r["seed"], r["settings"] | {"connections": r["connections"]})
+        Trial(
+            method,
+            r["dataset"],
+            r["seed"],
+            r["settings"] | {"connections": r["connections"], "option": options[r["dataset"], method]},
+        )
         for r in found
         if r["variant"] == "gap"
         for method in OTHERS
@@ -120,7 +211,7 @@ def at_equal_density(found: Sequence[Record]) -> list[Trial]:
 
 
 def carry_out(trial: Trial) -> dict[str, Any]:
-    """Train one network; its test accuracy, its connections after each epoch, and what it cost."""
+    """Train one network; its accuracy on test or validation rows, its connections after each epoch, and its cost."""
     import torch
 
     from gossamer.training import DivergedError, Samples, evaluate
@@ -128,13 +219,17 @@ def carry_out(trial: Trial) -> dict[str, Any]:
 
     own: dict[str, Any] = {**trial.settings, "hidden": tuple(trial.settings["hidden"])}
     width, connections = own.pop("width", None), own.pop("connections", None)
-    plan = Plan(widths=(), **own)
-    rows = divided(trial.dataset, trial.seed)
+    option, tuning = own.pop("option", None), own.pop("tuning", False)
+    plan = Plan(widths=(), tuned=(), **own)
+    rows = divided(trial.dataset, _DIVISION)
     kept = np.random.default_rng(trial.seed).permutation(len(rows.y))[: plan.rows]
-    train = Samples(torch.from_numpy(rows.x[kept]), torch.from_numpy(rows.y[kept]))
-    test = Samples(*map(torch.from_numpy, rows.test))
+    judging = [torch.from_numpy(part) for part in rows.test]
+    if tuning:
+        kept, held = np.split(kept, [len(kept) - math.ceil(_VALIDATION * len(kept))])
+        judging = [torch.from_numpy(rows.x[held]), torch.from_numpy(rows.y[held])]
+    train, test = Samples(torch.from_numpy(rows.x[kept]), torch.from_numpy(rows.y[kept])), Samples(*judging)
     start = time.perf_counter()
-    training = _Training(trial, plan, train.x.shape[1], rows.classes, len(kept), width, connections)
+    training = _Training(trial, plan, train.x.shape[1], rows.classes, len(kept), width, connections, option)
     curve, losses = [], []
     for epoch in range(1, plan.epochs + 1):
         training.begin(epoch)
@@ -186,6 +281,7 @@ class _Training:
         rows: int,
         width: float | None,
         connections: int | None,
+        option: Any,
     ) -> None:
         import torch
 
@@ -193,12 +289,13 @@ class _Training:
         from gossamer.training import Recipe
         from gossamer.training.optimizer import make_optimizer
 
-        self.method, self.plan = trial.variant, plan
+        self.method, self.plan, self.option = trial.variant, plan, option
         shapes = list(zip(plan.hidden, (features, *plan.hidden[:-1]), strict=True))
         self.positions = sum(n_out * n_in for n_out, n_in in shapes)
         self.per_epoch = math.ceil(rows / plan.batch_size)
         self.total = plan.epochs * self.per_epoch
-        self.half = plan.epochs // 2
+        share = option if self.method == "magnitude" else 0.5
+        self.dense_epochs = min(max(1, round(share * plan.epochs)), plan.epochs - 1)  # before pruning at once
         self.density = 1.0 if connections is None else connections / self.positions
         static = self.method in ("SET", "RigL", "random")
         self.model: MLP = MLP(
@@ -206,7 +303,7 @@ class _Training:
             plan.hidden,
             classes,
             density=self.density if static else None,
-            allocate="er",
+            allocate=option if self.method == "random" else "er",
             activation="relu",
             generator=torch.Generator().manual_seed(trial.seed),
         )
@@ -232,17 +329,18 @@ class _Training:
         net, optimizer = self.model, self.optimizer
         if self.method == "gap":
             assert width is not None
-            opening = schedule.linear(0.0, self._event_count(3 * self.total // 4), end=width)
+            opens: Any = {"equal steps": schedule.linear, "cubic": schedule.cubic}.get(self.option)
+            opening = opens(0.0, self._event_count(3 * self.total // 4), end=width) if opens else width
             rule = drop.gap(opening, kept=_KEPT, flipped=_FLIPPED)
             return Rewire(net, optimizer, drop=rule, grow=grow.none(), seed=seed).step
         if self.method == "gradual":
-            steps = self._event_count(3 * self.total // 4)
+            steps = self._event_count(int(self.option * self.total))
             return GradualMagnitudePruning(net, optimizer, density=self.density, steps=steps, scope="net").step
         if self.method == "SET":
-            fraction = schedule.cosine(0.3, self.plan.epochs)
+            fraction = schedule.cosine(self.option, self.plan.epochs)
             return Rewire(net, optimizer, **preset("SET", fraction), seed=seed).step
         if self.method == "RigL":
-            fraction = schedule.cosine(0.3, max(1, 3 * self.total // 400))
+            fraction = schedule.cosine(self.option, max(1, 3 * self.total // 4 // self._rigl_interval))
             return Rewire(net, optimizer, **preset("RigL", fraction), seed=seed).step
         if self.method in ("l1", "Hoyer"):
             self._constrain()
@@ -253,9 +351,10 @@ class _Training:
 
         for name, layer in self.hidden().items():
             n = layer.in_features
-            k = min(max(1.5, self.density * n), n - 1.0)
+            strength = self.option if self.method == "Hoyer" else 1.0
+            k = min(max(1.5, strength * self.density * n), n - 1.0)
             chosen: constraints.Constraint = (
-                constraints.L1(math.sqrt(k))
+                constraints.L1(self.option * math.sqrt(k))
                 if self.method == "l1"
                 else constraints.Hoyer((math.sqrt(n) - math.sqrt(k)) / (math.sqrt(n) - 1), norm="preserve")
             )
@@ -267,6 +366,10 @@ class _Training:
     @property
     def _interval(self) -> int:
         return max(1, self.per_epoch // _EVENTS)
+
+    @property
+    def _rigl_interval(self) -> int:
+        return max(1, self.per_epoch // 2)
 
     def hidden(self) -> dict[str, Any]:
         """The layers that become sparse."""
@@ -294,7 +397,7 @@ class _Training:
         """Half of the epochs are over: what was trained with all connections is pruned."""
         from gossamer.plasticity import magnitude_prune_
 
-        if epoch == self.half + 1 and self.method in ("magnitude", "l1", "Hoyer"):
+        if epoch == self.dense_epochs + 1 and self.method in ("magnitude", "l1", "Hoyer"):
             for attached in self._attached:
                 attached.remove()
             self._store_connections(self.optimizer)
@@ -315,7 +418,7 @@ class _Training:
         if self.method in ("gap", "gradual"):
             if self.number % self._interval == 0:
                 self._step()
-        elif self.method == "RigL" and self.number % 100 == 0 and self.number <= 3 * self.total // 4:
+        elif self.method == "RigL" and self.number % self._rigl_interval == 0 and self.number <= 3 * self.total // 4:
             self.macs += self.positions * self.plan.batch_size  # the gradient of all positions
             self._step()
 

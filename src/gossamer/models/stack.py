@@ -1,7 +1,8 @@
-"""A network as a stack of layers that the compiled step can compute: which layers those are, and how they are added.
+"""A network as a stack of layers that C++ computes in one call, to train or to predict.
 
 Linear layers, sparse and dense; ReLU, leaky ReLU, All-ReLU, SReLU, sigmoid, tanh, the identity, Hoyer's projection and
-TopK; dropout. Nothing may watch or change what a layer does: no hooks, no parametrizations, no other `forward`.
+TopK; dropout, and to predict any noise that there is in training only. Nothing may watch or change what a layer does:
+no hooks, no parametrizations, no other `forward`.
 """
 
 from __future__ import annotations
@@ -12,41 +13,47 @@ from collections.abc import Callable, Iterator
 from torch import Tensor, nn
 from torch.nn.modules import module as registries
 
-from gossamer.activation import AllReLU, Hoyer, SReLU, TopK
+from gossamer.activation import AllReLU, Hoyer, Sparseout, SReLU, TopK
 from gossamer.connectivity import FeatureMajorLinear, SparseLinear, SparseLinearReLU
-from gossamer.kernels.training_step import TrainingStep
-from gossamer.models import MLP
-from gossamer.models.noise import Dropout
+from gossamer.kernels.projection_reference import FLAT
+from gossamer.kernels.stages import Stages
+from gossamer.models.mlp import MLP
+from gossamer.models.noise import Dropout, GaussianNoise
 
-__all__ = ["Named", "Refused", "add_layers", "layers_of", "parameters_of"]
+__all__ = ["HOOKS", "Named", "Refused", "add_layers", "layers_of", "parameters_of"]
 
 Named = tuple[str, nn.Module]
 
 _LARGE = 1 << 17  # connections from which on a dense layer of torch is the faster one
-_FLAT = 1e-4  # κ² of a projection whose derivative needs more care: as in gossamer.kernels.projection
 _STACKS = (nn.Sequential, MLP)
 _LINEAR = (SparseLinear, SparseLinearReLU, FeatureMajorLinear, nn.Linear)
 _CURVES: dict[type[nn.Module], str] = {nn.ReLU: "relu", nn.Sigmoid: "sigmoid", nn.Tanh: "tanh"}
 _OTHERS = (*_CURVES, nn.LeakyReLU, nn.Identity, AllReLU, Hoyer, SReLU, TopK, Dropout)
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_NOISE = (nn.Dropout, nn.AlphaDropout, GaussianNoise, Sparseout, Dropout)  # which evaluation mode does without
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 class Refused(Exception):  # noqa: N818  (nothing is wrong)
-    """The compiled step does not apply; the message says why."""
+    """No such call applies; the message says why."""
 
 
-def layers_of(model: nn.Module) -> list[Named]:
-    """The layers of ``model`` in the order in which it calls them; `Refused` if it is not such a stack."""
-    if any(getattr(registries, f"_global{name}") for name in _HOOKS):
+def layers_of(model: nn.Module, *, training: bool = True) -> list[Named]:
+    """The layers of ``model`` in the order in which it calls them; `Refused` if it is not such a stack.
+
+    Unless ``training``, layers that do nothing in evaluation mode are left out.
+    """
+    if any(getattr(registries, f"_global{name}") for name in HOOKS):
         raise Refused("hooks watch all modules")
-    return list(_layers(model, ""))
+    noise = () if training else _NOISE
+    return [(name, layer) for name, layer in _layers(model, "", noise) if type(layer) not in noise]
 
 
-def _layers(module: nn.Module, name: str) -> Iterator[Named]:
+def _layers(module: nn.Module, name: str, noise: tuple[type[nn.Module], ...]) -> Iterator[Named]:
     shown = name or "the network"
-    if type(module) not in (*_STACKS, *_LINEAR, *_OTHERS):
-        raise Refused(f"{shown} is a {type(module).__name__}, no layer of those that the compiled step computes")
-    if any(getattr(module, hooks) for hooks in _HOOKS):
+    if type(module) not in (*_STACKS, *_LINEAR, *_OTHERS, *noise):
+        step = "prediction" if noise else "step"
+        raise Refused(f"{shown} is a {type(module).__name__}, no layer of those that the compiled {step} computes")
+    if any(getattr(module, hooks) for hooks in HOOKS):
         raise Refused(f"a hook watches {shown}")
     if "forward" in vars(module) or module._compiled_call_impl is not None:
         raise Refused(f"{shown} has a forward of its own")
@@ -57,7 +64,7 @@ def _layers(module: nn.Module, name: str) -> Iterator[Named]:
     children = module._modules.items() if isinstance(module, nn.Sequential) else module.named_children()
     for child, layer in children:
         assert layer is not None
-        yield from _layers(layer, f"{name}.{child}" if name else child)
+        yield from _layers(layer, f"{name}.{child}" if name else child, noise)
 
 
 def parameters_of(layers: list[Named]) -> list[tuple[str, nn.Parameter]]:
@@ -69,13 +76,20 @@ def parameters_of(layers: list[Named]) -> list[tuple[str, nn.Parameter]]:
 
 
 def add_layers(
-    step: TrainingStep, layers: list[Named], number: Callable[[Tensor], int], features: int, batch_major: bool
+    step: Stages,
+    layers: list[Named],
+    number: Callable[[Tensor], int],
+    features: int,
+    batch_major: bool = True,
+    *,
+    training: bool = True,
 ) -> tuple[int, list[int]]:
     """Add ``layers`` that read ``features`` numbers to ``step``.
 
     ``number`` gives that of a parameter; ``batch_major`` says how a batch lies in memory where PyTorch computes, which
-    decides on the order of dropout's bits. Returns the number of outputs and the units of each dropout layer in
-    training. `Refused` if layers don't fit together or one asks for something else.
+    decides on the order of dropout's bits; without ``training`` there are no gradients. Returns the number of outputs
+    and the units of each dropout layer in training. `Refused` if layers don't fit together or one asks for something
+    else.
     """
     units, dropped = features, list[int]()
     kept = [(name, layer) for name, layer in layers if not _does_nothing(layer)]
@@ -95,7 +109,7 @@ def add_layers(
             dropped.append(units)
             step.dropout(units, layer.p, batch_major)
         else:
-            _add_activation(step, name, layer, number, units)
+            _add_activation(step, name, layer, number, units, training)
     return units, dropped
 
 
@@ -109,7 +123,7 @@ def _fuses(layer: nn.Module, after: nn.Module) -> bool:
 
 
 def _add_linear(
-    step: TrainingStep, name: str, layer: SparseLinear | nn.Linear, number: Callable[[Tensor], int], relu: bool
+    step: Stages, name: str, layer: SparseLinear | nn.Linear, number: Callable[[Tensor], int], relu: bool
 ) -> None:
     weights = "weight_values" if isinstance(layer, SparseLinear) else "weight"
     if weights not in layer._parameters or hasattr(layer, "parametrizations"):
@@ -125,7 +139,7 @@ def _add_linear(
 
 
 def _add_activation(
-    step: TrainingStep, name: str, layer: nn.Module, number: Callable[[Tensor], int], units: int
+    step: Stages, name: str, layer: nn.Module, number: Callable[[Tensor], int], units: int, training: bool
 ) -> None:
     if type(layer) in _CURVES:
         step.curve(units, _CURVES[type(layer)])
@@ -145,10 +159,10 @@ def _add_activation(
         step.top_k(units, layer.k, layer.signed)
     else:
         assert isinstance(layer, Hoyer)
-        _add_hoyer(step, name, layer, units)
+        _add_hoyer(step, name, layer, units, training)
 
 
-def _add_hoyer(step: TrainingStep, name: str, layer: Hoyer, units: int) -> None:
+def _add_hoyer(step: Stages, name: str, layer: Hoyer, units: int, training: bool) -> None:
     if layer.packed or layer.dim not in (-1, 1):
         raise Refused(f"{name} makes packed codes or goes along another dimension")
     if isinstance(layer.sparseness, Tensor):
@@ -157,6 +171,6 @@ def _add_hoyer(step: TrainingStep, name: str, layer: Hoyer, units: int) -> None:
         raise Refused(f"{name} keeps the length of its input")
     root = math.sqrt(units)
     radius = root - layer.sparseness * (root - 1)
-    if radius * radius > (1 - _FLAT) * units:
+    if training and radius * radius > (1 - FLAT) * units:
         raise Refused(f"{name} has so little sparseness that its derivative needs more care")
     step.hoyer(units, radius, layer.norm, layer.signed)
