@@ -132,6 +132,18 @@ def test_pytorch(run: Run) -> None:
     assert difference < 1e-5
 
 
+def test_recurrent(run: Run) -> None:
+    names, shown = run("docs/recurrent.md")
+    (shape, projections), (same,), (perplexity,), (logits,), (attention, _) = shown
+    assert shape == (8, 35, 64)
+    assert projections == ["ih_l0", "hh_l0", "ih_l1", "hh_l1"]
+    assert same
+    assert 10 < perplexity < 100
+    assert logits == (8, 32, 50)
+    assert attention == "SparseMultiheadAttention"
+    assert names["rewire"].steps == 1
+
+
 def test_tables(run: Run) -> None:
     names, shown = run("docs/tables.md")
     printed = re.findall(r"```text\n(.*?)```", (ROOT / "docs/tables.md").read_text("utf-8"), re.DOTALL)

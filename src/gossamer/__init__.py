@@ -49,8 +49,10 @@ if TYPE_CHECKING:
     from gossamer.connectivity import NormalizedSparseConv2d as NormalizedSparseConv2d
     from gossamer.connectivity import Pattern as Pattern
     from gossamer.connectivity import SparseConv2d as SparseConv2d
+    from gossamer.connectivity import SparseGRU as SparseGRU
     from gossamer.connectivity import SparseLinear as SparseLinear
     from gossamer.connectivity import SparseLinearReLU as SparseLinearReLU
+    from gossamer.connectivity import SparseLSTM as SparseLSTM
     from gossamer.connectivity import allocate_densities as allocate_densities
     from gossamer.connectivity import compact_ as compact_
     from gossamer.connectivity import constraints as constraints
@@ -106,6 +108,8 @@ _NAMES = {
         "NormalizedSparseConv2d",
         "Pattern",
         "SparseConv2d",
+        "SparseGRU",
+        "SparseLSTM",
         "SparseLinear",
         "SparseLinearReLU",
         "allocate_densities",

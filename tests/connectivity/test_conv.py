@@ -583,7 +583,7 @@ def test_other_convolutions_are_left_alone_or_refused() -> None:
         pass
 
     model = nn.Sequential(Special(3, 3, 1), nn.ConvTranspose2d(3, 3, 1), nn.Conv1d(3, 3, 1))
-    with pytest.raises(InputError, match=r"no nn\.Conv2d and no nn\.Linear"):
+    with pytest.raises(InputError, match="no layer to make sparse"):
         sparsify_(model, 0.5)
     with pytest.raises(InputError, match=r"use SparseConv2d\.from_dense"):
         sparsify_(nn.Conv2d(3, 3, 1), 0.5)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 from torch.nn.utils import prune
 
-from gossamer import InputError, SparseLinear, allocate_densities, sparsify_
+from gossamer import InputError, SparseLinear, allocate_densities, compact_, sparsify_, to_dense
+from gossamer.connectivity.conversion import parts_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -65,7 +68,7 @@ def test_where_chooses_by_name_and_layer() -> None:
     assert list(sparse_layers(model)) == ["0", "2.0"]
     model = sparsify_(network(), 0.2, where=lambda _, layer: layer.out_features == 4)
     assert list(sparse_layers(model)) == ["3"]
-    with pytest.raises(InputError, match=r"no nn.Linear layer to make sparse at which where\(…\) is true"):
+    with pytest.raises(InputError, match=r"no layer to make sparse .* at which where\(…\) is true"):
         sparsify_(network(), 0.2, where=lambda name, layer: False)
 
 
@@ -125,7 +128,7 @@ def test_a_shared_layer_stays_shared() -> None:
     model(torch.randn(3, 8, generator=seeded(0))).sum().backward()
     model = sparsify_(Twice(), 0.5, where=lambda name, _: name == "first")
     assert model.block[2] is model.first
-    with pytest.raises(InputError, match=r"no nn\.Linear layer"):
+    with pytest.raises(InputError, match="no layer to make sparse"):
         sparsify_(Twice(), 0.5, where=lambda name, _: name == "block.0")
 
 
@@ -170,7 +173,7 @@ def test_subclasses_are_left_alone() -> None:
         sparsify_(model, 0.5)
     assert list(sparse_layers(model)) == ["0"]
     assert type(model[1]) is Special
-    with pytest.raises(InputError, match=r"model has no nn\.Conv2d and no nn\.Linear layer to make sparse$"):
+    with pytest.raises(InputError, match=r"model has no layer to make sparse \(nn\.Linear, .*\)$"):
         sparsify_(nn.Sequential(Special(4, 4), nn.ReLU()), 0.5)
 
 
@@ -196,5 +199,136 @@ def test_unknown_choices_are_refused() -> None:
 
 def test_a_sparse_model_has_nothing_left_to_replace() -> None:
     model = sparsify_(network(), 0.2)
-    with pytest.raises(InputError, match=r"model has no nn\.Conv2d and no nn\.Linear layer"):
+    with pytest.raises(InputError, match="model has no layer to make sparse"):
         sparsify_(model, 0.2)
+
+
+def everything() -> Any:
+    torch.manual_seed(0)
+    return nn.ModuleDict(
+        {
+            "lstm": nn.LSTM(6, 5, 2, bidirectional=True),
+            "gru": nn.GRU(6, 5),
+            "attention": nn.MultiheadAttention(6, 2),
+            "mixed": nn.MultiheadAttention(6, 2, kdim=4, bias=False),
+            "linear": nn.Linear(6, 5),
+        }
+    )
+
+
+@pytest.mark.parametrize("keep", ["random", "magnitude"])
+def test_recurrent_layers_and_attention_are_replaced(keep: str) -> None:
+    dense = everything()
+    model = sparsify_(everything(), 0.3, "er", keep=keep, generator=seeded(0))
+    kinds = {name: type(module).__name__ for name, module in model.named_children()}
+    assert kinds == {
+        "lstm": "SparseLSTM",
+        "gru": "SparseGRU",
+        "attention": "SparseMultiheadAttention",
+        "mixed": "SparseMultiheadAttention",
+        "linear": "SparseLinear",
+    }
+    layers = sparse_layers(model)
+    assert len(layers) == 8 + 2 + 4 + 4 + 1
+    total = sum(layer.in_features * layer.out_features for layer in layers.values())
+    assert abs(sum(layer.nnz for layer in layers.values()) - 0.3 * total) <= len(layers) / 2
+    if keep == "magnitude":
+        kept = layers["attention.k_proj"].to_dense().weight.detach()
+        weight = dense["attention"].in_proj_weight.detach()[6:12]
+        assert torch.equal(kept[kept != 0], weight[kept != 0])
+        assert float(weight[kept != 0].abs().min()) >= float(weight[kept == 0].abs().max())
+        bias = layers["lstm.hh_l1_reverse"].bias
+        assert bias is not None
+        assert torch.equal(bias, dense["lstm"].bias_hh_l1_reverse)
+
+
+@pytest.mark.parametrize("make", [torch.optim.Adam, lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9)])
+def test_an_optimizer_follows_all_their_weights(make: type[torch.optim.Optimizer]) -> None:
+    """After pruning, the next step is that of the dense model with the same gradients, for each weight that stays."""
+    dense = everything()
+    optimizer = make(dense.parameters())  # type: ignore[call-arg]
+
+    def step(model: nn.Module, optimizer: torch.optim.Optimizer, gradients: dict[str, torch.Tensor]) -> None:
+        for name, parameter in model.named_parameters():
+            parameter.grad = gradients[name]
+        optimizer.step()
+
+    def drawn(seed: int) -> dict[str, torch.Tensor]:
+        return {n: torch.randn(p.shape, generator=seeded(seed)) for n, p in dense.named_parameters()}
+
+    step(dense, optimizer, drawn(1))
+    model = copy.deepcopy(dense)
+    other = make(model.parameters())  # type: ignore[call-arg]
+    other.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    sparsify_(model, 0.3, keep="magnitude", optimizer=other)
+    gradients = drawn(2)
+    step(dense, optimizer, gradients)
+    expected: dict[str, torch.Tensor] = {}
+    following: dict[str, torch.Tensor] = {}
+    for name, module in everything().named_children():
+        for part in parts_of(module):
+            layer = part.layer(model[name])
+            full = f"{name}.{part.name}".rstrip(".")
+            kept = layer.pattern.flat_indices
+            following[f"{full}.weight_values"] = gradients[f"{name}.{part.weight}"][part.rows].flatten()[kept]
+            expected[f"{full}.weight_values"] = (
+                dense.get_parameter(f"{name}.{part.weight}").detach()[part.rows].flatten()[kept]
+            )
+            if layer.bias is not None:
+                following[f"{full}.bias"] = gradients[f"{name}.{part.bias}"][part.bias_rows]
+                expected[f"{full}.bias"] = dense.get_parameter(f"{name}.{part.bias}").detach()[part.bias_rows]
+    step(model, other, following)
+    assert set(expected) == {name for name, _ in model.named_parameters()}
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter.detach(), expected[name])
+
+
+def test_recurrent_layers_and_attention_that_do_not_fit_are_refused() -> None:
+    for layer, message in (
+        (nn.LSTM(4, 3, proj_size=2), r"'0' projects its output \(proj_size=2\): leave it out with where"),
+        (nn.MultiheadAttention(4, 2, add_bias_kv=True), r"'0' adds keys and values of its own"),
+        (nn.MultiheadAttention(4, 2, add_zero_attn=True), r"'0' adds keys and values of its own"),
+    ):
+        model = nn.Sequential(layer, nn.Linear(4, 4))
+        with pytest.raises(InputError, match=message):
+            sparsify_(model, 0.5)
+        assert not sparse_layers(model)
+    tied = nn.Sequential(nn.LSTM(4, 3), nn.LSTM(4, 3))
+    tied[1].weight_hh_l0 = tied[0].weight_hh_l0
+    with pytest.raises(InputError, match="the weight_hh_l0 of '0' is shared with another module"):
+        sparsify_(tied, 0.5)
+    hooked = nn.Sequential(nn.LSTM(4, 3))
+    prune.l1_unstructured(hooked[0], "weight_hh_l0", 0.5)
+    with pytest.raises(InputError, match="the weight_hh_l0 of '0' is computed by a hook"):
+        sparsify_(hooked, 0.5)
+    with pytest.raises(InputError, match=r"use SparseLSTM\.from_dense"):
+        sparsify_(nn.LSTM(4, 3), 0.5)
+    model = nn.Sequential(nn.LSTM(4, 3), nn.Linear(3, 3))
+    optimizer = torch.optim.SGD(model[1].parameters(), lr=0.1)
+    with pytest.raises(InputError, match="optimizer must hold the parameters of every layer"):
+        sparsify_(model, 0.5, optimizer=optimizer)
+
+
+def test_zeros_of_recurrent_layers_and_attention_are_compacted() -> None:
+    dense = everything()
+    with torch.no_grad():
+        for name, parameter in dense.named_parameters():
+            if "weight" in name and not name.startswith("linear"):
+                parameter.mul_(torch.rand(parameter.shape, generator=seeded(3)) < 0.2)
+    x = torch.randn(4, 2, 6, generator=seeded(1))
+    expected = [dense["lstm"](x)[0], dense["gru"](x)[0], dense["attention"](x, x, x)[0], dense["linear"](x)]
+    compact_(dense)
+    assert type(dense["linear"]) is nn.Linear
+    found = [dense["lstm"](x)[0], dense["gru"](x)[0], dense["attention"](x, x, x)[0], dense["linear"](x)]
+    for mine, right in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, right)
+    assert len(sparse_layers(dense)) == 18
+
+
+def test_weights_and_biases_are_frozen_each_for_itself() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model[0].weight.requires_grad_(False)
+    model[1].bias.requires_grad_(False)
+    sparsify_(model, 0.5)
+    assert [p.requires_grad for p in model.parameters()] == [False, True, True, False]
+    assert [p.requires_grad for p in to_dense(model).parameters()] == [False, True, True, False]

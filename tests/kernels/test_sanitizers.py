@@ -16,6 +16,7 @@ SOURCES = {
     "associative_test": ("associative",),
     "lq_noise_test": ("lq_noise",),
     "divisive_test": ("divisive", "winners"),
+    "recurrent_test": ("recurrent",),
     "training_step_test": ("products", "layout", "pattern", "hoyer", "srelu", "top_k", "training_step"),
 }
 
@@ -38,6 +39,7 @@ def _can_link(compiler: str, flags: list[str], folder: Path) -> bool:
         "associative_test",
         "lq_noise_test",
         "divisive_test",
+        "recurrent_test",
         pytest.param("training_step_test", marks=pytest.mark.slow),
     ],
 )

@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from gossamer.connectivity.conversion import make_sparse, parts_of
 from gossamer.connectivity.hand_over import check_holds, hand_over
 from gossamer.connectivity.pattern import Pattern
-from gossamer.connectivity.sparsify import SPARSE, find_places, leave_fast_paths, put
+from gossamer.connectivity.sparsify import find_places, leave_fast_paths, put
 from gossamer.errors import check_fraction
 
 __all__ = ["compact_"]
@@ -55,14 +56,15 @@ def compact_(
         )
     """
     check_fraction("max_density", max_density, open_low=True)
-    chosen: dict[nn.Linear | nn.Conv2d, tuple[list[tuple[nn.Module, str]], Pattern]] = {}
+    chosen: dict[nn.Module, tuple[list[tuple[nn.Module, str]], dict[str, Pattern]]] = {}
     for layer, spots in find_places(model, where).items():
-        connected = layer.weight.detach().flatten(1) != 0
-        if int(connected.sum()) <= max_density * connected.numel():
-            chosen[layer] = spots, Pattern.from_mask(connected)
+        connected = {part.name: part.matrix(layer).detach().flatten(1) != 0 for part in parts_of(layer)}
+        count = sum(int(mask.sum()) for mask in connected.values())
+        if count <= max_density * sum(mask.numel() for mask in connected.values()):
+            chosen[layer] = spots, {name: Pattern.from_mask(mask) for name, mask in connected.items()}
     check_holds(optimizer, chosen)
-    for layer, (spots, pattern) in chosen.items():
-        twin = SPARSE[type(layer)](layer, pattern)
+    for layer, (spots, patterns) in chosen.items():
+        twin = make_sparse(layer, patterns)
         put(spots, twin)
         if optimizer is not None:
             hand_over(optimizer, layer, twin)

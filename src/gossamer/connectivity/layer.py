@@ -274,9 +274,10 @@ class SparseLayer(nn.Module):
             dtype=self.weight_values.dtype,
         )
         dense.weight.zero_().view(-1)[self.pattern.flat_indices] = self.weight_values
+        dense.weight.requires_grad_(self.weight_values.requires_grad)
         if self.bias is not None and dense.bias is not None:
-            dense.bias.copy_(self.bias)
-        return dense.requires_grad_(self.weight_values.requires_grad).train(self.training)
+            dense.bias.copy_(self.bias).requires_grad_(self.bias.requires_grad)
+        return dense.train(self.training)
 
     @classmethod
     @torch.no_grad()
@@ -291,9 +292,10 @@ class SparseLayer(nn.Module):
             dtype=dense.weight.dtype,
         )
         layer.weight_values.copy_(dense.weight.flatten()[layer.pattern.flat_indices])
+        layer.weight_values.requires_grad_(dense.weight.requires_grad)
         if layer.bias is not None and dense.bias is not None:
-            layer.bias.copy_(dense.bias)
-        return layer.requires_grad_(dense.weight.requires_grad).train(dense.training)
+            layer.bias.copy_(dense.bias).requires_grad_(dense.bias.requires_grad)
+        return layer.train(dense.training)
 
     # ---- saving ----------------------------------------------------------------------------------------------------
 

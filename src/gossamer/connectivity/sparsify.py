@@ -1,30 +1,23 @@
-"""Sparsification of the linear and convolutional layers of any model, in place."""
+"""Sparsification of the layers of any model, in place."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from gossamer.connectivity.allocate import Allocation, allocate_densities
-from gossamer.connectivity.conv import SparseConv2d
-from gossamer.connectivity.hand_over import Dense, check_holds, hand_over
-from gossamer.connectivity.layer import SparseLayer
-from gossamer.connectivity.linear import SparseLinear
+from gossamer.connectivity.conversion import KINDS, has_counterpart, make_sparse, parts_of, why_unfit
+from gossamer.connectivity.hand_over import check_holds, hand_over
 from gossamer.connectivity.pattern import Pattern, connection_count
 from gossamer.errors import InputError, check_choice
 
-__all__ = ["SPARSE", "find_places", "leave_fast_paths", "put", "sparsify_"]
+__all__ = ["find_places", "leave_fast_paths", "put", "sparsify_"]
 
 Model = TypeVar("Model", bound=nn.Module)
-
-SPARSE: dict[type[nn.Module], Callable[[Any, Pattern], SparseLayer]] = {
-    nn.Linear: SparseLinear.from_dense,
-    nn.Conv2d: SparseConv2d.from_dense,
-}
 
 
 def sparsify_(
@@ -37,20 +30,20 @@ def sparsify_(
     generator: torch.Generator | None = None,
     optimizer: torch.optim.Optimizer | None = None,
 ) -> Model:
-    """Replace linear and convolutional layers of ``model`` by sparse ones, in place, and return the model.
+    """Replace layers of ``model`` by sparse ones, in place, and return the model.
 
-    Every `torch.nn.Linear` becomes a `SparseLinear`, every `torch.nn.Conv2d` a `SparseConv2d`. A layer that occurs at
-    several places in the model is replaced by one layer at all of them. A subclass of `nn.Linear` or `nn.Conv2d` stays,
-    since its function may not be that of the sparse layer. A chosen layer whose weights are shared with another module
-    (as in tied embeddings) is refused, since the tie would be cut silently; so is a convolution that pads with anything
-    but zeros.
+    `torch.nn.Linear` becomes `SparseLinear`, `torch.nn.Conv2d` `SparseConv2d`, `torch.nn.LSTM` and `torch.nn.GRU`
+    `SparseLSTM` and `SparseGRU`, `torch.nn.MultiheadAttention` `SparseMultiheadAttention`. A layer that occurs at
+    several places in the model is replaced by one layer at all of them. A subclass of these stays, since its function
+    may not be that of the sparse layer. A chosen layer whose weights are shared with another module (as in tied
+    embeddings) is refused, since the tie would be cut silently; so are a convolution that pads with anything but zeros,
+    an LSTM with ``proj_size``, and an attention with ``add_bias_kv`` or ``add_zero_attn``.
 
-    The projections of `nn.MultiheadAttention` stay dense: it reads their weights itself, an ``in_proj_weight`` and the
-    weight of ``out_proj``, a subclass of `nn.Linear`. In `nn.TransformerEncoder` and its layers PyTorch's fused path of
-    evaluation mode, which reads dense weights, is switched off.
+    In `nn.TransformerEncoder` and its layers PyTorch's fused path of evaluation mode, which reads dense weights, is
+    switched off.
 
     Args:
-        model: any module with `nn.Linear` or `nn.Conv2d` layers inside.
+        model: any module with such layers inside.
         density: fraction of the connections of all replaced layers together, in (0, 1].
         allocate: how they are shared among layers; see `allocate_densities`.
         where: ``where(name, layer)`` selects the layers to replace (default: all); name is its first in the model.
@@ -84,12 +77,13 @@ def sparsify_(
     """
     check_choice("keep", keep, ("random", "magnitude"))
     places = find_places(model, where)
-    densities = allocate_densities([tuple(layer.weight.shape) for layer in places], density, allocate)
+    matrices = [part.matrix(layer) for layer in places for part in parts_of(layer)]
+    densities = iter(allocate_densities([tuple(matrix.shape) for matrix in matrices], density, allocate))
     check_holds(optimizer, places)
     if where is None:
         _warn_of_dense(model, places)
-    for (layer, spots), layer_density in zip(places.items(), densities, strict=True):
-        twin = _sparse_twin(layer, layer_density, keep, generator)
+    for layer, spots in places.items():
+        twin = _sparse_twin(layer, densities, keep, generator)
         put(spots, twin)
         if optimizer is not None:
             hand_over(optimizer, layer, twin, state=keep == "magnitude")
@@ -104,7 +98,7 @@ def leave_fast_paths(model: nn.Module) -> None:
             module.use_nested_tensor = False
 
 
-def _warn_of_dense(model: nn.Module, replaced: Iterable[Dense]) -> None:
+def _warn_of_dense(model: nn.Module, replaced: Iterable[nn.Module]) -> None:
     ours = {id(parameter) for layer in replaced for parameter in layer.parameters()}
     dense = {name: parameter for name, parameter in model.named_parameters() if id(parameter) not in ours}
     left, total = (sum(p.numel() for p in some) for some in (dense.values(), model.parameters()))
@@ -112,30 +106,31 @@ def _warn_of_dense(model: nn.Module, replaced: Iterable[Dense]) -> None:
         largest = sorted(dense, key=lambda name: -dense[name].numel())[:3]
         warnings.warn(
             f"{left / total:.0%} of the parameters stay dense, the largest being {', '.join(largest)}: sparsify_ "
-            "replaces nn.Linear and nn.Conv2d layers only, not their subclasses. If that is meant, give where(…)",
+            f"replaces {KINDS} layers only, not their subclasses. If that is meant, give where(…)",
             stacklevel=3,
         )
 
 
-def find_places(model: nn.Module, where: Callable[[str, Any], bool] | None) -> dict[Dense, list[tuple[nn.Module, str]]]:
+def find_places(
+    model: nn.Module, where: Callable[[str, Any], bool] | None
+) -> dict[nn.Module, list[tuple[nn.Module, str]]]:
     """Find the places in ``model`` of each layer to make sparse; refuse those that can't be."""
-    if type(model) in (nn.Linear, nn.Conv2d):
+    if has_counterpart(model):
         kind = type(model).__name__
         raise InputError(f"model must contain nn.{kind} layers, not be one: use Sparse{kind}.from_dense")
-    places: dict[Dense, list[tuple[nn.Module, str]]] = {}
-    names: dict[Dense, str] = {}
+    places: dict[nn.Module, list[tuple[nn.Module, str]]] = {}
+    names: dict[nn.Module, str] = {}
     for prefix, parent in model.named_modules():
         for name, child in parent._modules.items():  # named_children would list a layer once
             full = f"{prefix}.{name}" if prefix else name
-            if isinstance(child, nn.Linear | nn.Conv2d) and type(child) in (nn.Linear, nn.Conv2d):
+            if child is not None and has_counterpart(child):
                 places.setdefault(child, []).append((parent, name))
                 names.setdefault(child, full)
     if where is not None:
         places = {layer: spots for layer, spots in places.items() if where(names[layer], layer)}
     if not places:
         raise InputError(
-            "model has no nn.Conv2d and no nn.Linear layer to make sparse"
-            + (" at which where(…) is true" if where else "")
+            f"model has no layer to make sparse ({KINDS})" + (" at which where(…) is true" if where else "")
         )
     _refuse_unfit(model, {layer: names[layer] for layer in places})
     return places
@@ -149,28 +144,38 @@ def put(spots: list[tuple[nn.Module, str]], layer: nn.Module) -> None:
             parent.activation_relu_or_gelu = 0  # its fused path in evaluation mode reads linear1.weight
 
 
-def _refuse_unfit(model: nn.Module, names: dict[Dense, str]) -> None:
+def _refuse_unfit(model: nn.Module, names: dict[nn.Module, str]) -> None:
     owners: dict[int, set[nn.Module]] = {}
     for module in model.modules():
         for parameter in module.parameters(recurse=False):
             owners.setdefault(id(parameter), set()).add(module)
     for layer, name in names.items():
-        if "weight" not in layer._parameters:  # weight_norm, spectral_norm, prune
-            raise InputError(
-                f"the weight of {name!r} is computed by a hook: remove that first, or leave it out with where(…)"
-            )
-        if len(owners[id(layer.weight)]) > 1:
-            raise InputError(f"the weight of {name!r} is shared with another module: leave it out with where(…)")
-        if isinstance(layer, nn.Conv2d) and layer.padding_mode != "zeros":
-            raise InputError(f"{name!r} pads with {layer.padding_mode!r}, not with zeros: leave it out with where(…)")
+        if reason := why_unfit(layer):
+            raise InputError(f"{name!r} {reason}: leave it out with where(…)")
+        for part in parts_of(layer):
+            path, _, leaf = part.weight.rpartition(".")
+            if leaf not in layer.get_submodule(path)._parameters:  # weight_norm, spectral_norm, prune
+                raise InputError(
+                    f"the {leaf} of {name!r} is computed by a hook: remove that first, or leave it out with where(…)"
+                )
+            if len(owners[id(layer.get_parameter(part.weight))]) > 1:
+                raise InputError(f"the {leaf} of {name!r} is shared with another module: leave it out with where(…)")
 
 
-def _sparse_twin(layer: Dense, density: float, keep: str, generator: torch.Generator | None) -> SparseLayer:
-    make, (rows, cols) = SPARSE[type(layer)], layer.weight.flatten(1).shape
-    if keep == "magnitude":
-        magnitudes = layer.weight.detach().abs().flatten()
-        kept = magnitudes.topk(connection_count(rows, cols, density), sorted=False).indices
-        return make(layer, Pattern.from_flat_indices(kept.sort().values, rows, cols))
-    twin = make(layer, Pattern.erdos_renyi(rows, cols, density, generator))
-    twin.reset_parameters(generator)
+def _sparse_twin(
+    layer: nn.Module, densities: Iterator[float], keep: str, generator: torch.Generator | None
+) -> nn.Module:
+    patterns: dict[str, Pattern] = {}
+    for part in parts_of(layer):
+        matrix, density = part.matrix(layer).detach().flatten(1), next(densities)
+        rows, cols = matrix.shape
+        if keep == "magnitude":
+            kept = matrix.abs().flatten().topk(connection_count(rows, cols, density), sorted=False).indices
+            patterns[part.name] = Pattern.from_flat_indices(kept.sort().values, rows, cols)
+        else:
+            patterns[part.name] = Pattern.erdos_renyi(rows, cols, density, generator)
+    twin = make_sparse(layer, patterns)
+    if keep == "random":
+        for part in parts_of(layer):
+            part.layer(twin).reset_parameters(generator)
     return twin

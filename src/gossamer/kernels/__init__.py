@@ -11,7 +11,9 @@ from gossamer.kernels.affine import linear
 from gossamer.kernels.code import Code
 from gossamer.kernels.convolution import Geometry, conv2d
 from gossamer.kernels.divisive import divides_in_cpp, divisive_gate
+from gossamer.kernels.gru import gru, gru_cell
 from gossamer.kernels.local_gradient import conv2d_with_twin
+from gossamer.kernels.lstm import lstm, lstm_cell
 from gossamer.kernels.ops import sddmm, spmm, spmm_t
 from gossamer.kernels.route import eager_in_cpp, is_plain, transformed
 from gossamer.kernels.sorted_lists import csr_of, empty_at, flat_indices_of, follow, merge, split
@@ -45,9 +47,13 @@ __all__ = [
     "empty_at",
     "flat_indices_of",
     "follow",
+    "gru",
+    "gru_cell",
     "info",
     "is_plain",
     "linear",
+    "lstm",
+    "lstm_cell",
     "mark_validated",
     "merge",
     "ordinary",

@@ -38,6 +38,7 @@ void bind_hoyer(nb::module_& m);
 void bind_linear(nb::module_& m);
 void bind_lq_noise(nb::module_& m);
 void bind_prediction(nb::module_& m);
+void bind_recurrent(nb::module_& m);
 void bind_spspmm(nb::module_& m);
 void bind_srelu(nb::module_& m);
 void bind_tensor(nb::module_& m);
@@ -251,6 +252,7 @@ NB_MODULE(_cpu, m) {
   bind_linear(m);
   bind_lq_noise(m);
   bind_prediction(m);
+  bind_recurrent(m);
   bind_spspmm(m);
   bind_srelu(m);
   bind_tensor(m);
