@@ -1,12 +1,15 @@
-"""Devices by name."""
+"""Devices by name, and the threads of the CPU."""
 
 from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
 
 import torch
 
 from gossamer.errors import InputError
 
-__all__ = ["find_device"]
+__all__ = ["find_device", "threads"]
 
 
 def find_device(name: str) -> torch.device:
@@ -19,3 +22,17 @@ def find_device(name: str) -> torch.device:
         here += ["'mps'"] * torch.backends.mps.is_available()
         raise InputError(f"device must be one that this machine has ({', '.join(here)}), got {name!r}") from None
     return device
+
+
+@contextlib.contextmanager
+def threads(number: int | None) -> Iterator[None]:
+    """Compute with so many threads of the CPU, then with as many as before; None changes nothing."""
+    before = torch.get_num_threads()
+    if number is None or number == before:
+        yield
+        return
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

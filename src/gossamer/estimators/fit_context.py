@@ -10,9 +10,9 @@ from numbers import Integral
 from typing import Concatenate, ParamSpec, TypeVar, cast
 
 import numpy as np
-import torch
 from sklearn.utils import check_random_state
 
+from gossamer import device
 from gossamer.errors import InputError
 from gossamer.training import Epoch
 
@@ -61,18 +61,9 @@ def threads(n_jobs: int | None) -> Iterator[None]:
 
     if n_jobs is not None and (not isinstance(n_jobs, Integral) or n_jobs == 0):
         raise InputError(f"n_jobs must be None or a whole number other than 0, got {n_jobs!r}")
-    before = torch.get_num_threads()
-    wanted = before if n_jobs is None else effective_n_jobs(n_jobs)
-    if os.getpid() != _IMPORTED_BY:
-        wanted = 1
-    if wanted == before:
+    forked = os.getpid() != _IMPORTED_BY
+    with device.threads(1 if forked else None if n_jobs is None else effective_n_jobs(n_jobs)):
         yield
-        return
-    torch.set_num_threads(wanted)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextlib.contextmanager

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 import gossamer
+from gossamer.connectivity import SparseConv2d
 from gossamer.data import Dataset
-from gossamer.device import find_device
+from gossamer.device import find_device, threads
 from gossamer.errors import InputError
 from gossamer.evaluate import accuracy_under, add_noise, attacks, corruptions, layer_snr
 from gossamer.io.files import read_bytes, remove_partial
@@ -35,6 +36,7 @@ from gossamer.runs.units import UnitRows, unit_rows
 __all__ = ["EvaluationWatch", "Step", "evaluate_run", "load_network"]
 
 _BATCH = 256
+_SMALL = 1 << 23  # multiply-adds of a pass through linear layers that are not worth a second thread
 _CHECKED = 100  # rows of the quick checks
 _CHECK_PASSES = 3000.0  # forward passes of the checks for each row, about
 _SANITY_PASSES = 2000  # about so many forward passes for each row
@@ -203,16 +205,27 @@ def evaluate_run(
             for step in todo:
                 watch.start(step)
                 cell = None
-                if step.checks:
-                    twin = twin or networks(_twin(job)) if _twin(job) in digests else None
-                    checks = _checks(step, network, twin, inputs, plan, watch)
-                    known = replace(known, checks=(*known.checks, *checks))
-                else:
-                    cell = _cell(step, network, inputs, plan, watch)
-                    known = replace(known, cells=(*known.cells, cell))
+                with threads(_threads_for(network, inputs)):
+                    if step.checks:
+                        twin = twin or networks(_twin(job)) if _twin(job) in digests else None
+                        checks = _checks(step, network, twin, inputs, plan, watch)
+                        known = replace(known, checks=(*known.checks, *checks))
+                    else:
+                        cell = _cell(step, network, inputs, plan, watch)
+                        known = replace(known, cells=(*known.cells, cell))
                 folder.write_robustness(known)
                 watch.end(step, cell)
     return known
+
+
+def _threads_for(network: nn.Module, inputs: UnitRows) -> int | None:
+    """One thread for a small network, in which several would wait for each other longer than they compute."""
+    work = sum(parameter.numel() for parameter in network.parameters()) * min(_BATCH, len(inputs.y))
+    return (
+        1
+        if work < _SMALL and not any(isinstance(module, nn.Conv2d | SparseConv2d) for module in network.modules())
+        else None
+    )
 
 
 def _twin(job: Job) -> Job:

@@ -13,7 +13,7 @@ from torch import nn
 
 from gossamer import data as data_room
 from gossamer.data import Dataset
-from gossamer.device import find_device
+from gossamer.device import find_device, threads
 from gossamer.errors import InputError
 from gossamer.io.tensor_file import load_weights
 from gossamer.models import from_architecture
@@ -221,9 +221,7 @@ def _complete(
 
     ``arguments`` are those of the sparse networks, of which ``first`` is the untrained first one, if it has been made.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(options.threads)
-    try:
+    with threads(options.threads):
         jobs = jobs_of(options)
         folder.prepare(jobs)
         watch.begin(folder, options, data, jobs)
@@ -234,8 +232,6 @@ def _complete(
             measured.append(_network(folder, options, data, device, watch, job, arguments, first))
             first = None  # nor is it kept in memory
         folder.write_results(results(data, measured, machine))
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _network(
