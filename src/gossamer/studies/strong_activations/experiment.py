@@ -34,12 +34,11 @@ from gossamer.models.vgg import VGG
 from gossamer.studies.strong_activations.activations import activations
 from gossamer.studies.strong_activations.images import Images, images
 from gossamer.studies.strong_activations.networks import network, train
-from gossamer.studies.strong_activations.plans import VARIANTS, Plan, plan_of
+from gossamer.studies.strong_activations.plans import NOISE, VARIANTS, Plan, plan_of
 from gossamer.studies.trials import Trial
 
-__all__ = ["NOISE", "carry_out"]
+__all__ = ["carry_out"]
 
-NOISE = (0.1, 0.2, 0.3)
 _DRAWS = 3
 _BOX = Box(0, 1)
 _FOLDER = "networks"
@@ -138,7 +137,8 @@ def _attacked(
     if baseline is not None:
         automatic = direct["APGD-CE"]
         found["transfer"] = attacks.transfer(baseline, net, x, y, automatic, **settings)
-        outcome["transfer_to_baseline"] = attacks.transfer(net, baseline, x, y, automatic, **settings).accuracy
+        if last:
+            outcome["transfer_to_baseline"] = attacks.transfer(net, baseline, x, y, automatic, **settings).accuracy
     outcome["accuracy"] = {name: result.accuracy for name, result in found.items()}
     left = torch.stack([result.correct for result in found.values()]).all(0)
     strongest = float(left.double().mean())

@@ -21,7 +21,7 @@ from typing import Any, Literal
 from gossamer.errors import InputError, check_choice, check_count
 from gossamer.studies.trials import Trial
 
-__all__ = ["MAIN", "PLANS", "VARIANTS", "Plan", "Variant", "check_device", "plan_of", "plans", "trials_of"]
+__all__ = ["MAIN", "NOISE", "PLANS", "VARIANTS", "Plan", "Variant", "check_device", "plan_of", "plans", "trials_of"]
 
 Layers = tuple[int | Literal["M"], ...]
 
@@ -51,6 +51,8 @@ VARIANTS: Mapping[str, Variant] = {
     "without implicit norm": Variant(implicit=False),
 }
 MAIN = ("baseline", "block", "HaH", "HaH ×100")
+NOISE = (0.1, 0.2, 0.3)
+"""Standard deviations, in units of pixels in [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,9 @@ class Plan:
     cuda: bool = False
 
 
-_DIGITS = Plan((32, 32, "M", 64, 64, "M"), linf=(0.05, 0.1), l2=(0.5,), variants=tuple(VARIANTS), attacked=50, queries=300)
+_DIGITS = Plan(
+    (32, 32, "M", 64, 64, "M"), linf=(0.05, 0.1), l2=(0.5,), variants=tuple(VARIANTS), attacked=50, queries=300
+)
 
 PLANS: Mapping[str, Mapping[str, Plan]] = {
     "quick": {
@@ -105,7 +109,14 @@ PLANS: Mapping[str, Mapping[str, Plan]] = {
     "full": {
         "digits": _DIGITS,
         "fashion_mnist": Plan(
-            (16, "M", 32, "M", 32, 64, "M"), linf=(0.01, 0.02), l2=(0.3,), epochs=8, rows=2000, flip=True, attacked=50, queries=300
+            (16, "M", 32, "M", 32, 64, "M"),
+            linf=(0.01, 0.02),
+            l2=(0.3,),
+            epochs=8,
+            rows=1500,
+            flip=True,
+            attacked=50,
+            queries=300,
         ),
     },
     "gpu": {
