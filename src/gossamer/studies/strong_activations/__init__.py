@@ -1,8 +1,8 @@
 """Strong, sparse activations: sparser, more robust to noise, more robust to attacks?
 
-M. Cekic, C. Bakiskan, U. Madhow, "Neuro-inspired deep neural networks with sparse, strong activations", ICIP 2022, arXiv
-2202.13074, whose robustness was measured with APGD alone; here also with PGD, Square, gradients past the thresholds,
-transfer, and checks for masked gradients.
+M. Cekic, C. Bakiskan, U. Madhow, "Neuro-inspired deep neural networks with sparse, strong activations", ICIP 2022,
+arXiv 2202.13074, whose robustness was measured with APGD alone; here also with PGD, Square, gradients past the
+thresholds, transfer, and checks for masked gradients.
 """
 
 from __future__ import annotations

@@ -74,9 +74,9 @@ def _published(plans: Plans, records: Sequence[Record]) -> Table:
             noisy = 100 * noise(records, name, variant)[:, 0].mean()
             rows.append([f"here: {variant}, {name}", f"{clean:.1f}", f"{noisy:.1f}", *robust])
     note = (
-        "Accuracy in percent; radii in parentheses. Published: the authors' results table in metehancekic/HaH, one run, "
-        "attacked by APGD-CE and APGD-T alone. Here: means over the seeds, the strongest of all attacks. Networks, data "
-        "and radii differ, so only the signs of the differences can be compared."
+        "Accuracy in percent; radii in parentheses. Published: the authors' results table in metehancekic/HaH, one "
+        "run, attacked by APGD-CE and APGD-T alone. Here: means over the seeds, the strongest of all attacks. "
+        "Networks, data and radii differ, so only the signs of the differences can be compared."
     )
     return Table("Published results beside ours", ("network", "clean", "noise 0.1", "Linf", "L2"), rows, note)
 
@@ -93,8 +93,8 @@ def _accuracy(name: str, plan: Plan, records: Sequence[Record]) -> Table:
             row.append("not trustworthy" if failed else shown(strongest(records, name, variant, ball)))
         rows.append(row)
     note = (
-        f"Accuracy in percent, mean and standard deviation over {plan.seeds} seeds. Gaussian noise on pixels in [0, 1], "
-        f"clipped, mean of 3 draws on all test rows used; strongest of all attacks on the first {plan.attacked}."
+        f"Accuracy in percent, mean and standard deviation over {plan.seeds} seeds. Gaussian noise on pixels in "
+        f"[0, 1], clipped, mean of 3 draws on all test rows used; strongest of all attacks on the first {plan.attacked}."
     )
     return Table(f"Accuracy and ablations on {name}", columns, rows, note)
 
@@ -109,10 +109,10 @@ def _activations(name: str, plan: Plan, records: Sequence[Record]) -> Table:
         top, rest = (field(records, name, variant, key) for key in ("top", "rest"))
         rows.append([*row, *(f"{v.mean():.3f}" for v in (top, rest, top - rest))])
     note = (
-        f"By block, of the first {plan.hebbian_blocks}, before pooling, on clean test rows: share of units that are not "
-        "zero, and Hoyer's sparseness over the channels at locations that are not zero; for the baseline after the ReLU, "
-        "before the batch normalisation. Last columns: means of the largest tenth of ReLU(u) in the first block, and of "
-        "the others, with filters of length 1."
+        f"By block, of the first {plan.hebbian_blocks}, before pooling, on clean test rows: share of units that are "
+        "not zero, and Hoyer's sparseness over the channels at locations that are not zero; for the baseline after "
+        "the ReLU, before the batch normalisation. Last columns: means of the largest tenth of ReLU(u) in the first "
+        "block, and of the others, with filters of length 1."
     )
     return Table(f"Activations on {name}", columns, rows, note)
 
@@ -135,8 +135,8 @@ def _attacks(name: str, plan: Plan, records: Sequence[Record]) -> Table:
             rows.append([*row, f"{100 * strongest(records, name, variant, (norm, radius)).mean():.1f}"])
     note = (
         "Percent of the attacked rows that stay correct: upper bounds, each attack alone, and no measure of robustness "
-        "where the checks below failed. Short PGD has 20 steps and one start, and is shown to compare with; PGD has 100 "
-        f"steps and 3 starts, APGD 100 steps, Square {plan.queries} queries; straight: APGD-CE with gradients past the "
+        "where the checks below failed. Short PGD has 20 steps and one start, and is shown to compare with; PGD has "
+        f"100 steps and 3 starts, APGD 100 steps, Square {plan.queries} queries; straight: APGD-CE with gradients past the "
         "thresholds; transfer: APGD-CE on the baseline of the same seed. Strongest: all together, with those of the "
         "sanity checks."
     )
@@ -151,8 +151,8 @@ def _checks(name: str, plan: Plan, records: Sequence[Record]) -> Table:
     note = (
         f"On the first {min(plan.checked, plan.attacked)} test rows at the largest radius of each norm, for "
         f"{min(plan.checked_seeds, plan.seeds)} of the seeds: zero gradients, the whole box as radius, search without "
-        "gradients, more steps and starts, transfer, gradients past the thresholds. A check fails if the mean over these "
-        "seeds exceeds its limit."
+        "gradients, more steps and starts, transfer, gradients past the thresholds. A check fails if the mean over "
+        "these seeds exceeds its limit."
     )
     return Table(f"Sanity checks on {name}", ("network", *_NORMS.values()), rows, note)
 
@@ -312,13 +312,13 @@ def departures(plans: Plans, jobs: int) -> list[str]:
         "Ablations of norm, threshold and unit filters are made at the published α, and that of λ at 100 times this α, "
         "where the cost acts.",
         "Locations that are zero in all channels count for the share of active units, and not for Hoyer's sparseness.",
-        "Test rows are the same for all seeds; a seed draws training rows, where there are more than are used, the first "
-        "weights, the order and the shifts. Differences between seeds do not include those between test sets.",
+        "Test rows are the same for all seeds; a seed draws training rows, where there are more than are used, the "
+        "first weights, the order and the shifts. Differences between seeds do not include those between test sets.",
     ]
     if not any(plan.cuda for plan in plans.values()):
         notes.insert(
             0,
-            "The networks are small, the data digits and a subset of fashion_mnist, the epochs few, so that all fits on "
+            "The networks are small, the training rows and epochs few, so that all fits on "
             "two processor cores; the published experiment is VGG16 on CIFAR-10 (preset gpu).",
         )
     if any(len(plan.variants) < 10 for plan in plans.values()):
