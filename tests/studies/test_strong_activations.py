@@ -28,15 +28,15 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 SMALL = Plan(
     (4, "M", 6),
     linf=(0.1,),
-    l2=(0.5,),
-    variants=("baseline", "HaH", "HaH ×100"),
+    l2=(3.0,),  # at which every attack is over soon
+    variants=("baseline", "HaH"),
     seeds=2,
     hebbian_blocks=1,
     epochs=1,
     rows=200,
     test_rows=100,
-    attacked=8,
-    checked=4,
+    attacked=6,
+    checked=3,
     checked_seeds=1,
     queries=10,
 )
@@ -62,11 +62,11 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Findings, list[Reco
 
 def test_every_network_is_measured(study: tuple[Findings, list[Record], Path]) -> None:
     records = study[1]
-    assert [r["variant"] for r in records] == ["baseline"] * 2 + ["HaH", "HaH ×100"] * 2
+    assert [r["variant"] for r in records] == ["baseline"] * 2 + ["HaH"] * 2
     for r in records:
         assert 0 <= r["accuracy"] <= 1
         assert len(r["noise"]) == 3
-        assert [(a["norm"], a["radius"]) for a in r["attacks"]] == [("linf", 0.1), ("l2", 0.5)]
+        assert [(a["norm"], a["radius"]) for a in r["attacks"]] == [("linf", 0.1), ("l2", 3.0)]
         for attack in r["attacks"]:
             assert attack["strongest"] <= min(attack["accuracy"].values()) <= r["attacked_accuracy"]
             assert ("sanity" in attack) == (r["seed"] == 0)
@@ -81,9 +81,9 @@ def test_every_network_is_measured(study: tuple[Findings, list[Record], Path]) -
 
 def test_a_lost_network_is_trained_again_to_the_same_result(study: tuple[Findings, list[Record], Path]) -> None:
     _, records, folder = study
-    chosen = plans.trials_of({"digits": SMALL})[1][0]
+    chosen = plans.trials_of({"digits": SMALL})[1][1]
     kept = {path: path.read_bytes() for path in (folder / "networks").iterdir()}
-    assert len(kept) == 6
+    assert len(kept) == 4
     (record,) = where(records, variant=chosen.variant, seed=chosen.seed)
     for path in kept:
         path.unlink()
@@ -101,7 +101,7 @@ def test_findings_hold_tables_pictures_and_verdicts(study: tuple[Findings, list[
         "Single attacks on digits",
         "Sanity checks on digits",
     ]
-    assert [claim.text[:3] for claim in found.claims] == ["(a)"] * 2 + ["(b)"] * 2 + ["(c)"] * 4
+    assert [claim.text[:3] for claim in found.claims] == ["(a)", "(b)", "(c)", "(c)"]
     published = found.tables[0].rows[:2]
     assert [list(row[1:]) for row in published] == [
         ["92.5", "26.6", "10.4 (2/255)", "13.9 (0.25)"],
@@ -135,7 +135,7 @@ def made(variant: str, seed: int, **changed: Any) -> Record:
             "strongest": robust,
             "sanity": {"checks": [check]},
         }
-        for norm, radius in (("linf", 0.1), ("l2", 0.5))
+        for norm, radius in (("linf", 0.1), ("l2", 3.0))
     ]
     return {"variant": variant, "dataset": "digits", "seed": seed, "attacks": attacks, **values}
 
@@ -232,7 +232,7 @@ def test_the_cost_follows_alpha_and_lambda(one_image: Images) -> None:
         cost = hebbian_loss(net, VARIANTS[name])
         assert cost is not None
         net(one_image.x)
-        found[name] = float(cost())
+        found[name] = float(cost().detach())
     assert found["HaH ×10"] == pytest.approx(10 * found["HaH"])
     assert found["HaH ×100"] == pytest.approx(100 * found["HaH"])
     assert found["HaH ×100"] < found["HaH ×100, λ = 1"] < 0
@@ -308,7 +308,7 @@ def test_presets_and_their_trials() -> None:
     assert set(plans.PLANS["full"]["digits"].variants) == set(VARIANTS)
     assert plans.PLANS["gpu"]["cifar10"].hebbian_blocks == 6
     with pytest.raises(InputError, match="seeds must be"):
-        plans.plans("quick", 0, None)
+        plans.planned("quick", 0, None)
 
 
 def test_the_gpu_preset_needs_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,7 +320,7 @@ def test_the_gpu_preset_needs_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_an_unknown_preset_and_a_diverging_network(one_image: Images) -> None:
     with pytest.raises(InputError, match="preset must be one of"):
-        plans.plans("huge", None, None)
+        plans.planned("huge", None, None)
     net, broken = network(VARIANTS["baseline"], SMALL, one_image, 0), one_image.x.clone()
     broken[0] = torch.nan
     with pytest.raises(InputError, match="diverged in epoch 1"):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gossamer.studies import trials
-from gossamer.studies.strong_activations.plans import Plan, check_device, plans, trials_of
+from gossamer.studies.strong_activations.plans import Plan, check_device, planned, trials_of
 from gossamer.studies.trials import Record, Watch
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def run(
     from gossamer.studies.findings import Findings
     from gossamer.studies.strong_activations import outcome, pictures
 
-    chosen = plans(preset, seeds, data)
+    chosen = planned(preset, seeds, data)
     check_device(chosen)
     records = carried_out(chosen, folder, jobs=jobs, watch=watch)
     return Findings(

@@ -19,7 +19,7 @@ _TEST_SIZE = 1 / 3
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Training images ``x`` (n, channels, S, S) with classes ``y`` (n), test images alike, and statistics by channel."""
+    """Training images ``x`` (n, channels, S, S) with classes ``y`` (n), test images, and statistics by channel."""
 
     x: Tensor
     y: Tensor

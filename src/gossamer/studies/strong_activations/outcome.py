@@ -94,7 +94,8 @@ def _accuracy(name: str, plan: Plan, records: Sequence[Record]) -> Table:
         rows.append(row)
     note = (
         f"Accuracy in percent, mean and standard deviation over {plan.seeds} seeds. Gaussian noise on pixels in "
-        f"[0, 1], clipped, mean of 3 draws on all test rows used; strongest of all attacks on the first {plan.attacked}."
+        "[0, 1], clipped, mean of 3 draws, on all test rows; strongest of all attacks on the first "
+        f"{plan.attacked}."
     )
     return Table(f"Accuracy and ablations on {name}", columns, rows, note)
 
@@ -136,9 +137,9 @@ def _attacks(name: str, plan: Plan, records: Sequence[Record]) -> Table:
     note = (
         "Percent of the attacked rows that stay correct: upper bounds, each attack alone, and no measure of robustness "
         "where the checks below failed. Short PGD has 20 steps and one start, and is shown to compare with; PGD has "
-        f"100 steps and 3 starts, APGD 100 steps, Square {plan.queries} queries; straight: APGD-CE with gradients past the "
-        "thresholds; transfer: APGD-CE on the baseline of the same seed. Strongest: all together, with those of the "
-        "sanity checks."
+        f"100 steps and 3 starts, APGD 100 steps, Square {plan.queries} queries; straight: APGD-CE with gradients past "
+        "the thresholds; transfer: APGD-CE on the baseline of the same seed. Strongest: all together, with those of "
+        "the sanity checks."
     )
     return Table(f"Single attacks on {name}", columns, rows, note)
 

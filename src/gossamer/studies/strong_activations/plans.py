@@ -21,7 +21,7 @@ from typing import Any, Literal
 from gossamer.errors import InputError, check_choice, check_count
 from gossamer.studies.trials import Trial
 
-__all__ = ["MAIN", "NOISE", "PLANS", "VARIANTS", "Plan", "Variant", "check_device", "plan_of", "plans", "trials_of"]
+__all__ = ["MAIN", "NOISE", "PLANS", "VARIANTS", "Plan", "Variant", "check_device", "plan_of", "planned", "trials_of"]
 
 Layers = tuple[int | Literal["M"], ...]
 
@@ -60,9 +60,9 @@ class Plan:
     """How the networks of one data set are trained and attacked.
 
     ``rows`` training rows are drawn by each seed, and the first ``test_rows`` test rows judge, of which the first
-    ``attacked`` are attacked. ``linf`` and ``l2`` are radii in units of pixels in [0, 1]. The last of each norm undergoes
-    the sanity checks, on the first ``checked`` test rows and for the first ``checked_seeds`` seeds. Images are shifted
-    by up to ``shift`` pixels.
+    ``attacked`` are attacked. ``linf`` and ``l2`` are radii in units of pixels in [0, 1]. The last of each norm
+    undergoes the sanity checks, on the first ``checked`` test rows and for the first ``checked_seeds`` seeds. Images
+    are shifted by up to ``shift`` pixels.
     """
 
     layers: Layers
@@ -144,7 +144,7 @@ PLANS: Mapping[str, Mapping[str, Plan]] = {
 }
 
 
-def plans(preset: str, seeds: int | None, data: tuple[str, ...] | None) -> dict[str, Plan]:
+def planned(preset: str, seeds: int | None, data: tuple[str, ...] | None) -> dict[str, Plan]:
     """The plan of each data set; one that the preset doesn't know gets that of its last."""
     known = PLANS[check_choice("preset", preset, tuple(PLANS))]
     other = list(known.values())[-1]

@@ -70,6 +70,8 @@ def untrustworthy(records: Sequence[Record], plan: Plan, name: str, variant: str
     """
     ball = next(ball for ball in reversed(balls(plan)) if ball[0] == norm)
     reports = [each["sanity"]["checks"] for each in _attacks(records, name, variant, ball) if "sanity" in each]
+    if not reports:
+        return "not checked"
     failed = []
     for same in zip(*reports, strict=True):
         measured, limit = (float(np.mean([check[key] for check in same])) for key in ("measured", "limit"))
