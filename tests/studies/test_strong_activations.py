@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import importlib
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 SMALL = Plan(
     (4, "M", 6),
     linf=(0.1,),
-    l2=(3.0,),  # at which every attack is over soon
+    l2=(0.5,),
     variants=("baseline", "HaH"),
     seeds=2,
     hebbian_blocks=1,
@@ -46,6 +48,15 @@ SMALL = Plan(
 def one_image() -> Images:
     x = torch.rand(12, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     return Images(x, torch.arange(12) % 3, x[:6], torch.arange(6) % 3, 3, [0.5], [0.3])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_attacks() -> Iterator[None]:
+    sanity = importlib.import_module("gossamer.evaluate.attacks.sanity")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sanity, "_BUDGETS", {"quick": sanity._Budget(5, 1, 8, 1, 10)})
+        patch.setattr(experiment, "_STEPS", 8)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +77,7 @@ def test_every_network_is_measured(study: tuple[Findings, list[Record], Path]) -
     for r in records:
         assert 0 <= r["accuracy"] <= 1
         assert len(r["noise"]) == 3
-        assert [(a["norm"], a["radius"]) for a in r["attacks"]] == [("linf", 0.1), ("l2", 3.0)]
+        assert [(a["norm"], a["radius"]) for a in r["attacks"]] == [("linf", 0.1), ("l2", 0.5)]
         for attack in r["attacks"]:
             assert attack["strongest"] <= min(attack["accuracy"].values()) <= r["attacked_accuracy"]
             assert ("sanity" in attack) == (r["seed"] == 0)
@@ -135,7 +146,7 @@ def made(variant: str, seed: int, **changed: Any) -> Record:
             "strongest": robust,
             "sanity": {"checks": [check]},
         }
-        for norm, radius in (("linf", 0.1), ("l2", 3.0))
+        for norm, radius in (("linf", 0.1), ("l2", 0.5))
     ]
     return {"variant": variant, "dataset": "digits", "seed": seed, "attacks": attacks, **values}
 
@@ -254,7 +265,7 @@ def test_a_strong_cost_raises_the_winners_of_the_first_layer() -> None:
 def test_activations_of_a_baseline_are_those_before_the_batch_normalisation(one_image: Images) -> None:
     net = network(VARIANTS["baseline"], SMALL, one_image, 0).eval()
     found = activations(net, 2, one_image.x)
-    a = net.features[0].conv((one_image.x - net.mean) / net.std).relu()  # type: ignore[operator, union-attr]
+    a = net.features[0].conv((one_image.x - net.mean) / net.std).relu()  # type: ignore[operator]
     assert found["active"][0] == pytest.approx(float((a > 0).float().mean()))
     assert len(found["active"]) == len(found["hoyer"]) == 2
     assert found["top"] >= found["rest"] >= 0

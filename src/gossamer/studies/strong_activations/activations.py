@@ -45,8 +45,8 @@ def activations(net: VGG, blocks: int, x: Tensor) -> dict[str, Any]:
         stack.enter_context(evaluating(net))
         seen: dict[int, Tensor] = {}
         for i, block in enumerate(chosen):
-            module = block if isinstance(block, HaHBlock) else block.relu
-            stack.callback(module.register_forward_hook(_keep(seen, i)).remove)
+            observed: Any = block if isinstance(block, HaHBlock) else block.relu
+            stack.callback(observed.register_forward_hook(_keep(seen, i)).remove)
         for part in x.split(_BATCH):
             net(part)
             for i, z in seen.items():

@@ -40,6 +40,7 @@ from gossamer.studies.trials import Trial
 __all__ = ["carry_out"]
 
 _DRAWS = 3
+_STEPS, _STARTS = 100, 3
 _BOX = Box(0, 1)
 _FOLDER = "networks"
 
@@ -122,14 +123,14 @@ def _attacked(
     ball: dict[str, Any] = {"norm": norm, "radius": radius}
     direct: dict[str, Attack] = {
         "short PGD": PGD(steps=20, restarts=1, **ball),
-        "PGD": PGD(steps=100, restarts=3, **ball),
-        "APGD-CE": APGD(steps=100, **ball),
+        "PGD": PGD(steps=_STEPS, restarts=_STARTS, **ball),
+        "APGD-CE": APGD(steps=_STEPS, **ball),
         "Square": Square(queries=plan.queries, **ball),
     }
     if plan.targeted:
-        direct["APGD-T"] = APGD(steps=100, loss="dlr", targeted=True, **ball)
+        direct["APGD-T"] = APGD(steps=_STEPS, loss="dlr", targeted=True, **ball)
     if attacks.has_gates(net):
-        direct["straight"] = APGD(steps=100, straight_through=True, **ball)
+        direct["straight"] = APGD(steps=_STEPS, straight_through=True, **ball)
     generator = torch.Generator(x.device).manual_seed(seed)
     settings: dict[str, Any] = {"box": _BOX, "generator": generator}
     found = {name: attacks.evaluate(net, x, y, attack, **settings) for name, attack in direct.items()}

@@ -185,4 +185,5 @@ def _settings(plan: Plan) -> dict[str, Any]:
 
 def plan_of(trial: Trial) -> Plan:
     """The plan of which a trial is."""
-    return Plan(**{key: tuple(value) if isinstance(value, list) else value for key, value in trial.settings.items()})
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in trial.settings.items()}
+    return Plan(**values)
