@@ -81,9 +81,7 @@ def test_every_network_is_measured(study: tuple[Findings, list[Record], Path]) -
         for attack in r["attacks"]:
             assert attack["strongest"] <= min(attack["accuracy"].values()) <= r["attacked_accuracy"]
             assert ("sanity" in attack) == (r["seed"] == 0)
-            assert (
-                ("straight" in attack["accuracy"]) == ("transfer" in attack["accuracy"]) == (r["variant"] != "baseline")
-            )
+            assert ("transfer" in attack["accuracy"]) == (r["variant"] != "baseline")
     for seed in (0, 1):
         base, ours = (where(records, variant=v, seed=seed)[0] for v in ("baseline", "HaH"))
         assert ours["active"][0] <= 13 / 64 < base["active"][0]  # 64 − ⌊0.8 · 64⌋ stay

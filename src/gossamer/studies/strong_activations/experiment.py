@@ -9,7 +9,8 @@ them together, the sanity checks' own attacks included.
 ``APGD-CE``         100 steps
 ``APGD-T``          100 steps for each of at most 9 targets, in the preset for a GPU
 ``Square``          random search without gradients
-``straight``        APGD-CE with derivative 1 for the gates of the thresholds
+``straight``        APGD-CE with derivative 1 for the gates of the thresholds; for a network without thresholds another
+                    random start, so that all networks are attacked as often
 ``transfer``        APGD-CE on the baseline of the same seed
 ==================  ===================================================================================================
 
@@ -125,12 +126,11 @@ def _attacked(
         "short PGD": PGD(steps=20, restarts=1, **ball),
         "PGD": PGD(steps=_STEPS, restarts=_STARTS, **ball),
         "APGD-CE": APGD(steps=_STEPS, **ball),
+        "straight": APGD(steps=_STEPS, straight_through=True, **ball),
         "Square": Square(queries=plan.queries, **ball),
     }
     if plan.targeted:
         direct["APGD-T"] = APGD(steps=_STEPS, loss="dlr", targeted=True, **ball)
-    if attacks.has_gates(net):
-        direct["straight"] = APGD(steps=_STEPS, straight_through=True, **ball)
     generator = torch.Generator(x.device).manual_seed(seed)
     settings: dict[str, Any] = {"box": _BOX, "generator": generator}
     found = {name: attacks.evaluate(net, x, y, attack, **settings) for name, attack in direct.items()}

@@ -138,7 +138,7 @@ def _attacks(name: str, plan: Plan, records: Sequence[Record]) -> Table:
         "Percent of the attacked rows that stay correct: upper bounds, each attack alone, and no measure of robustness "
         "where the checks below failed. Short PGD has 20 steps and one start, and is shown to compare with; PGD has "
         f"100 steps and 3 starts, APGD 100 steps, Square {plan.queries} queries; straight: APGD-CE with gradients past "
-        "the thresholds; transfer: APGD-CE on the baseline of the same seed. Strongest: all together, with those of "
+        "the thresholds, if there are any, from another start; transfer: APGD-CE on the baseline of the same seed. Strongest: all together, with those of "
         "the sanity checks."
     )
     return Table(f"Single attacks on {name}", columns, rows, note)

@@ -116,6 +116,7 @@ PLANS: Mapping[str, Mapping[str, Plan]] = {
             rows=1500,
             flip=True,
             attacked=50,
+            checked_seeds=1,
             queries=300,
         ),
     },
