@@ -135,11 +135,11 @@ def _attacks(name: str, plan: Plan, records: Sequence[Record]) -> Table:
                 row.append("–" if values is None else f"{100 * values.mean():.1f}")
             rows.append([*row, f"{100 * strongest(records, name, variant, (norm, radius)).mean():.1f}"])
     note = (
-        "Percent of the attacked rows that stay correct: upper bounds, each attack alone, and no measure of robustness "
-        "where the checks below failed. Short PGD has 20 steps and one start, and is shown to compare with; PGD has "
-        f"100 steps and 3 starts, APGD 100 steps, Square {plan.queries} queries; straight: APGD-CE with gradients past "
-        "the thresholds, if there are any, from another start; transfer: APGD-CE on the baseline of the same seed. Strongest: all together, with those of "
-        "the sanity checks."
+        "Percent of the attacked rows that stay correct: upper bounds, each attack alone, and no measure of "
+        "robustness where the checks below failed. Short PGD has 20 steps and one start, and is shown to compare "
+        f"with; PGD has 100 steps and 3 starts, APGD 100 steps, Square {plan.queries} queries; straight: APGD-CE with "
+        "gradients past the thresholds, if there are any, from another start; transfer: APGD-CE on the baseline of "
+        "the same seed. Strongest: all together, with those of the sanity checks."
     )
     return Table(f"Single attacks on {name}", columns, rows, note)
 
