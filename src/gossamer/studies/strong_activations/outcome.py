@@ -178,7 +178,7 @@ def claims(plans: Plans, records: Sequence[Record]) -> list[Claim]:
 
 
 _NAMES = {
-    "block": "HaH blocks without cost",
+    "block": "the network of HaH blocks without cost",
     "HaH": "the HaH network at the published α",
     "HaH ×100": "the HaH network at 100 times the published α",
 }
