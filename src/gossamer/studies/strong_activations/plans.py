@@ -80,7 +80,7 @@ class Plan:
     flip: bool = False
     attacked: int = 100
     checked: int = 50
-    checked_seeds: int = 2
+    checked_seeds: int = 1
     queries: int = 500
     targeted: bool = False
     cuda: bool = False
@@ -101,7 +101,6 @@ PLANS: Mapping[str, Mapping[str, Plan]] = {
             rows=800,
             attacked=50,
             checked=25,
-            checked_seeds=1,
             queries=300,
             epochs=20,
         )
@@ -116,7 +115,6 @@ PLANS: Mapping[str, Mapping[str, Plan]] = {
             rows=1500,
             flip=True,
             attacked=50,
-            checked_seeds=1,
             queries=300,
         ),
     },
