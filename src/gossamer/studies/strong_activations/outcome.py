@@ -93,8 +93,8 @@ def _accuracy(name: str, plan: Plan, records: Sequence[Record]) -> Table:
             row.append("not trustworthy" if failed else shown(strongest(records, name, variant, ball)))
         rows.append(row)
     note = (
-        f"Accuracy in percent, mean and standard deviation over {plan.seeds} seed{'s' * (plan.seeds > 1)}. Gaussian noise on pixels in "
-        "[0, 1], clipped, mean of 3 draws, on all test rows; strongest of all attacks on the first "
+        f"Accuracy in percent, mean and standard deviation over {plan.seeds} seed{'s' * (plan.seeds > 1)}. Gaussian "
+        "noise on pixels in [0, 1], clipped, mean of 3 draws, on all test rows; strongest of all attacks on the first "
         f"{plan.attacked}."
     )
     return Table(f"Accuracy and ablations on {name}", columns, rows, note)
