@@ -25,7 +25,7 @@ def test_studies_that_are_there_offer_all_that_a_study_needs() -> None:
         module = studies.load(name)
         assert module.TITLE
         assert module.CLAIM
-        assert set(module.PRESETS) == {"quick", "full"}
+        assert {"quick", "full"} <= set(module.PRESETS)
         assert callable(module.run)
 
 

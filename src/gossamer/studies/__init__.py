@@ -28,6 +28,7 @@ _MODULES = {
     "feature-selection": "feature_selection",
     "associative-capacity": "associative_capacity",
     "weak-elimination": "weak_elimination",
+    "strong-activations": "strong_activations",
 }
 
 
@@ -35,8 +36,8 @@ class Study(Protocol):
     """The interface of a study's module.
 
     ``TITLE`` is the question in a few words, ``CLAIM`` the paper's statement in one line with a citation. ``PRESETS``
-    describes each preset (``quick`` and ``full``) and its approximate duration. Importing the module is cheap: heavy
-    packages are imported by the functions that use them.
+    describes each preset (``quick``, ``full``, and maybe others) and its approximate duration. Importing the module is
+    cheap: heavy packages are imported by the functions that use them.
     """
 
     TITLE: str

@@ -47,7 +47,7 @@ def add_parser(commands: Any) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="which one; all are listed without it")
-    parser.add_argument("--preset", default="quick", metavar="NAME", help="quick (minutes) or full (quick)")
+    parser.add_argument("--preset", default="quick", metavar="NAME", help="quick, full, or another of the list (quick)")
     parser.add_argument("--seeds", type=int, metavar="N", help="of each variant, instead of the preset's number")
     parser.add_argument("--data", metavar="NAME,NAME", help="data sets, instead of the preset's")
     parser.add_argument("--out", type=Path, metavar="DIR", help="the study's folder (runs/study-NAME-PRESET)")
