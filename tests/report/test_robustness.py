@@ -13,7 +13,7 @@ import pytest
 
 from gossamer import report
 from gossamer.errors import InputError
-from gossamer.report import robustness
+from gossamer.report import accuracy_curves, robustness
 from gossamer.report.intervals import mean_interval, newcombe, wilson
 from gossamer.report.read import Run
 from gossamer.runs.robustness import Cell
@@ -42,7 +42,7 @@ def without(run: Run, *networks: str) -> Run:
 
 
 def test_curves_begin_with_the_clean_accuracy_in_a_fixed_order(run: Run) -> None:
-    found = robustness.curves(run)
+    found = accuracy_curves.curves(run)
     assert [curve.title for curve in found] == [
         "Gaussian noise", "APGD-CE, L∞", "Mean of all corruptions", "JPEG", "Motion blur", "Contrast",
     ]  # fmt: skip
@@ -53,11 +53,11 @@ def test_curves_begin_with_the_clean_accuracy_in_a_fixed_order(run: Run) -> None
 
 
 def test_intervals_are_over_seeds_or_over_rows(run: Run, single: Run) -> None:
-    curve = robustness.curves(run)[0]
+    curve = accuracy_curves.curves(run)[0]
     values = [*curve.values["sparse"][0.1].values()]
     assert len(values) == 3
     assert curve.interval("sparse", 0.1) == mean_interval(values)
-    once = robustness.curves(single)[0]
+    once = accuracy_curves.curves(single)[0]
     [value] = once.values["dense"][0.3].values()
     assert once.interval("dense", 0.3) == wilson(round(360 * value), 360)
     [other] = once.values["sparse"][0.3].values()
@@ -67,7 +67,7 @@ def test_intervals_are_over_seeds_or_over_rows(run: Run, single: Run) -> None:
 
 
 def test_the_mean_of_corruptions_is_taken_by_seed(run: Run) -> None:
-    curves = robustness.curves(run)
+    curves = accuracy_curves.curves(run)
     mean, parts = curves[2], curves[3:]
     for seed, value in mean.values["dense"][4.0].items():
         assert value == pytest.approx(np.mean([part.values["dense"][4.0][seed] for part in parts]))
@@ -116,7 +116,7 @@ def test_a_run_without_twin_or_without_evaluation(run: Run) -> None:
     assert {claim.against for claim in robustness.claims(alone)} == {"no twin", "not trustworthy"}
     assert all(claim.dense == "–" for claim in robustness.claims(alone))
     nothing = replace(run, robustness=None)
-    assert robustness.curves(nothing) == []
+    assert accuracy_curves.curves(nothing) == []
     assert robustness.claims(nothing) == []
     assert robustness.check_rows(nothing) == []
     assert robustness.snr_rows(nothing) == ([], [])
@@ -126,15 +126,15 @@ def test_a_network_that_is_half_measured_is_compared_by_the_seeds_that_both_have
     assert run.robustness is not None
     kept = tuple(cell for cell in run.robustness.cells if cell.network == "sparse" or cell.seed == 1)
     half = replace(run, robustness=replace(run.robustness, cells=kept))
-    curve = robustness.curves(half)[0]
+    curve = accuracy_curves.curves(half)[0]
     sparse, dense = curve.values["sparse"][0.2][1], curve.values["dense"][0.2][1]
     assert curve.difference(0.2) == newcombe(round(360 * sparse), round(360 * dense), 360)
 
 
 def test_names_with_settings_are_readable() -> None:
-    curve = robustness.Curve("attack", "pgd:steps=40,restarts=2", "l2", 10, {"sparse": {}, "dense": {}})
+    curve = accuracy_curves.Curve("attack", "pgd:steps=40,restarts=2", "l2", 10, {"sparse": {}, "dense": {}})
     assert curve.title == "PGD (steps=40,restarts=2), L2"
-    assert robustness.Curve("attack", "square", "linf", 10, {"sparse": {}, "dense": {}}).title == "Square, L∞"
+    assert accuracy_curves.Curve("attack", "square", "linf", 10, {"sparse": {}, "dense": {}}).title == "Square, L∞"
 
 
 def test_page_holds_claims_doubts_and_checks(make_run: MakeRun, tmp_path: Path) -> None:
@@ -157,12 +157,12 @@ def test_comparison_has_a_line_for_every_run_and_network(make_run: MakeRun, tmp_
     folders = [make_run(tmp_path / name, evaluated=True, seeds=1) for name in ("one", "two")]
     plain = make_run(tmp_path / "plain")
     runs = [report.read(folder) for folder in (*folders, plain)]
-    found = robustness.comparison_curves(runs)
+    found = accuracy_curves.comparison_curves(runs)
     assert [curve["title"] for curve in found][:2] == ["Gaussian noise", "APGD-CE, L∞"]
     assert [line["label"] for line in found[0]["lines"]] == ["one, sparse", "one, dense", "two, sparse", "two, dense"]
     page = report.write([*folders, plain]).read_text("utf-8")
     assert "one is not trustworthy: sparse, seed 0" in page
-    assert robustness.comparison_curves(runs[1:]) == []  # one run alone is compared with nothing
+    assert accuracy_curves.comparison_curves(runs[1:]) == []  # one run alone is compared with nothing
     assert 'id="robustness"' not in report.write([folders[0], plain]).read_text("utf-8")
 
 

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .accuracy_curves import comparison_curves, curve_series
 from .compare import accuracy, batch_sizes, headline, known
 from .read import Connectivity, EpochLine, NetworkName, Run
-from .robustness import comparison_curves, curve_series
 
 __all__ = ["BUDGET", "RANKED", "comparison_series", "run_series"]
 

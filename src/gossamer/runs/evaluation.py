@@ -39,7 +39,6 @@ _BATCH = 256
 _SMALL = 1 << 23  # multiply-adds of a pass through linear layers that are not worth a second thread
 _CHECKED = 100  # rows of the quick checks
 _CHECK_PASSES = 3000.0  # forward passes of the checks for each row, about
-_SANITY_PASSES = 2000  # about so many forward passes for each row
 
 
 class Step(NamedTuple):
@@ -220,12 +219,10 @@ def evaluate_run(
 
 def _threads_for(network: nn.Module, inputs: UnitRows) -> int | None:
     """One thread for a small network, in which several would wait for each other longer than they compute."""
+    if any(isinstance(module, nn.Conv2d | SparseConv2d) for module in network.modules()):
+        return None
     work = sum(parameter.numel() for parameter in network.parameters()) * min(_BATCH, len(inputs.y))
-    return (
-        1
-        if work < _SMALL and not any(isinstance(module, nn.Conv2d | SparseConv2d) for module in network.modules())
-        else None
-    )
+    return 1 if work < _SMALL else None
 
 
 def _twin(job: Job) -> Job:

@@ -12,16 +12,14 @@ from typing import TYPE_CHECKING
 from gossamer.studies import trials
 from gossamer.studies.trials import Record, Watch
 from gossamer.studies.weak_elimination.experiment import (
-    Options,
-    Plan,
     at_equal_density,
     carry_out,
     chosen_options,
     gap_trials,
     others_tuned,
-    plans,
     tuned_gaps,
 )
+from gossamer.studies.weak_elimination.plans import Options, Plan, plans
 
 if TYPE_CHECKING:
     from gossamer.studies.findings import Findings
