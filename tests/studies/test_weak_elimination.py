@@ -9,8 +9,8 @@ from gossamer.studies import trials, weak_elimination
 from gossamer.studies.findings import Findings, markdown
 from gossamer.studies.rows import divided
 from gossamer.studies.trials import Record, where
-from gossamer.studies.weak_elimination import experiment, outcome, plans
-from gossamer.studies.weak_elimination.plans import METHODS, OPTIONS, OTHERS, Plan
+from gossamer.studies.weak_elimination import experiment, outcome, settings
+from gossamer.studies.weak_elimination.settings import METHODS, OPTIONS, OTHERS, Plan
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -23,7 +23,7 @@ SMALL = Plan(
 def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Findings, list[Record]]:
     folder = tmp_path_factory.mktemp("study")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plans, "PLANS", {"quick": {"wine": SMALL}})
+        patch.setattr(settings, "PLANS", {"quick": {"wine": SMALL}})
         found = weak_elimination.run("quick", folder)
         before = (folder / trials.FILE).read_bytes()
         assert weak_elimination.run("quick", folder) == found

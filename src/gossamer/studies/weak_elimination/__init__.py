@@ -19,7 +19,7 @@ from gossamer.studies.weak_elimination.experiment import (
     others_tuned,
     tuned_gaps,
 )
-from gossamer.studies.weak_elimination.plans import Options, Plan, plans
+from gossamer.studies.weak_elimination.settings import Options, Plan, plans
 
 if TYPE_CHECKING:
     from gossamer.studies.findings import Findings

@@ -22,7 +22,7 @@ from gossamer.errors import InputError
 from gossamer.studies.rows import divided
 from gossamer.studies.trials import Record, Trial
 from gossamer.studies.weak_elimination.methods import Training
-from gossamer.studies.weak_elimination.plans import OPTIONS, OTHERS, Option, Options, Plan
+from gossamer.studies.weak_elimination.settings import OPTIONS, OTHERS, Option, Options, Plan
 
 __all__ = ["at_equal_density", "carry_out", "chosen_options", "gap_trials", "others_tuned", "tuned_gaps"]
 

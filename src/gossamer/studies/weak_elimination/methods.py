@@ -32,7 +32,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gossamer.studies.trials import Trial
-from gossamer.studies.weak_elimination.plans import Plan
+from gossamer.studies.weak_elimination.settings import Plan
 
 if TYPE_CHECKING:
     import torch

@@ -17,7 +17,7 @@ from gossamer.studies import figures as drawing
 from gossamer.studies.findings import Claim, Figure, Table, Verdict, judged
 from gossamer.studies.statistics import holm, paired
 from gossamer.studies.trials import Record, where
-from gossamer.studies.weak_elimination.plans import METHODS, OPTIONS, OTHERS, Options, Plan
+from gossamer.studies.weak_elimination.settings import METHODS, OPTIONS, OTHERS, Options, Plan
 
 __all__ = ["claims", "departures", "figures", "of_level", "settings", "summary", "tables", "tuning_table"]
 
