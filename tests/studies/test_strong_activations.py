@@ -15,7 +15,7 @@ from torch import nn
 
 from gossamer import InputError
 from gossamer.functional import hebbian_cost
-from gossamer.models.vgg import HaHBlock
+from gossamer.models.blocks import HaHBlock
 from gossamer.studies import strong_activations, trials
 from gossamer.studies.findings import Findings, markdown
 from gossamer.studies.strong_activations import experiment, outcome, pictures, plans, results

@@ -26,7 +26,9 @@ def fitted(case: str) -> FittedStatistics:
     return fit_statistics(drawn(case), bootstrap=12, generator=0)
 
 
-@pytest.mark.parametrize("case", list(CASES))
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[] if case == "gap" else pytest.mark.slow) for case in CASES]
+)
 def test_known_parameters_are_recovered(case: str) -> None:
     found = fitted(case)
     solution = theory.capacity(0.3, **CASES[case])
@@ -64,6 +66,7 @@ def test_the_result_can_be_read_and_written() -> None:
     assert content["fits"]["gap"]["estimates"]["gap"]["value"] == pytest.approx(2, abs=0.2)
 
 
+@pytest.mark.slow
 def test_signs_and_one_kind_of_input() -> None:
     solution = theory.capacity(0.3, inhibitory=0.2, gap=2.0)
     rng = np.random.default_rng(2)

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from gossamer.connectivity.normalized import unit_filters
 from gossamer.evaluate.mode import evaluating
 from gossamer.measures import hoyer
-from gossamer.models.vgg import VGG, HaHBlock, StandardBlock
+from gossamer.models.blocks import HaHBlock, StandardBlock
+from gossamer.models.vgg import VGG
 
 __all__ = ["activations"]
 

@@ -20,7 +20,8 @@ from torch.nn import functional as F
 
 from gossamer.activation.hebbian import HebbianLoss
 from gossamer.connectivity.normalized import NormalizedConv2d
-from gossamer.models.vgg import HEBBIAN_ALPHA, VGG, HaHBlock
+from gossamer.models.blocks import HaHBlock
+from gossamer.models.vgg import HEBBIAN_ALPHA, VGG
 from gossamer.training.epoch import DivergedError
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def network(variant: Variant, plan: Plan, images: Images, seed: int) -> VGG:
                 block.norm = nn.Identity()
             if not variant.threshold:
                 block.threshold = nn.Identity()
-            if not variant.implicit:
+            if not variant.implicit and isinstance(block.conv, NormalizedConv2d):
                 block.add_module("conv", PlainConvolution(block.conv))
     return net
 
