@@ -124,12 +124,8 @@ def _lstm_backward(
     dx = new_sequence(y, 4 * units)
     if in_cpp(y, ELEMENTWISE):
         t_values = values[csc_permutation(s, keep=True)]
-        g, start, dh, dc = (
-            by_features(dy),
-            compact(c0),
-            y.new_empty(units, batch),
-            dc.t().clone(memory_format=torch.contiguous_format),
-        )
+        g, start, dh = by_features(dy), compact(c0), y.new_empty(units, batch)
+        dc = dc.t().clone(memory_format=torch.contiguous_format)  # becomes the gradient of c0
         gates, cells = laid_out(gates), laid_out(cells)
         _cpu.lstm_backward(
             ELEMENTWISE[y.dtype], torch.get_num_threads(), t_indptr.data_ptr(), t_indices.data_ptr(),

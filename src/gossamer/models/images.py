@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +12,11 @@ from gossamer.connectivity import (
     NormalizedConv2d,
     NormalizedSparseConv2d,
     SparseConv2d,
-    SparseLinear,
     allocate_densities,
 )
 from gossamer.connectivity.allocate import Allocation
-from gossamer.errors import InputError, check_count, check_fraction
+from gossamer.errors import InputError, check_count
+from gossamer.models.drawn_layers import drawn
 from gossamer.models.specification import activation_from
 
 __all__ = [
@@ -28,16 +26,12 @@ __all__ = [
     "channel_activation",
     "convolution",
     "densities_of",
-    "drawn",
-    "linear",
 ]
 
 Size = int | Sequence[int]
 """The height and width of images; one number for both."""
 
 _BY_ELEMENT = (nn.ReLU, nn.Sigmoid, nn.Identity, AllReLU)
-
-Weighted = TypeVar("Weighted", nn.Conv2d, nn.Linear)
 
 
 class ImageNetwork(nn.Module):
@@ -116,16 +110,6 @@ def convolution(
     return drawn(layer, generator)
 
 
-def linear(
-    in_features: int, out_features: int, density: float | None, generator: torch.Generator | None
-) -> nn.Linear | SparseLinear:
-    """Make a linear layer, sparse if ``density`` is below 1, its weights drawn."""
-    if density is not None and check_fraction("output_density", density, open_low=True) < 1:
-        return SparseLinear(in_features, out_features, density, generator=generator)
-    layer: nn.Linear = nn.utils.skip_init(nn.Linear, in_features, out_features)
-    return drawn(layer, generator)
-
-
 def channel_activation(spec: str, channels: int, position: int, generator: torch.Generator | None) -> nn.Module:
     """Make an activation of maps (N, channels, H, W), see `activation_from`; channels compete at each location."""
     made = activation_from(spec, channels, position=position, generator=generator)
@@ -141,14 +125,6 @@ class ChannelsLast(nn.Sequential):
         for layer in self:
             x = layer(x)
         return x.movedim(-1, 1)
-
-
-def drawn(layer: Weighted, generator: torch.Generator | None) -> Weighted:
-    """Draw all parameters of ``layer``, uniform on ±1/√fan-in."""
-    bound = 1 / math.sqrt(layer.weight[0].numel())
-    for parameter in layer.parameters():
-        nn.init.uniform_(parameter, -bound, bound, generator)
-    return layer
 
 
 def _per_channel(name: str, value: float | Sequence[float], channels: int) -> Tensor:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +11,11 @@ from gossamer.connectivity import (
     BridgeoutLinear,
     BridgeoutSparseLinear,
     FeatureMajorLinear,
-    SparseLinear,
     allocate_densities,
 )
 from gossamer.connectivity.allocate import Allocation
 from gossamer.errors import InputError, check_count, check_fraction
+from gossamer.models.drawn_layers import dense_linear, linear
 from gossamer.models.noise import Dropout
 from gossamer.models.specification import activation_from, weight_noise_from
 
@@ -90,18 +88,13 @@ class MLP(nn.Module):
         kind = nn.Linear if density is None else FeatureMajorLinear
         noise = None if weight_noise is None else weight_noise_from(weight_noise)
 
-        def layer(inputs: int, outputs: int, share: float | None) -> nn.Module:
-            if share is not None and share < 1:
-                return SparseLinear(inputs, outputs, share, generator=generator)
-            return _dense(kind, inputs, outputs, generator)
-
         def hidden_layer(inputs: int, outputs: int, share: float | None) -> nn.Module:
             if noise is None:
-                return layer(inputs, outputs, share)
+                return linear(inputs, outputs, share, generator, kind)
             p, q = noise
             if share is not None and share < 1:
                 return BridgeoutSparseLinear(inputs, outputs, share, p=p, q=q, generator=generator)
-            return _dense(BridgeoutLinear, inputs, outputs, generator, p=p, q=q, masks="batch")
+            return dense_linear(inputs, outputs, generator, BridgeoutLinear, p=p, q=q, masks="batch")
 
         super().__init__()
         for i, ((outputs, inputs), share) in enumerate(zip(shapes, densities, strict=True), start=1):
@@ -109,7 +102,7 @@ class MLP(nn.Module):
             self.add_module(f"activation{i}", activation_from(activation, outputs, position=i, generator=generator))
             if dropout:
                 self.add_module(f"dropout{i}", Dropout(dropout))
-        self.add_module("output", layer(sizes[-1], out_features, output_density))
+        self.add_module("output", linear(sizes[-1], out_features, output_density, generator, kind))
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute the outputs.
@@ -123,13 +116,3 @@ class MLP(nn.Module):
         for layer in self.children():
             x = layer(x)
         return x
-
-
-def _dense(
-    kind: type[nn.Linear], inputs: int, outputs: int, generator: torch.Generator | None, **options: Any
-) -> nn.Linear:
-    layer: nn.Linear = nn.utils.skip_init(kind, inputs, outputs, **options)
-    bound = 1 / math.sqrt(inputs)
-    for parameter in layer.parameters():
-        nn.init.uniform_(parameter, -bound, bound, generator)
-    return layer

@@ -110,10 +110,10 @@ def _p_and_q(given: dict[str, str]) -> tuple[float, float]:
     return check_fraction("p", given.get("p", "0.5"), open_high=True), check_q(given["q"])  # type: ignore[arg-type]
 
 
-def _arguments(name: str, text: str, known: Sequence[str]) -> dict[str, str]:
+def _arguments(name: str, string: str, known: Sequence[str]) -> dict[str, str]:
     """The arguments of ``q=1.5,p=0.3``, of which q must be there."""
     given: dict[str, str] = {}
-    for item in text.split(",") if text.strip() else []:
+    for item in string.split(",") if string.strip() else []:
         key, equals, value = (piece.strip() for piece in item.partition("="))
         if not equals or key not in known or key in given:
             raise InputError(
@@ -167,7 +167,7 @@ def weight_noise_from(spec: str) -> tuple[float, float]:
     """
     name, _, argument = str(spec).strip().lower().partition(":")
     if name != "bridgeout":
-        raise InputError(f'weight_noise must be "bridgeout:q=1.5,p=0.3" with numbers of yours, got {spec!r}')
+        raise InputError(f'weight_noise must be "bridgeout:q=Q,p=P", such as "bridgeout:q=1.5,p=0.3", got {spec!r}')
     try:
         return _p_and_q(_arguments(name, argument, ("q", "p")))
     except InputError as error:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from gossamer.connectivity import SparseLinear, allocate_densities
 from gossamer.connectivity.allocate import Allocation
 from gossamer.errors import InputError, check_choice, check_count, check_fraction
+from gossamer.models.drawn_layers import linear
 from gossamer.models.noise import Dropout
 from gossamer.models.specification import activation_from
 
@@ -197,7 +198,7 @@ class Transformer(nn.Module):
             shares = iter(allocate_densities(shapes, density, allocate))
 
         def layer(inputs: int, outputs: int, scale: float = 1.0) -> nn.Module:
-            made = _linear(inputs, outputs, next(shares), generator)
+            made = linear(inputs, outputs, next(shares), generator)
             if scale != 1:
                 weight = made.weight_values if isinstance(made, SparseLinear) else made.weight
                 with torch.no_grad():
@@ -219,7 +220,7 @@ class Transformer(nn.Module):
             for i in range(1, blocks + 1)
         )
         self.norm = nn.LayerNorm(width)
-        self.output = _linear(width, vocabulary, None, generator)
+        self.output = linear(width, vocabulary, None, generator)
         if tied:
             self.output.weight = self.embedding.weight
 
@@ -257,15 +258,3 @@ class Transformer(nn.Module):
 
 def _normal(rows: int, cols: int, generator: torch.Generator | None) -> Tensor:
     return torch.empty(rows, cols).normal_(std=0.02, generator=generator)
-
-
-def _linear(
-    inputs: int, outputs: int, density: float | None, generator: torch.Generator | None
-) -> SparseLinear | nn.Linear:
-    if density is not None:
-        return SparseLinear(inputs, outputs, density, generator=generator)
-    layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs)
-    bound = 1 / math.sqrt(inputs)
-    for parameter in layer.parameters():
-        nn.init.uniform_(parameter, -bound, bound, generator)
-    return layer

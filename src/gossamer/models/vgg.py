@@ -31,7 +31,8 @@ from gossamer.connectivity import NormalizedConv2d, NormalizedSparseConv2d
 from gossamer.connectivity.allocate import Allocation
 from gossamer.errors import InputError, check_count, check_fraction
 from gossamer.models.blocks import HaHBlock, StandardBlock
-from gossamer.models.images import ImageNetwork, Size, densities_of, linear
+from gossamer.models.drawn_layers import linear
+from gossamer.models.images import ImageNetwork, Size, densities_of
 from gossamer.models.noise import Dropout
 
 __all__ = ["HEBBIAN_ALPHA", "SMALL", "VGG", "VGG16", "Layers", "vgg16"]
@@ -112,6 +113,8 @@ class VGG(ImageNetwork):
         widths = [check_count("out_channels", layer, low=1) for layer in layers if layer != "M"]
         hebbian_blocks = check_count("hebbian_blocks", hebbian_blocks, high=len(widths))
         check_fraction("dropout", dropout, open_high=True)
+        if output_density is not None:
+            check_fraction("output_density", output_density, open_low=True)
         normalized = hebbian_blocks > 0 if normalized is None else normalized
         shapes = [(out, into, 3, 3) for into, out in pairwise((self.in_channels, *widths))]
         densities = iter(densities_of(shapes, density, allocate))

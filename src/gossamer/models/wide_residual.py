@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from gossamer.connectivity.allocate import Allocation
 from gossamer.errors import InputError, check_count, check_fraction
-from gossamer.models.images import ImageNetwork, Size, channel_activation, convolution, densities_of, linear
+from gossamer.models.drawn_layers import linear
+from gossamer.models.images import ImageNetwork, Size, channel_activation, convolution, densities_of
 from gossamer.models.noise import Dropout
 
 __all__ = ["ResidualBlock", "WideResidual"]
@@ -149,6 +150,8 @@ class WideResidual(ImageNetwork):
             raise InputError(f"depth must be 6n + 4 for n blocks in a group, such as 10, 16, 22 or 28, got {depth!r}")
         check_count("width", width, low=1)
         check_fraction("dropout", dropout, open_high=True)
+        if output_density is not None:
+            check_fraction("output_density", output_density, open_low=True)
         if min(self.image_size) < 4:
             raise InputError(f"image_size must be at least 4 for a wide residual network, got {image_size!r}")
         blocks = _blocks((depth - 4) // 6, width)
