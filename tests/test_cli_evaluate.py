@@ -117,7 +117,7 @@ def test_ctrl_c_keeps_what_was_measured(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gossamer.runs.evaluation._changed", interrupt)
+    monkeypatch.setattr("gossamer.runs.measurement._changed", interrupt)
     assert main(["evaluate", str(run), "--noise=0.5"]) == 130
     error = capsys.readouterr().err
     assert f"stopped. What was measured is kept; continue with the same command: gossamer evaluate '{run}' …" in error

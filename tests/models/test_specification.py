@@ -107,7 +107,7 @@ def test_weight_noise_from_reads_bridgeout() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("", "weight_noise must be \"bridgeout:q=Q,p=P\", such as \"bridgeout:q=1.5,p=0.3\", got ''"),
+        ("", 'weight_noise must be "bridgeout:q=Q,p=P", such as "bridgeout:q=1.5,p=0.3", got \'\''),
         ("sparseout:q=1", "weight_noise must be"),
         ("bridgeout", r"weight_noise 'bridgeout': bridgeout must have an exponent q in \[0, inf\)"),
         ("bridgeout:q=1,p=1", r"weight_noise 'bridgeout:q=1,p=1': p must be in \[0, 1\), got '1'"),

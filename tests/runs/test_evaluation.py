@@ -182,7 +182,7 @@ def test_images_are_corrupted_and_stay_in_the_box(images: Path) -> None:
 
 
 def test_attacks_are_checked_at_the_smallest_radius(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gossamer.runs.evaluation._CHECKED", 6)
+    monkeypatch.setattr("gossamer.runs.measurement._CHECKED", 6)
     plan = Plan(attacks=("fgsm",), radii=(0.2, 0.1), norm="l2")
     found = evaluate_run(run, plan)
     assert {(c.network, c.seed, c.attack, c.norm, c.radius) for c in found.checks} == {

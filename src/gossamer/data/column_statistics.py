@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from gossamer.data.values import refuse
 from gossamer.errors import InputError
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-__all__ = ["column_scales", "column_statistics", "refuse_sparse"]
+__all__ = ["column_scales", "column_statistics", "refuse_sparse", "standardised"]
 
 
 def column_scales(matrix: csr_array, rows: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -54,3 +55,25 @@ def column_statistics(
     # Rounding leaves a constant like 0.1 a tiny standard deviation: compare the values themselves.
     std[x.max(axis=0) == x.min(axis=0)] = 0
     return (median, mean, std) if standardise else (median, np.zeros_like(mean), (std > 0).astype(np.float64))
+
+
+def standardised(
+    block: NDArray[np.float64],
+    median: NDArray[np.float64],
+    mean: NDArray[np.float64],
+    std: NDArray[np.float64],
+    rows: NDArray[np.int64],
+    names: Sequence[str],
+) -> NDArray[np.float64]:
+    """(x − mean) / std of each column, in place, with the median in its gaps; 0 where std is 0.
+
+    `InputError` if a result does not fit float32, naming its row.
+    """
+    gaps = np.isnan(block)
+    block[gaps] = np.broadcast_to(median, block.shape)[gaps]
+    with np.errstate(over="ignore"):
+        block -= mean
+        np.divide(block, std, out=block, where=std > 0)
+    block[:, std == 0] = 0
+    refuse(np.abs(block) > np.finfo(np.float32).max, rows, names, "too far from the training rows for float32")
+    return block

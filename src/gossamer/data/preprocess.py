@@ -29,13 +29,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.data.cells import Cells
-from gossamer.data.column_statistics import column_scales, column_statistics
+from gossamer.data.column_statistics import column_scales, column_statistics, standardised
 from gossamer.data.columns import RawTable, listed, opened, sort_columns
 from gossamer.data.names import Numbered
 from gossamer.data.packing import KINDS, VERSION, packed_names, unpacked
 from gossamer.data.reading import Reading
 from gossamer.data.rescaling import rescaled, rescaled_sparse
-from gossamer.data.values import category_codes, date_numbers, numbers, refuse
+from gossamer.data.values import category_codes, date_numbers, numbers
 from gossamer.errors import InputError, check_choice
 
 if TYPE_CHECKING:
@@ -214,42 +214,27 @@ class Preprocessing:
         start = self._starts
         x = np.zeros((len(picked), len(self.features)), dtype=np.float32)
         at = 0
+
+        def statistics(first: int, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+            here = slice(first, first + count)
+            return self.median[here], self.mean[here], self.std[here]
+
         blocks = numbers(raw, self.columns, self.numeric, picked, self.kind, self.reading.numeric)
         for names, block in blocks:
-            self._standardise(x, [start[name] for name in names], block, at, picked, names)
+            x[:, [start[name] for name in names]] = standardised(block, *statistics(at, len(names)), picked, names)
             at += len(names)
         if isinstance(raw, np.ndarray):  # `_check` has made sure that nothing else is expected
             return x
         for name, (form, wanted) in self.dates.items():
             block = date_numbers(raw[name], name, picked, form, wanted)
-            places = range(start[name], start[name] + len(wanted))
-            self._standardise(x, list(places), block, at, picked, [name] * len(wanted))
+            places, names = slice(start[name], start[name] + len(wanted)), [name] * len(wanted)
+            x[:, places] = standardised(block, *statistics(at, len(names)), picked, names)
             at += len(wanted)
         for name, strings in self.categories.items():
             codes = category_codes(raw[name], picked, strings)
             known = np.flatnonzero(codes >= 0)
             x[known, start[name] + codes[known]] = 1
         return x
-
-    def _standardise(
-        self,
-        x: NDArray[np.float32],
-        places: list[int],
-        block: NDArray[np.float64],
-        at: int,
-        rows: NDArray[np.int64],
-        names: Sequence[str],
-    ) -> None:
-        """Put the numbers ``block`` into the columns ``places`` of ``x``; their statistics begin at ``at``."""
-        here = slice(at, at + block.shape[1])
-        gaps = np.isnan(block)
-        block[gaps] = np.broadcast_to(self.median[here], block.shape)[gaps]
-        with np.errstate(over="ignore"):
-            block -= self.mean[here]
-            np.divide(block, self.std[here], out=block, where=self.std[here] > 0)
-        block[:, self.std[here] == 0] = 0
-        refuse(np.abs(block) > np.finfo(np.float32).max, rows, names, "too far from the training rows for float32")
-        x[:, places] = block
 
     def unseen(self, x: NDArray[np.float32]) -> dict[str, int]:
         """Count rows with categories that did not occur in training.

@@ -7,37 +7,32 @@ it is there; what the file already holds is not measured again, and a result doe
 from __future__ import annotations
 
 import hashlib
-import math
-import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import gossamer
-from gossamer.connectivity import SparseConv2d
 from gossamer.data import Dataset
 from gossamer.device import find_device, threads
 from gossamer.errors import InputError
-from gossamer.evaluate import accuracy_under, add_noise, attacks, corruptions, layer_snr
 from gossamer.io.files import read_bytes, remove_partial
 from gossamer.io.tensor_file import load_weights
 from gossamer.models import from_architecture
 from gossamer.runs.folder import Job, RunFolder
 from gossamer.runs.inputs import architecture_of, image_of
+from gossamer.runs.measurement import measured_cell, measured_checks, threads_for
 from gossamer.runs.options import Options
 from gossamer.runs.plan import Plan, attack_of, passes_of
-from gossamer.runs.robustness import Cell, Check, Condition, Measured, Robustness
+from gossamer.runs.robustness import Cell, Condition, Measured, Robustness
 from gossamer.runs.run import jobs_of, load_data_of
 from gossamer.runs.units import UnitRows, unit_rows
 
 __all__ = ["EvaluationWatch", "Step", "evaluate_run", "load_network"]
 
-_BATCH = 256
-_SMALL = 1 << 23  # multiply-adds of a pass through linear layers that are not worth a second thread
-_CHECKED = 100  # rows of the quick checks
 _CHECK_PASSES = 3000.0  # forward passes of the checks for each row, about
 
 
@@ -204,25 +199,17 @@ def evaluate_run(
             for step in todo:
                 watch.start(step)
                 cell = None
-                with threads(_threads_for(network, inputs)):
+                with threads(threads_for(network, inputs)):
                     if step.checks:
                         twin = twin or networks(_twin(job)) if _twin(job) in digests else None
-                        checks = _checks(step, network, twin, inputs, plan, watch)
+                        checks = measured_checks(*step[:2], network, twin, inputs, plan, partial(watch.part, step))
                         known = replace(known, checks=(*known.checks, *checks))
                     else:
-                        cell = _cell(step, network, inputs, plan, watch)
+                        cell = measured_cell(*step[:2], network, inputs, plan, partial(watch.part, step))
                         known = replace(known, cells=(*known.cells, cell))
                 folder.write_robustness(known)
                 watch.end(step, cell)
     return known
-
-
-def _threads_for(network: nn.Module, inputs: UnitRows) -> int | None:
-    """One thread for a small network, in which several would wait for each other longer than they compute."""
-    if any(isinstance(module, nn.Conv2d | SparseConv2d) for module in network.modules()):
-        return None
-    work = sum(parameter.numel() for parameter in network.parameters()) * min(_BATCH, len(inputs.y))
-    return 1 if work < _SMALL else None
 
 
 def _twin(job: Job) -> Job:
@@ -265,89 +252,3 @@ def _is_known(step: Step, known: Robustness, plan: Plan) -> bool:
         return any((*step.job, *step.condition) == (c.network, c.seed, *c.condition) for c in known.cells)
     wanted = (*step.job, *step.condition[1:], plan.sanity)
     return any(wanted == (c.network, c.seed, c.attack, c.norm, c.radius, c.budget) for c in known.checks)
-
-
-def _cell(step: Step, network: nn.Module, inputs: UnitRows, plan: Plan, watch: EvaluationWatch) -> Cell:
-    start, condition = time.perf_counter(), step.condition
-    seed, rows, draws = plan.seed or 0, len(inputs.y), 1
-    snr: dict[str, float | None] | None = None
-    zero: float | None = None
-    if condition.kind == "attack":
-        result = attacks.evaluate(
-            network,
-            inputs.x,
-            inputs.y,
-            attack_of(condition.name, condition.norm, condition.strength),
-            box=attacks.Box(inputs.low, inputs.high),
-            generator=torch.Generator().manual_seed(seed),
-            batch_size=_BATCH,
-            progress=lambda done, total: watch.part(step, done / total),
-        )
-        correct, zero = int(result.correct.sum()), result.gradient_zero_share
-    else:
-        draws = plan.draws or 1 if condition.kind == "noise" else 1
-
-        def change(x: Tensor, generator: torch.Generator) -> Tensor:
-            return _changed(condition, x, generator, inputs)
-
-        share = accuracy_under(network, inputs.x, inputs.y, change, seed, draws, _BATCH)
-        correct = round(share * draws * rows)
-        if condition[:2] == ("noise", "gaussian"):
-            noisy = change(inputs.x, torch.Generator().manual_seed(seed))
-            found = layer_snr(network, inputs.x, noisy, _BATCH)
-            snr = {name.removeprefix("1."): v if math.isfinite(v) else None for name, v in found.items()}
-    return Cell(
-        network=step.job.network,
-        seed=step.job.seed,
-        **condition._asdict(),
-        rows=rows,
-        draws=draws,
-        correct=correct,
-        seconds=time.perf_counter() - start,
-        snr=snr,
-        zero_gradients=zero,
-    )
-
-
-def _checks(
-    step: Step, network: nn.Module, twin: nn.Module | None, inputs: UnitRows, plan: Plan, watch: EvaluationWatch
-) -> tuple[Check, ...]:
-    """The checks of an attack; ``twin`` is the network whose adversarial inputs are tried too."""
-    _, name, norm, radius = step.condition
-    rows = slice(None) if plan.sanity == "full" else slice(_CHECKED)
-    report = attacks.sanity(
-        network,
-        inputs.x[rows],
-        inputs.y[rows],
-        box=attacks.Box(inputs.low, inputs.high),
-        radius=radius,
-        norm=norm,  # type: ignore[arg-type]
-        generator=torch.Generator().manual_seed(plan.seed or 0),
-        budget=plan.sanity,  # type: ignore[arg-type]
-        attack=attack_of(name, norm, radius),
-        source=twin,
-        batch_size=_BATCH,
-        progress=lambda done, total: watch.part(step, done / total),
-    )
-    return tuple(
-        Check(
-            *step.job, name, norm, radius, plan.sanity,
-            check.name, check.passed, check.measured, check.limit, check.explanation,
-        )
-        for check in report.checks
-    )  # fmt: skip
-
-
-def _changed(condition: Condition, x: Tensor, generator: torch.Generator, inputs: UnitRows) -> Tensor:
-    if condition.kind == "clean":
-        return x
-    if condition.kind == "noise":
-        law = "gaussian" if condition.name == "gaussian" else "uniform"
-        bounds = attacks.Box(inputs.low, inputs.high).around(x)
-        return add_noise(x, condition.strength, generator, law, bounds)  # type: ignore[arg-type]
-    severity = int(condition.strength)
-    if inputs.fill is None:
-        return corruptions.corrupt(condition.name, x, severity, generator)
-    assert inputs.columns is not None
-    fill = inputs.fill if condition.name == "missing_values" else torch.zeros_like(inputs.fill)
-    return corruptions.corrupt_table(x, severity, generator, fill, inputs.columns)
