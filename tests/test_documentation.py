@@ -100,7 +100,7 @@ def test_sparseout(run: Run) -> None:
 
 def test_hebbian(run: Run) -> None:
     names, shown = run("docs/hebbian.md")
-    (clean, noisy), (active,), (sparseness,), (survived,) = shown
+    (clean, noisy), (active,), (sparseness,), (survived, _) = shown
     assert clean > 0.95
     assert 0.6 < noisy < clean
     assert names["cost"].costs.isfinite().all()
