@@ -49,7 +49,7 @@ def compiled_rate(problem: Associations, kappa: float, gap: float, steps: int) -
 
 
 def main() -> None:
-    """Print both tables; times of the processor do not depend on what else runs on the machine, clock times do."""
+    """Print both tables; times of the processor do not depend on other work of the machine, clock times do."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--units", type=int, default=1000)
     units = parser.parse_args().units

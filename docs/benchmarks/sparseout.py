@@ -3,7 +3,7 @@
 python docs/benchmarks/sparseout.py [--threads 2] [--rounds 31] [--elements 524288,4194304]
 
 Contenders take turns, so that a slow moment of the machine affects all of them; medians, their quartiles and the ratio
-of the medians are printed. "dropout again" is a second copy of the first contender: it shows what a ratio is worth.
+of the medians are printed. "dropout again" is a second copy of the first contender: it shows the precision of a ratio.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ P = 0.5
 
 
 def contenders(generator: torch.Generator) -> dict[str, Callable[[Tensor], Tensor]]:
-    """What is measured, by name; the first is what the others are compared with."""
+    """The contenders by name; the first is the one with which the others are compared."""
     found: dict[str, Callable[[Tensor], Tensor]] = {"dropout": lambda a: F.dropout(a, P)}
     for q in (1.0, 1.5, 1.7, 2.0, 2.5, 3.0, 3.3):
         for gradient in ("frozen", "exact"):

@@ -22,7 +22,7 @@ __all__ = ["SparseMultiheadAttention"]
 class SparseMultiheadAttention(Noise, nn.Module):
     """Multi-head attention with sparse projections of queries, keys, values and outputs.
 
-    It stands in the place of a `torch.nn.MultiheadAttention`, also inside PyTorch's Transformer layers: arguments of
+    It replaces a `torch.nn.MultiheadAttention`, also inside PyTorch's Transformer layers: arguments of
     the call, masks and results are the same. The projections are the `SparseLinear` layers ``q_proj``, ``k_proj``,
     ``v_proj`` and ``out_proj``.
 
@@ -175,7 +175,7 @@ class SparseMultiheadAttention(Noise, nn.Module):
     def _mask(
         self, q: Tensor, k: Tensor, padding: Tensor | None, given: Tensor | None, is_causal: bool
     ) -> Tensor | None:
-        """What is added to the scores (batch, heads, steps, sources), or broadcasts with them."""
+        """The mask that is added to the scores (batch, heads, steps, sources), or broadcasts with them."""
         batch, heads, steps = q.shape[:3]
         sources = k.shape[2]
         mask = None

@@ -168,7 +168,7 @@ class SparseRecurrent(Noise, nn.Module):
     def _by_steps(
         self, x: Tensor, inner: SparseLinear, values: Tensor | None, start: tuple[Tensor, ...], reverse: bool
     ) -> tuple[Tensor, ...]:
-        """The same by calls of ``inner``, which somebody watches: hooks see the state and the product of each step."""
+        """The same by calls of ``inner``, which has hooks: they see the state and the product of each step."""
         state, outputs = start, []
         for t in reversed(range(len(x))) if reverse else range(len(x)):
             h = state[0]

@@ -1,4 +1,4 @@
-"""What JPEG compression does to images: the cosine transform of 8 × 8 blocks, rounded to multiples of a table.
+"""JPEG compression of images: the cosine transform of 8 × 8 blocks, rounded to multiples of a table.
 
 For a block B of pixels from 0 to 255, with the orthonormal cosine transform D (8 × 8),
 

@@ -22,7 +22,7 @@ def layer_snr(model: nn.Module, x: Tensor, changed: Tensor, batch_size: int = 51
 
         SNR_l = 10 log₁₀ mean over samples of ( ‖F_l(x)‖ / (‖F_l(x') − F_l(x)‖ + 10⁻⁹) )²
 
-    F_l is what the layer reads, after activation functions and pooling; the first layer reads the network's input. A
+    F_l is the input of the layer, after activation functions and pooling; the first layer reads the network's input. A
     layer that is called several times for a sample has all its inputs in F_l.
 
     Args:

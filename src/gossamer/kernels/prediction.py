@@ -42,9 +42,9 @@ class Prediction(Stages):
         self._prediction.watch(dictionary, owner)
 
     def __call__(self, x: Tensor) -> Tensor | Literal[False] | None:
-        """The outputs (batch, outputs) for ``x`` (batch, inputs), or what hinders.
+        """The outputs (batch, outputs) for ``x`` (batch, inputs), or the reason why there are none.
 
-        None: what the layers were made from has changed, and they have to be made anew. False: ``x`` is no ordinary
+        None: the network has changed, and the layers have to be made anew. False: ``x`` is no ordinary
         matrix of their dtype.
         """
         return self._prediction(x, torch.get_num_threads())

@@ -1,4 +1,4 @@
-"""The cost that tells winning channels from others, as operators.
+"""The cost that separates winning channels from others, as operators.
 
 With a = ReLU(u) along ``dim``, in falling order a_(1) ≥ … ≥ a_(C), the cost of a location is
 

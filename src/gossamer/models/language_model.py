@@ -109,7 +109,7 @@ class LanguageModel(nn.Module):
             `nn.GRU`: the dense twin.
         allocate: how the projections share their connections; see `gossamer.allocate_densities`.
         dropout: probability p of the noise on activations, in [0, 1).
-        q: exponent of Sparseout in the place of locked dropout, in [0, ∞); None for the latter.
+        q: exponent of Sparseout, which then replaces locked dropout, in [0, ∞); None for dropout.
         weight_drop: probability with which a recurrent weight is dropped, one mask for all steps, in [0, 1].
         weight_drop_q: exponent of Bridgeout; at 2 it is DropConnect.
         tied: outputs have the weights of the embeddings.

@@ -64,7 +64,7 @@ class ModelName:
             string: the name.
 
         Returns:
-            What it says.
+            The parts of the name.
 
         Raises:
             InputError: there is no such network.

@@ -53,7 +53,7 @@ class Curve:
 
     @property
     def key(self) -> tuple[Kind, str, str]:
-        """What distinguishes it from other curves."""
+        """The key of the curve: kind, name and norm."""
         return self.kind, self.name, self.norm
 
     @property
@@ -180,12 +180,12 @@ def _drawn(curve: Curve, lines: Sequence[dict[str, Any] | None]) -> dict[str, An
 
 
 def curve_series(run: Run) -> list[dict[str, Any]]:
-    """What the charts of one run draw."""
+    """Return the curves of one run for the charts."""
     return [_drawn(curve, [_line(curve, name, name) for name in NAMES]) for curve in curves(run)]
 
 
 def comparison_curves(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """What the charts of several runs draw: the conditions under which two of them at least were measured."""
+    """Return the curves of several runs for the charts, under conditions in which at least two were measured."""
     listed = [{curve.key: curve for curve in curves(run)} for run in runs]
     keys = dict.fromkeys(key for found in listed for key in found)
     drawn = []

@@ -130,9 +130,9 @@ class CheckRow:
         attack: that is checked, with its norm.
         radius: at which.
         name: of the check.
-        outcome: by network, how many seeds passed and what was measured; empty if none was checked.
+        outcome: by network, how many seeds passed, with the range of the measurements; empty if none was checked.
         failed: by network, whether a seed failed.
-        limit: what passes at most, formatted.
+        limit: the largest value that passes, formatted.
         explanation: of the check, the first failed one's if there is one.
     """
 

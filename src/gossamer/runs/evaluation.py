@@ -1,7 +1,7 @@
 """The evaluation of a run: accuracy of its networks under noise, corruptions and attacks, into ``robustness.json``.
 
 All networks see the same test rows and, where a condition is random, the same random numbers. Each result is saved when
-it is there; what the file already holds is not measured again, and a result does not depend on the others.
+it is there; results that the file already holds are not measured again, and a result does not depend on the others.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Step(NamedTuple):
 
     Attributes:
         job: the network.
-        condition: what its inputs go through.
+        condition: the change of its inputs.
         checks: whether the attack ``condition`` is checked.
         passes: about how many forward passes it takes for each row.
     """
@@ -65,7 +65,7 @@ class EvaluationWatch:
         """Handle the beginning.
 
         Args:
-            robustness: what is known.
+            robustness: the results so far.
             data: of the run.
             steps: the measurements to make.
             done: number of measurements that the file already holds.
@@ -141,10 +141,10 @@ def evaluate_run(
 
     Args:
         path: the folder of a finished run.
-        plan: what to measure.
+        plan: the measurements.
         watch: callbacks.
         device: that computes.
-        overwrite: forget what was measured before.
+        overwrite: forget earlier measurements.
 
     Returns:
         All that is known now, which ``robustness.json`` holds too.
@@ -217,7 +217,7 @@ def _twin(job: Job) -> Job:
 
 
 def _comparable(folder: RunFolder, known: Robustness | None, plan: Plan, inputs: UnitRows) -> Robustness:
-    """What is known of the rows of the plan; `InputError` if it is of others."""
+    """The earlier results for the rows of the plan; `InputError` if they are for other rows."""
     assert plan.rows is not None and plan.seed is not None and plan.draws is not None  # noqa: PT018
     new = Robustness(Robustness.newest, gossamer.__version__, plan.rows, plan.seed, plan.draws, inputs.unit)
     if known is None:
@@ -232,7 +232,7 @@ def _comparable(folder: RunFolder, known: Robustness | None, plan: Plan, inputs:
 
 
 def _steps(job: Job, first: bool, plan: Plan) -> list[Step]:
-    """What to measure of a network; the ``first`` seed's attacks are always checked."""
+    """The measurements of a network; the ``first`` seed's attacks are always checked."""
     steps = []
     for condition in plan.conditions():
         passes = 2.0

@@ -1,4 +1,4 @@
-"""What to measure of the robustness of a run's networks."""
+"""The plan of an evaluation: the conditions under which the networks of a run are measured."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _RADII = {
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What to measure. With no noise, corruption or attack: Gaussian noise, and APGD-CE at two radii with its checks.
+    """The measurements. With no noise, corruption or attack: Gaussian noise, and APGD-CE at two radii with its checks.
 
     Attributes:
         noise: standard deviations of Gaussian noise.
@@ -111,7 +111,7 @@ class Plan:
         return replace(plan, corruptions=names if plan.corruptions else (), radii=tuple(dict.fromkeys(radii)))
 
     def conditions(self) -> list[Condition]:
-        """List what each network is measured under.
+        """List the conditions under which each network is measured.
 
         Returns:
             The conditions, clean inputs first.

@@ -18,7 +18,7 @@ Kind = Literal["clean", "noise", "corruption", "attack"]
 
 
 class Condition(NamedTuple):
-    """What a network's inputs go through.
+    """A change of a network's inputs.
 
     Attributes:
         kind: ``"clean"``, ``"noise"``, ``"corruption"`` or ``"attack"``.
@@ -35,7 +35,7 @@ class Condition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What one network did under one condition: ``correct`` of ``draws`` × ``rows`` answers were right.
+    """The accuracy of one network under one condition: ``correct`` of ``draws`` × ``rows`` answers were right.
 
     ``snr`` is the signal-to-noise ratio at the input of each layer, in decibels, under Gaussian noise; None where it is
     not finite. ``zero_gradients`` is the share of attacked rows whose gradient vanished.
@@ -65,7 +65,7 @@ class Cell:
 
     @property
     def condition(self) -> Condition:
-        """What the inputs went through."""
+        """The change of the inputs."""
         return Condition(self.kind, self.name, self.norm, self.strength)
 
     @property
@@ -132,7 +132,7 @@ class Robustness:
                 raise InputError(f"cells[{number}]: rows must be {self.rows}, got {cell.rows}")
 
     def without(self, network: NetworkName, seed: int) -> Robustness:
-        """Return what is known of all other networks."""
+        """Return the results of all other networks."""
 
         def others(records: tuple[Measured, ...] | tuple[Cell, ...] | tuple[Check, ...]) -> tuple[object, ...]:
             return tuple(record for record in records if (record.network, record.seed) != (network, seed))

@@ -3,7 +3,7 @@
 Images are pixels from 0 to 1, (n, channels, height, width): 0 and 1 are black and white where the files hold bytes, and
 otherwise the smallest and the largest value of all pixels of the training rows. A table's rows (n, features) are in
 units of each feature's standard deviation over the training rows, as preprocessing left them; features that are
-constant there stay as they are. The way from there to what a network reads is a layer in front of it, so that an attack
+constant there stay as they are. The conversion to the inputs of a network is a layer in front of it, so that an attack
 sees it too.
 
 The box, in which changed inputs have to lie, is [0, 1] for pixels and for tables the range of each feature over the
@@ -32,7 +32,7 @@ _MOST = 1 << 28  # numbers in all rows, which are dense: 1 GiB
 
 
 class _Given(nn.Module):
-    """What a network of the run reads, from inputs in our units."""
+    """The inputs of a network of the run, from inputs in our units."""
 
     scale: Tensor
     shift: Tensor
@@ -62,7 +62,7 @@ class UnitRows:
         low: smallest values, 0 or (features).
         high: largest values, 1 or (features).
         unit: of the inputs, in words.
-        fill: (features), what a missing value of a table is replaced by; None for images.
+        fill: (features), the values that replace missing ones of a table; None for images.
         columns: (features), the column of the table that each feature belongs to; None for images.
         scale: (features), factor from these units to the network's.
         shift: (features), added then.

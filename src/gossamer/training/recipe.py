@@ -247,7 +247,7 @@ def _batch_size(samples: int) -> int:
 
 
 def _image_choices(said: Mapping[str, Any], samples: int) -> dict[str, Any]:
-    """Choose what an image network needs: it takes longer for a step than an MLP, and fewer steps.
+    """Choose the arguments of an image network: it takes longer for a step than an MLP, and fewer steps.
 
     HaH blocks are dense, as published, unless a density is given.
     """

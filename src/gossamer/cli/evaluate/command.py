@@ -22,7 +22,7 @@ __all__ = ["evaluate"]
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
-    """Measure what is missing, then show the comparison and write the page."""
+    """Make the missing measurements, then show the comparison and write the page."""
     if arguments.threads is not None:
         torch.set_num_threads(check_count("threads", arguments.threads, low=1, high=MOST_THREADS))
     plan = _plan(arguments)
@@ -37,7 +37,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
             evaluate_run(path, plan, EvaluationWatch(), device=device, overwrite=arguments.overwrite)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
-            "stopped. What was measured is kept; continue with the same command"
+            "stopped. Finished measurements are kept; continue with the same command"
             f"{' without --overwrite' if arguments.overwrite else ''}: gossamer evaluate {shlex.quote(str(path))} …"
         ) from None
     page = None if arguments.no_report else write(path)

@@ -45,7 +45,7 @@ class Progress(EvaluationWatch):
         self._bar.stop()
 
     def begin(self, robustness: Robustness, data: Dataset, steps: list[Step], done: int) -> None:
-        """Show what will be measured."""
+        """Show the plan."""
         self._waiting, self._count = list(steps), len(steps)
         before = f", {done} of {len(steps) + done} measurements done before" if done else ""
         self._say(

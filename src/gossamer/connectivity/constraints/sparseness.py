@@ -106,7 +106,7 @@ class Hoyer(Constraint):
 
 @dataclass(frozen=True)
 class _Sphere(Constraint):
-    """Every vector has length ``norm``: what is left of `Hoyer` where vectors of few connections are sparse enough."""
+    """Every vector has length ``norm``: the rest of `Hoyer` where vectors of few connections are sparse enough."""
 
     norm: float | Literal["preserve"]
 

@@ -146,7 +146,7 @@ class APGD(Attack):
 
 
 class _Run:
-    """What Auto-PGD remembers of each sample that it attacks."""
+    """The state of Auto-PGD for each sample under attack."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What all attacks share: their fields and the call."""
+"""The base of all attacks: their fields and the call."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ class Found:
         self._score = torch.full((len(x),), -math.inf, dtype=x.dtype, device=x.device)
 
     def offer(self, index: Tensor, z: Tensor, logits: Tensor, y: Tensor, loss: Tensor | None = None) -> Tensor:
-        """Keep what is better than before for the samples ``index``; returns which of ``z`` are misclassified.
+        """Keep better points than before for the samples ``index``; returns which of ``z`` are misclassified.
 
         Compared by ``loss``, or by the margin for losses that depend on a target.
         """

@@ -1,6 +1,6 @@
 """Gradients past hard gates (backward pass differentiable approximation, BPDA).
 
-A gate f(z) = z ∘ m, with a mask m that depends on z, has derivative m almost everywhere: what it removes gets no
+A gate f(z) = z ∘ m, with a mask m that depends on z, has derivative m almost everywhere: removed values get no
 gradient, although a small change of z may let it pass. The straight-through gradient keeps the values and takes the
 identity for the derivative, ∂f/∂z := I.
 

@@ -1,4 +1,4 @@
-"""What an attack maximizes, for each sample, from the logits z and the class y.
+"""The objective of an attack for each sample, from the logits z and the class y.
 
 ==========  ==========================================================  ===============================================
 ``ce``      log Σ_i e^{z_i} − z_y                                       cross-entropy

@@ -37,7 +37,7 @@ class FGSM(Attack):
         z = P(x + r sign(∇L(x)))     norm="linf";     z = P(x + r ∇L(x) / ‖∇L(x)‖₂)     norm="l2"
 
     The result is ``x`` itself where this step does not raise the loss L, the cross-entropy. Never report this attack
-    alone: it finds what is there for a linear network, and a fraction for others.
+    alone: it finds all adversarial examples of a linear network, and a part of those of others.
 
     Args:
         radius: r ≥ 0, in the units of the input.

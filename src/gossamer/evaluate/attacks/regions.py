@@ -76,8 +76,9 @@ class Squares(Regions):
         return (tiles * _bump(side, side, x).repeat(down, across))[:, :, :height, :width]
 
     def shift(self, delta: Tensor, share: float, radius: float) -> Tensor:
-        """Add a bump in a window; its length is what the window had, a second one gives up, and the ball leaves.
+        """Add a bump in a window.
 
+        Its length is that of the window before, of a second window that gives its own up, and the rest of the ball.
         Windows have at least 3 × 3 pixels: with single ones the search ends with all of the length in one of them.
         """
         share = max(share, min(1.0, 9 / delta[0, 0].numel()))

@@ -21,7 +21,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, eq=False)
 class AttackResult:
-    """What an attack found.
+    """The result of an attack.
 
     Args:
         correct: (N) whether a sample is still classified correctly after the attack.

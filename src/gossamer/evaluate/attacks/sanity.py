@@ -1,6 +1,6 @@
 """Whether an accuracy under attack can be trusted: a strong network, or a weak attack?
 
-The robust accuracy is an upper bound, the accuracy under the best attack that somebody tried. A network that hides its
+The robust accuracy is an upper bound, the accuracy under the best attack that was tried. A network that hides its
 gradients (by rounding, by hard gates, by saturation) looks robust to attacks that use them. The checks look for this.
 
 ===================  ==============================================================  ==================================
@@ -84,7 +84,7 @@ class Check:
         passed: whether ``measured`` is at most ``limit``.
         measured: a share of samples, in [0, 1].
         limit: the largest that passes.
-        explanation: a sentence with what was measured.
+        explanation: the measurement as a sentence.
 
     Example:
         >>> check = gs.evaluate.attacks.Check("large radius", True, 0.0, 0.02, "…")

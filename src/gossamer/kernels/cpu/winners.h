@@ -1,4 +1,4 @@
-// The cost that tells winning channels from others, as plain pointers and sizes; the mathematics stands in
+// The cost that separates winning channels from others, as plain pointers and sizes; the mathematics stands in
 // kernels/winners.py.
 #pragma once
 

@@ -281,7 +281,7 @@ def summary(plans: Plans, records: Sequence[Record]) -> str:
 
 
 def settings(plans: Plans) -> dict[str, Any]:
-    """What the networks of each data set share."""
+    """The settings that the networks of each data set share."""
     return {
         name: {
             "layers": list(plan.layers),
@@ -301,7 +301,7 @@ def settings(plans: Plans) -> dict[str, Any]:
 
 
 def departures(plans: Plans, jobs: int) -> list[str]:
-    """Where the experiment is not the paper's, and what limits it."""
+    """Where the experiment is not the paper's, and the limits of it."""
     notes = [
         "The published attack is APGD-CE and APGD-T, on all test images. Here the attacks are more in kind, and the "
         "attacked images are the first test rows alone.",

@@ -1,4 +1,4 @@
-"""One network of the study: how well it classifies once it is sparse, and what its training cost.
+"""One network of the study: how well it classifies once it is sparse, and the cost of its training.
 
 `gossamer.studies.weak_elimination.methods` defines the networks and the options of each method. A network that is given
 its density has that which ``gap`` found on the same rows with the same seed.

@@ -173,7 +173,7 @@ class Training:
         compact_(self.model, 1.0, hidden, optimizer=optimizer)
 
     def begin(self, epoch: int) -> None:
-        """Half of the epochs are over: what was trained with all connections is pruned."""
+        """Half of the epochs are over: networks that were trained with all connections are pruned."""
         from gossamer.plasticity import magnitude_prune_
 
         if epoch == self.dense_epochs + 1 and self.method in ("magnitude", "l1", "Hoyer"):

@@ -287,7 +287,7 @@ def summary(plans: Mapping[str, Plan], records: Sequence[Record]) -> str:
 
 
 def settings(plans: Mapping[str, Plan]) -> dict[str, Any]:
-    """What the networks of each data set share."""
+    """The settings that the networks of each data set share."""
     return {
         name: {
             "gaps": list(plan.widths),
@@ -305,7 +305,7 @@ def settings(plans: Mapping[str, Plan]) -> dict[str, Any]:
 
 
 def departures(jobs: int) -> list[str]:
-    """Where the experiment is not the paper's, and what limits it."""
+    """Where the experiment is not the paper's, and the limits of it."""
     notes = [
         "The paper's rule trains one threshold unit by perceptron steps under a fixed l1 norm. Here the gap "
         "acts between "

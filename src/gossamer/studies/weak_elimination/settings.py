@@ -21,7 +21,7 @@ OPTIONS: Mapping[str, tuple[Option, ...]] = {
     "Hoyer": (1.0, 2.0, 4.0),
     "random": ("er", "uniform"),
 }
-"""What each method is tried with."""
+"""The options that each method is tried with."""
 
 Options = Mapping[tuple[str, str], Option]
 """The chosen option of each data set and method."""
