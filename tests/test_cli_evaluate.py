@@ -120,7 +120,8 @@ def test_ctrl_c_keeps_what_was_measured(
     monkeypatch.setattr("gossamer.runs.measurement._changed", interrupt)
     assert main(["evaluate", str(run), "--noise=0.5"]) == 130
     error = capsys.readouterr().err
-    assert f"stopped. Finished measurements are kept; continue with the same command: gossamer evaluate '{run}' …" in error
+    assert "stopped. Finished measurements are kept" in error
+    assert f"continue with the same command: gossamer evaluate '{run}' …" in error
 
 
 @pytest.mark.parametrize(

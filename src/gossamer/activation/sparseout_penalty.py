@@ -14,8 +14,8 @@ loss             the loss of a sample        A(η)                              
 ``"poisson"``    Σ_k e^η_k − y_k η_k          Σ_k e^η_k                         Σ_k e^η_k W_kj²
 ===============  ==========================  ================================  =========================================
 
-with the sigmoid σ and π = softmax(η). For ``"squared"`` the equality is exact. Otherwise neglected terms are of third order
-in W_kj |a_j|^{q/2}, and proportional to p for small p, as R is.
+with the sigmoid σ and π = softmax(η). For ``"squared"`` the equality is exact. Otherwise the neglected terms are of
+third order in W_kj |a_j|^{q/2}, and proportional to p for small p, as R is.
 
 References:
     Khan, Stavness, "Sparseout: Controlling Sparsity in Deep Networks", Canadian AI 2019, arXiv 1904.08050.
